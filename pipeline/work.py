@@ -1,0 +1,141 @@
+"""The words of the line: a work's identifier, a bag's identity, where a work lies. Pure: nothing here touches a world.
+
+Names of keys, folders and the archive tree are those that BDRC uses.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from pipeline.errors import InvalidRid
+
+Pulse = Callable[[int, int], None]
+"""Called by a step often, with (bytes done, bytes in all); it may raise to stop the step there, which is safe."""
+
+MAX_RID_BYTES = 200
+"""Leaves room for `.bag.zip.part` and a bag identity in a file name of 255 bytes."""
+
+_ARCHIVE_PARENTS = 4
+_BAG_ZIP = re.compile(r"\.bag\.zip\Z", re.IGNORECASE)
+
+
+def no_pulse(_done: int, _total: int) -> None:
+    """For callers that neither watch nor stop a step."""
+
+
+def checked_rid(text: str, *, source: str = "") -> str:
+    """`text`, if it can be a work's identifier, and so may name a folder.
+
+    Letters, marks and digits of any script, `_` and `-`, single blanks inside; begins with a letter or digit. So it is
+    one plain path component: no separator, no dot, no control character, no leading dash, nothing a shell would read.
+
+    Args:
+        text: what should be an identifier, such as `W1FPL2251`.
+        source: where it was read, for the error.
+
+    Raises:
+        InvalidRid: it is not.
+    """
+    sane = (
+        0 < len(text.encode("utf-8", "surrogatepass")) <= MAX_RID_BYTES
+        and unicodedata.category(text[0])[0] in "LN"
+        and all(unicodedata.category(char)[0] in "LMN" or char in "_- " for char in text)
+        and "  " not in text
+        and not text.endswith(" ")
+    )
+    if not sane:
+        raise InvalidRid(f"{text[:80]!r} is no work identifier" + (f" (from {source[:200]!r})" if source else ""))
+    return text
+
+
+def rid_from_name(name: str) -> str:
+    """The RID that a key or a path names: its last component up to the first dot.
+
+    Raises:
+        InvalidRid: what stands there is no identifier.
+    """
+    return checked_rid(PurePosixPath(name).name.split(".", 1)[0], source=name)
+
+
+def is_bag_zip(key: str) -> bool:
+    """Whether a key has the suffix that the bucket notifications filter on."""
+    return _BAG_ZIP.search(key) is not None
+
+
+def shelf(work_rid: str) -> str:
+    """The two digits under which a work lies: the RID's last two characters if both are digits, else `00`."""
+    return work_rid[-2:] if re.fullmatch(r"[0-9]{2}", work_rid[-2:]) else "00"
+
+
+def staging_key(work_rid: str) -> str:
+    """The key of a work's bag in the staging buckets: `Archive{n}/{dd}/{RID}/{RID}.bag.zip`, n = dd // 50."""
+    digits = shelf(work_rid)
+    return f"Archive{int(digits) // 50}/{digits}/{work_rid}/{work_rid}.bag.zip"
+
+
+def archive_dir(archive_root: Path, work_rid: str) -> Path:
+    """Where a work lies in the archive: `{root}/Archive{dd // 25}/{dd}/{RID}`."""
+    digits = shelf(work_rid)
+    return archive_root / f"Archive{int(digits) // 25}" / digits / work_rid
+
+
+def archive_shares(archive_root: Path) -> list[Path]:
+    """The share points of the archive, `Archive0` to `Archive3`."""
+    return [archive_root / f"Archive{number}" for number in range(_ARCHIVE_PARENTS)]
+
+
+@dataclass(frozen=True)
+class Bag:
+    """A bag zip to bring home, and what identifies its bytes.
+
+    Attributes:
+        work_rid: the checked RID; the only thing about a bag that names local paths.
+        bucket: the S3 bucket; empty for a zip on a local disk.
+        key: the decoded S3 key, or the absolute path of a local zip.
+        etag: the ETag without quotes, or the SHA-256 of a local zip; empty while not known.
+        version_id: the S3 version, where the event tells it.
+        source: the name of the source that it came from; chooses region and profile.
+        size_bytes: the zip's size; 0 while not known.
+        event_time: when S3 says that it happened.
+        restore_expires_on: when the restored copy goes away.
+    """
+
+    work_rid: str
+    bucket: str
+    key: str
+    etag: str = ""
+    version_id: str = ""
+    source: str = ""
+    size_bytes: int = 0
+    event_time: datetime | None = None
+    restore_expires_on: datetime | None = None
+
+    @property
+    def bag_id(self) -> str:
+        """A short hash of what identifies the bytes: bucket, key and ETag (or version where there is no ETag).
+
+        Raises:
+            ValueError: neither is known yet, so the bytes are not identified.
+        """
+        if not (self.etag or self.version_id):
+            raise ValueError(f"{self.key}: neither ETag nor version is known")
+        identity = "\0".join([self.bucket, self.key, self.etag or f"version {self.version_id}"])
+        return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the zip lies on a local disk instead of in S3."""
+        return not self.bucket
+
+    @property
+    def address(self) -> str:
+        """Where the zip lies, for a person: `s3://bucket/key` or a path."""
+        return self.key if self.is_local else f"s3://{self.bucket}/{self.key}"
+
+    def identified(self, *, etag: str, version_id: str, size_bytes: int) -> "Bag":
+        """The same bag with what S3 says of its bytes."""
+        return replace(self, etag=etag, version_id=version_id, size_bytes=size_bytes)
