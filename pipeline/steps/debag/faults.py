@@ -1,0 +1,111 @@
+"""The words for what can be wrong, or only odd, with a bag zip.
+
+A kind says what is the matter; whether it is a fault or a warning is decided where it is found, and some kinds can be
+either, as `Policy` says. Sections are those of RFC 8493 (BagIt 1.0). Their meaning for a person: `docs/bags.md`.
+"""
+
+from enum import StrEnum
+
+
+class FaultKind(StrEnum):
+    """One word for each thing that can be the matter with a bag zip."""
+
+    # The zip as a whole.
+    NOT_A_ZIP = "not-a-zip"  # missing, no plain file, or neither begins nor ends as a zip does
+    ZIP_TRUNCATED = "zip-truncated"  # begins as a zip, but its end (the central directory) is not there
+    ZIP_DIRECTORY_DAMAGED = "zip-directory-damaged"  # the central directory contradicts itself or lies elsewhere
+    ZIP_SPLIT = "zip-split"  # one part of a zip in several parts
+    ZIP_EMPTY = "zip-empty"  # has no members
+    TOO_MANY_MEMBERS = "too-many-members"  # more than Policy.max_members
+    RATIO_TOO_HIGH = "ratio-too-high"  # expands more than Policy.max_ratio: a zip bomb
+    PREPENDED_BYTES = "prepended-bytes"  # warning: bytes before the first member
+    APPENDED_BYTES = "appended-bytes"  # warning: bytes after the end of the zip
+    HIDDEN_BYTES = "hidden-bytes"  # warning: bytes between members that belong to none
+
+    # A member of the zip, whatever it stands for.
+    LOCAL_HEADER_DAMAGED = "local-header-damaged"  # where the directory points there is no local header
+    LOCAL_HEADER_DIFFERS = "local-header-differs"  # name, method, flags, sizes or CRC are not the directory's
+    MEMBERS_OVERLAP = "members-overlap"  # two members share bytes of the zip
+    MEMBER_ENCRYPTED = "member-encrypted"
+    METHOD_UNSUPPORTED = "method-unsupported"  # neither stored nor deflated
+    STORED_SIZE_DIFFERS = "stored-size-differs"  # stored, yet its two sizes are not the same
+    MEMBER_CUT_SHORT = "member-cut-short"  # ends, or stops inflating, before its declared size
+    MEMBER_TOO_LONG = "member-too-long"  # goes on after its declared size
+    MEMBER_DAMAGED = "member-damaged"  # cannot be inflated
+    CRC_DIFFERS = "crc-differs"  # fault where no digest covers the bytes; warning where the manifest's digest is right
+    DUPLICATE_MEMBER = "duplicate-member"  # the same name twice, even with the same bytes
+    LINK = "link"  # a symbolic link
+    SPECIAL_FILE = "special-file"  # a device, socket or pipe
+    FOLDER_WITH_CONTENT = "folder-with-content"  # an entry for a folder that carries bytes
+
+    # The name of a member (5.1: special directory characters).
+    NAME_EMPTY = "name-empty"
+    NAME_ABSOLUTE = "name-absolute"  # 5.1
+    NAME_TRAVERSAL = "name-traversal"  # 5.1: a part that is `..`
+    NAME_DOT_PART = "name-dot-part"  # a part that is `.`
+    NAME_EMPTY_PART = "name-empty-part"  # `a//b`
+    NAME_BACKSLASH = "name-backslash"  # 5.1
+    NAME_DRIVE_LETTER = "name-drive-letter"  # 5.1
+    NAME_NUL = "name-nul"
+    NAME_TOO_LONG = "name-too-long"  # a part over 255 bytes, or a path over what the file system takes
+    NAME_UNDECODABLE = "name-undecodable"  # said to be UTF-8 and is not
+    NAMES_COLLIDE = "names-collide"  # 6.1.1.2: equal in NFC, and the manifest cannot tell them apart
+    FILE_AND_FOLDER = "file-and-folder"  # one name is a file here and a folder there
+    CASE_TWINS = "case-twins"  # 6.1.1.1: warning: equal but for case
+    NAME_ODD_CHARACTERS = "name-odd-characters"  # warning: control or bidirectional characters
+    NAME_TRAILING_DOT = "name-trailing-dot"  # 6.1.1: warning: ends in a dot or blank, which Windows drops
+    NAME_CP437 = "name-cp437"  # warning: read as UTF-8 because the manifest has that name, though not so flagged
+
+    # What the zip holds.
+    NO_BAG = "no-bag"  # neither a bag nor a work
+    UNBAGGED = "unbagged"  # works without a bag; fault unless Policy.allow_unbagged, then a warning
+    OUTSIDE_BAG = "outside-bag"  # a member that is in no bag, beside bags
+    LITTER = "litter"  # warning: what operating systems leave beside bags (`__MACOSX`, `.DS_Store`); not unpacked
+    RID_INVALID = "rid-invalid"  # the bag's folder names no work
+    RID_MISMATCH = "rid-mismatch"  # folder, BDRC-RID or the zip's key name different works; as Policy.rid_mismatch says
+    SAME_WORK_TWICE = "same-work-twice"  # two bags of one zip would become the same work
+    KEPT_NAME_TAKEN = "kept-name-taken"  # the payload has a file where the bag's tag files are kept (`{RID}.bag/`)
+
+    # The declaration, `bagit.txt`.
+    DECLARATION_MISSING = "declaration-missing"  # 2.1.1
+    DECLARATION_MALFORMED = "declaration-malformed"  # 2.1.1: not exactly the two lines
+    DECLARATION_BOM = "declaration-bom"  # 2.1.1: begins with a byte order mark
+    VERSION_UNKNOWN = "version-unknown"  # 2.1.1: not 0.93 to 1.0
+    ENCODING_UNKNOWN = "encoding-unknown"  # 2.1.1: not on the short list of encodings
+
+    # The payload folder and its manifests.
+    PAYLOAD_MISSING = "payload-missing"  # 2.1.2: no folder `data`
+    MANIFEST_MISSING = "manifest-missing"  # 2.1.3: no payload manifest
+    NO_KNOWN_ALGORITHM = "no-known-algorithm"  # 2.4: payload manifests only of algorithms not known here
+    ALGORITHM_UNKNOWN = "algorithm-unknown"  # 2.4: warning: beside a known one
+    ALGORITHM_WEAK = "algorithm-weak"  # 2.4: only md5 or sha1; fault unless Policy.allow_weak_digests
+    MANIFEST_MALFORMED = "manifest-malformed"  # 2.1.3: a line that is not digest, blank, path
+    DIGEST_MALFORMED = "digest-malformed"  # 2.4: wrong length for the algorithm, or not hexadecimal
+    MANIFEST_PATH_UNSAFE = "manifest-path-unsafe"  # 5.1: a manifest names a path outside the bag
+    MANIFEST_PATH_MISPLACED = "manifest-path-misplaced"  # 2.1.3: outside `data/`; 2.2.1: in it, or a tag manifest
+    LISTED_TWICE = "listed-twice"  # 2.1.3: one manifest names one file twice; warning before 1.0 where digests agree
+    MANIFESTS_DISAGREE = "manifests-disagree"  # 2.1.3: one manifest gives one file two digests
+    MD5SUM_PREFIX = "md5sum-prefix"  # warning: `*name` or `./name`, as md5sum writes them
+    NAME_RESOLVED = "name-resolved"  # 6.1.1.2: warning: manifest and zip spell a name differently (NFC, `%`, blanks)
+    FILE_MISSING = "file-missing"  # 3: listed, and not in the zip
+    FILE_UNLISTED = "file-unlisted"  # 3: in the payload, and in no manifest
+    FILE_NOT_IN_EVERY_MANIFEST = "file-not-in-every-manifest"  # 2.1.3, from 1.0 on
+    DIGEST_DIFFERS = "digest-differs"  # 3: a payload file is not what its manifest says
+
+    # Tag files.
+    TAG_FILE_TOO_BIG = "tag-file-too-big"  # more bytes than any honest tag file
+    TAG_FILE_UNDECODABLE = "tag-file-undecodable"  # 2.3: not in the declared encoding
+    TAG_MANIFEST_MISSING = "tag-manifest-missing"  # 2.2.1: optional: a warning unless Policy.require_tag_manifest
+    TAG_FILE_MISSING = "tag-file-missing"  # 2.2.1: listed, and not in the zip
+    TAG_FILE_UNLISTED = "tag-file-unlisted"  # 2.2.1: should be in the tag manifest and is not
+    TAG_DIGEST_DIFFERS = "tag-digest-differs"  # 2.2.1: a tag file is not what a tag manifest says
+    BAG_INFO_MALFORMED = "bag-info-malformed"  # 2.2.2
+    OXUM_MALFORMED = "oxum-malformed"  # 2.2.2: Payload-Oxum is not bytes.files
+    OXUM_REPEATED = "oxum-repeated"  # 2.2.2: Payload-Oxum twice
+    OXUM_DIFFERS = "oxum-differs"  # 2.2.2: the payload has other bytes or files
+    FETCH_MALFORMED = "fetch-malformed"  # 2.2.3
+    FETCH_NEEDED = "fetch-needed"  # 2.2.3: part of the payload is elsewhere; nothing is ever fetched
+    FETCH_COMPLETE = "fetch-complete"  # 2.2.3: warning: there is a fetch.txt, and all it lists is here
+
+    # Where the result should go (only the command line's `debag`).
+    DESTINATION_EXISTS = "destination-exists"  # something else lies there
