@@ -1,0 +1,94 @@
+"""One run of a contender: wall time, CPU time and peak memory of its process and of all that it starts."""
+
+import os
+import signal
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_SAMPLE_SECONDS = 0.05
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run took.
+
+    Attributes:
+        status: exit status of the process.
+        wall_seconds: from its start to its end.
+        cpu_seconds: user and system time of it and of all that it waited for.
+        peak_bytes: of the largest process, as the kernel counts.
+        peak_sum_bytes: of all processes at one moment; sampled, and pages that are shared count for each.
+        error: the last line of what it wrote to stderr.
+    """
+
+    status: int
+    wall_seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    peak_sum_bytes: int
+    error: str = ""
+
+
+def run(command: Sequence[str], *, environment: dict[str, str], log: Path) -> Run:
+    """Run a command and measure it; on an interruption it is killed with all that it started."""
+    with log.open("wb") as errors:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=errors, env=environment, start_new_session=True
+        )
+        sampler = _Sampler(process.pid)
+        sampler.start()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            wall = time.monotonic() - started
+            process.returncode = os.waitstatus_to_exitcode(status)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        finally:
+            sampler.ended.set()
+            sampler.join()
+    lines = log.read_text(errors="replace").strip().splitlines() or [""]
+    peak = usage.ru_maxrss * 1024
+    return Run(
+        process.returncode, wall, usage.ru_utime + usage.ru_stime, peak, max(peak, sampler.peak_bytes), lines[-1]
+    )
+
+
+def median(runs: Sequence[Run], field: str) -> float:
+    """The median of a figure over several runs."""
+    return float(statistics.median(getattr(one, field) for one in runs))
+
+
+class _Sampler(threading.Thread):
+    """Adds up the resident memory of a process and its descendants, often."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid = pid
+        self.peak_bytes = 0
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(_SAMPLE_SECONDS):
+            self.peak_bytes = max(self.peak_bytes, _resident(self.pid))
+
+
+def _resident(pid: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        children = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except (OSError, IndexError):  # it ended meanwhile
+        return 0
+    return pages * _PAGE + sum(map(_resident, children))

@@ -1,0 +1,139 @@
+"""The contenders: each unpacks a bag zip and verifies it, in a process of its own that `benchmarks.debag` measures.
+
+Run as a file, `python benchmarks/peers.py NAME ZIP INTO`, so that it needs nothing but what that contender needs. The
+exit status is 0 if the bag was found valid, 3 if the contender is not installed.
+"""
+
+import ctypes
+import hashlib
+import importlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+MISSING = 3
+CPUS = len(os.sched_getaffinity(0))
+ROOT = Path(__file__).resolve().parent.parent
+_BLOCK = 1 << 18
+
+
+def ours(bag_zip: Path, into: Path, *, durable: bool = False) -> None:
+    sys.path.insert(0, str(ROOT))
+    debag = importlib.import_module("pipeline.steps.debag")
+    debag.unpack(bag_zip, into=into / "works", durable=durable)
+
+
+def ours_durable(bag_zip: Path, into: Path) -> None:
+    ours(bag_zip, into, durable=True)
+
+
+def bdrc_bag(bag_zip: Path, into: Path, *, in_daemon: bool = True) -> None:
+    debag = importlib.import_module("bag.bag_ops").debag
+    own = into.with_name(f"{into.name}.zip")
+    os.link(bag_zip, own)  # it deletes the zip
+    if not debag(str(own), str(into), in_daemon):
+        raise SystemExit(1)
+
+
+def bdrc_bag_six_processes(bag_zip: Path, into: Path) -> None:
+    bdrc_bag(bag_zip, into, in_daemon=False)
+
+
+def bdrc_bag_then_sync(bag_zip: Path, into: Path) -> None:
+    bdrc_bag(bag_zip, into)
+    sync_file_system(into)
+
+
+def zipfile_and_bagit(bag_zip: Path, into: Path) -> None:
+    bagit = importlib.import_module("bagit")
+    with zipfile.ZipFile(bag_zip) as zip_file:
+        zip_file.extractall(into)
+    for folder in into.glob("*.bag"):
+        bagit.Bag(str(folder)).validate(processes=CPUS)
+
+
+def unzip_and_sha512sum(bag_zip: Path, into: Path) -> None:
+    if not (shutil.which("unzip") and shutil.which("sha512sum")):
+        raise SystemExit(MISSING)
+    subprocess.run(["unzip", "-q", bag_zip, "-d", into], check=True)
+    for folder in into.glob("*.bag"):
+        subprocess.run(["sha512sum", "--check", "--quiet", "manifest-sha512.txt"], cwd=folder, check=True)
+
+
+def bdbag(bag_zip: Path, into: Path) -> None:
+    api = importlib.import_module("bdbag.bdbag_api")
+    folder = api.extract_bag(str(bag_zip), output_path=str(into))
+    api.validate_bag(folder, fast=False)
+
+
+def limit_digests(bag_zip: Path, _into: Path) -> None:
+    """SHA-512 of as many bytes as the payload has, from memory, in a thread a CPU: nothing that verifies is faster."""
+    with zipfile.ZipFile(bag_zip) as zip_file:
+        left = sum(member.file_size for member in zip_file.infolist())
+    buffer = memoryview(os.urandom(_BLOCK))
+
+    def work(blocks: int) -> None:
+        digest = hashlib.sha512()
+        for _ in range(blocks):
+            digest.update(buffer)
+
+    threads = [threading.Thread(target=work, args=(left // CPUS // _BLOCK,)) for _ in range(CPUS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def limit_write(bag_zip: Path, into: Path) -> None:
+    """As many bytes as the payload has, written to one file on the same disk, and fdatasync."""
+    with zipfile.ZipFile(bag_zip) as zip_file:
+        left = sum(member.file_size for member in zip_file.infolist())
+    block = os.urandom(_BLOCK)
+    with (into / "one-file").open("wb", buffering=0) as file:
+        for _ in range(left // _BLOCK):
+            file.write(block)
+        os.fdatasync(file.fileno())
+
+
+def sync_file_system(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            raise OSError(ctypes.get_errno(), "syncfs")
+    finally:
+        os.close(descriptor)
+
+
+CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
+    "ours, no sync": ours,
+    "ours, durable": ours_durable,
+    "bdrc-bag": bdrc_bag,
+    "bdrc-bag, 6 processes": bdrc_bag_six_processes,
+    "bdrc-bag, then sync": bdrc_bag_then_sync,
+    "zipfile + bagit": zipfile_and_bagit,
+    "unzip + sha512sum": unzip_and_sha512sum,
+    "bdbag": bdbag,
+    "limit: digests alone": limit_digests,
+    "limit: writing alone": limit_write,
+}
+"""By the name in the table. Ours keep the zip and show nothing of a bad bag; bdrc-bag removes the zip."""
+
+
+def main() -> None:
+    name, bag_zip, into = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    logging.disable(logging.WARNING)
+    try:
+        CONTENDERS[name](bag_zip, into)
+    except ModuleNotFoundError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(MISSING) from error
+
+
+if __name__ == "__main__":
+    main()
