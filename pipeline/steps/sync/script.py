@@ -1,0 +1,183 @@
+"""Running a site's script so that no process of it outlives us: not when it is stopped, not when we are killed.
+
+Two processes are started into one process group of their own, in this order:
+
+1. the *guard*, a shell that waits on a pipe whose other end only this process holds. When this process ends, however it
+   ends (SIGKILL, out of memory), the kernel closes the pipe, and the guard kills the whole group, itself included.
+2. the script, in bash. Until its `exec` it holds a copy of that pipe's end, so the guard cannot act between the two.
+
+What holds: everything that the script starts and that stays in the group ends with it, with a stop, or with us. What
+does not: a program that makes a session or group of its own (setsid, a daemon), and one that hangs in the kernel.
+The guard leads the group and is reaped after the last signal, so the group's number never belongs to somebody else.
+(PR_SET_PDEATHSIG would reach bash and not its children; PR_SET_CHILD_SUBREAPER would change the whole lane.)
+"""
+
+import logging
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.steps.sync.transcript import Transcript
+
+_GUARD = "trap '' HUP INT QUIT TERM; read -r _; kill -KILL 0"
+_CHUNK_BYTES = 256 * 1024
+_TICK_SECONDS = 0.1
+_KILLED_SECONDS = 10.0  # after KILL, a process is there only if it hangs in the kernel
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the script ended: its exit status (negative = the signal that ended it), and whether the time was up."""
+
+    status: int
+    timed_out: bool = False
+
+
+def run(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    transcript: Transcript,
+    beat: Callable[[], None],
+    time_limit_seconds: float = 0,
+    grace_seconds: float = 5,
+) -> Ended:
+    """Run `command` to its end; when this returns or raises, nothing of its process group is left.
+
+    Args:
+        command: bash, the script and its arguments.
+        environment: all of the script's environment.
+        folder: where it runs.
+        transcript: takes what it prints.
+        beat: called several times a second; if it raises, the script is stopped and the exception goes on.
+        time_limit_seconds: after so long it is stopped; 0 = never.
+        grace_seconds: between TERM and KILL.
+
+    Raises:
+        OSError: bash is not to be found, no process can be made, or the transcript cannot be written.
+    """
+    started = time.monotonic()
+    timed_out = False
+    with _Group(command, environment, folder, transcript) as group:
+        try:
+            while not group.ended():
+                beat()
+                timed_out = 0 < time_limit_seconds < time.monotonic() - started
+                if timed_out:
+                    break
+                group.listen(_TICK_SECONDS)
+        except BaseException:
+            group.stop(grace_seconds)
+            raise
+        if timed_out:
+            group.stop(grace_seconds)
+    return Ended(group.status, timed_out)
+
+
+class _Group:
+    """The guard, the script, and whatever it starts."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], folder: Path, transcript: Transcript
+    ) -> None:
+        self._transcript = transcript
+        self._guard = subprocess.Popen(
+            [command[0], "-c", _GUARD],
+            env={"PATH": environment["PATH"]},
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+        )
+        try:
+            self._script = subprocess.Popen(
+                list(command),
+                env=dict(environment),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                process_group=self._guard.pid,
+            )
+        except BaseException:
+            self._end_guard()
+            raise
+        assert self._script.stdout is not None
+        self._output = self._script.stdout
+        os.set_blocking(self._output.fileno(), False)
+        self._poll = select.poll()
+        self._poll.register(self._output, select.POLLIN | select.POLLHUP)
+        self._silent = False  # nobody holds the output's other end any more
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end_guard()
+        try:
+            self._script.wait(_KILLED_SECONDS)
+        except subprocess.TimeoutExpired:
+            logger.error("process %d hangs in the kernel and cannot be ended", self._script.pid)  # noqa: TRY400  # no bug
+        self._output.close()
+
+    @property
+    def status(self) -> int:
+        """The script's exit status; as subprocess has it, negative for a signal."""
+        return -signal.SIGKILL if self._script.returncode is None else self._script.returncode
+
+    def ended(self) -> bool:
+        """Whether the script has ended; all that it printed before is then in the transcript."""
+        if self._script.poll() is None:
+            return False
+        self.listen(0)
+        return True
+
+    def listen(self, seconds: float) -> None:
+        """Take what is printed for so long, or for one tick if it does not cease; sooner when the script ends."""
+        until = time.monotonic() + max(seconds, _TICK_SECONDS)
+        if self._silent:  # it closed its output, as nearly always because it ends just now
+            self._wait_script(seconds)
+            return
+        waiting = seconds
+        while not self._silent and time.monotonic() < until and self._poll.poll(waiting * 1000):
+            chunk = self._output.read(_CHUNK_BYTES)
+            if chunk:
+                self._transcript.add(chunk)
+            elif chunk is not None:
+                self._silent = True
+                self._wait_script(seconds)
+            waiting = 0
+
+    def stop(self, grace_seconds: float) -> None:
+        """TERM for the group, and time to tidy up until none of it holds the output; KILL follows at the end."""
+        until = time.monotonic() + grace_seconds
+        os.killpg(self._guard.pid, signal.SIGTERM)
+        while time.monotonic() < until and not (self._silent and self._script.poll() is not None):
+            self.listen(min(_TICK_SECONDS, grace_seconds))
+
+    def _wait_script(self, seconds: float) -> None:
+        try:
+            self._script.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+
+    def _end_guard(self) -> None:
+        """KILL for whatever is left of the group; its leader, the guard, is reaped only now."""
+        os.killpg(self._guard.pid, signal.SIGKILL)
+        self._guard.wait()
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
