@@ -4,7 +4,10 @@ A kind says what is the matter; whether it is a fault or a warning is decided wh
 either, as `Policy` says. Sections are those of RFC 8493 (BagIt 1.0). Their meaning for a person: `docs/bags.md`.
 """
 
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from pipeline.errors import Fault
 
 
 class FaultKind(StrEnum):
@@ -64,7 +67,7 @@ class FaultKind(StrEnum):
     RID_INVALID = "rid-invalid"  # the bag's folder names no work
     RID_MISMATCH = "rid-mismatch"  # folder, BDRC-RID or the zip's key name different works; as Policy.rid_mismatch says
     SAME_WORK_TWICE = "same-work-twice"  # two bags of one zip would become the same work
-    KEPT_NAME_TAKEN = "kept-name-taken"  # the payload has a file where the bag's tag files are kept (`{RID}.bag/`)
+    KEPT_NAME_TAKEN = "kept-name-taken"  # warning: the payload has a `{RID}.bag/` of its own; tag files go beside it
 
     # The declaration, `bagit.txt`.
     DECLARATION_MISSING = "declaration-missing"  # 2.1.1
@@ -95,9 +98,10 @@ class FaultKind(StrEnum):
     # Tag files.
     TAG_FILE_TOO_BIG = "tag-file-too-big"  # more bytes than any honest tag file
     TAG_FILE_UNDECODABLE = "tag-file-undecodable"  # 2.3: not in the declared encoding
+    TAG_FILE_BOM = "tag-file-bom"  # 2.3: warning: UTF-8 that begins with a byte order mark
     TAG_MANIFEST_MISSING = "tag-manifest-missing"  # 2.2.1: optional: a warning unless Policy.require_tag_manifest
     TAG_FILE_MISSING = "tag-file-missing"  # 2.2.1: listed, and not in the zip
-    TAG_FILE_UNLISTED = "tag-file-unlisted"  # 2.2.1: should be in the tag manifest and is not
+    TAG_FILE_UNLISTED = "tag-file-unlisted"  # 2.2.1: not in the tag manifest; a fault for manifests, else a warning
     TAG_DIGEST_DIFFERS = "tag-digest-differs"  # 2.2.1: a tag file is not what a tag manifest says
     BAG_INFO_MALFORMED = "bag-info-malformed"  # 2.2.2
     OXUM_MALFORMED = "oxum-malformed"  # 2.2.2: Payload-Oxum is not bytes.files
@@ -109,3 +113,31 @@ class FaultKind(StrEnum):
 
     # Where the result should go (only the command line's `debag`).
     DESTINATION_EXISTS = "destination-exists"  # something else lies there
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found so far: faults refuse the zip, warnings go into the record."""
+
+    faults: list[Fault] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
+
+    def fault(self, kind: FaultKind, *, bag: str = "", path: str = "", detail: str = "") -> None:
+        """Something that refuses the zip."""
+        self.faults.append(Fault(str(kind), bag, path, detail))
+
+    def warn(self, kind: FaultKind, *, bag: str = "", path: str = "", detail: str = "") -> None:
+        """Something that is only odd."""
+        self.warnings.append(Fault(str(kind), bag, path, detail))
+
+    def judge(self, kind: FaultKind, *, refuse: bool, bag: str = "", path: str = "", detail: str = "") -> None:
+        """A fault if `refuse`, else a warning."""
+        (self.fault if refuse else self.warn)(kind, bag=bag, path=path, detail=detail)
+
+    def in_order(self) -> tuple[tuple[Fault, ...], tuple[Fault, ...]]:
+        """Faults and warnings, each sorted and named once: the same zip gives the same report."""
+        return tuple(sorted(set(self.faults))), tuple(sorted(set(self.warnings)))
+
+
+class UnreadableZip(Exception):
+    """The zip cannot be taken apart any further; what is wrong is already among the findings."""

@@ -1,0 +1,290 @@
+"""The one pass: every byte is read once, hashed while it is written, by threads that share nothing but a queue.
+
+hashlib, zlib and the system calls release the GIL. The figures behind the sizes: `docs/decisions/0003`.
+"""
+
+import errno
+import hashlib
+import os
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Protocol
+
+from pipeline.steps.debag.faults import FaultKind, Findings
+from pipeline.steps.debag.jobs import Job
+from pipeline.steps.debag.zip_members import STORED
+from pipeline.work import Pulse
+
+BUFFER_BYTES = 256 * 1024
+_INFLATE_BYTES = 64 * 1024
+_BATCH_BYTES, _BATCH_FILES = 4 << 20, 64
+_LARGE_BYTES = 64 << 20
+_ALLOCATE_BYTES = 1 << 20
+_PULSE_SECONDS = 0.1
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Hash(Protocol):
+    """What hashlib's objects can do."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Take in more bytes."""
+
+    def hexdigest(self) -> str:
+        """The digest so far."""
+
+
+class _BadMember(Exception):
+    """The member's bytes are not what its header says."""
+
+    def __init__(self, kind: FaultKind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+def new_hashes(algorithms: Sequence[str]) -> tuple[Callable[[], Hash], ...]:
+    """Makers of hash objects; none of them is for security, so md5 also works where FIPS forbids it."""
+    return tuple(partial(getattr(hashlib, name), usedforsecurity=False) for name in algorithms)
+
+
+def batches(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs as threads take them: large ones alone and first, small ones by the handful and in the zip's order."""
+    large = [[job] for job in jobs if job.member.size >= _BATCH_BYTES]
+    large.sort(key=lambda batch: -batch[0].member.size)
+    batch: list[Job] = []
+    size = 0
+    small = [batch]
+    for job in sorted((job for job in jobs if job.member.size < _BATCH_BYTES), key=lambda job: job.member.offset):
+        if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
+            batch = []
+            size = 0
+            small.append(batch)
+        batch.append(job)
+        size += job.member.size
+    return large + [batch for batch in small if batch]
+
+
+class CopyPass:
+    """Reads the members of some jobs, hashes them, and writes them if there is a folder to write to.
+
+    Args:
+        source: descriptor of the zip.
+        root: descriptor of the staging folder, whose sub-folders are all made; None to verify only.
+        say: takes what is wrong with a file; as soon as anything is, writing stops and verifying goes on.
+        written: called with (descriptor, offset, bytes) after something large was written; to start write-back.
+    """
+
+    def __init__(
+        self,
+        source: int,
+        root: int | None,
+        say: Findings,
+        *,
+        written: Callable[[int, int, int], None] | None = None,
+    ) -> None:
+        self.source = source
+        self.root = root
+        self.say = say
+        self.written = written
+        self.stopped = False
+        self._queue: deque[list[Job]] = deque()
+        self._done: list[int] = []
+        self._errors: list[BaseException] = []
+        self._threads = 1
+        self._makers: dict[tuple[str, ...], tuple[Callable[[], Hash], ...]] = {}
+
+    def run(self, jobs: Sequence[Job], *, threads: int, pulse: Pulse, total: int) -> None:
+        """Do all jobs; returns when every thread has ended, however it ends.
+
+        Args:
+            jobs: what to do.
+            threads: how many threads, at least 1.
+            pulse: called from this thread about ten times a second; if it raises, the threads stop at once.
+            total: bytes in all, for the pulse.
+
+        Raises:
+            OSError: reading or writing failed.
+        """
+        self._queue.extend(batches(jobs))
+        self._threads = max(1, threads)
+        self._makers = {job.algorithms: new_hashes(job.algorithms) for job in jobs}
+        self._done = [0] * self._threads
+        crew = [
+            threading.Thread(target=self._work, args=(number,), name=f"debag-{number}", daemon=True)
+            for number in range(self._threads)
+        ]
+        pulse(0, total)
+        started = []
+        try:
+            for thread in crew:
+                thread.start()
+                started.append(thread)
+            for thread in started:
+                thread.join(_PULSE_SECONDS)
+                while thread.is_alive():
+                    pulse(sum(self._done), total)
+                    thread.join(_PULSE_SECONDS)
+        finally:
+            self.stopped = True
+            for thread in started:
+                thread.join()
+        if self._errors:
+            raise self._errors[0]
+        pulse(sum(self._done), total)
+
+    def _work(self, number: int) -> None:
+        buffer = memoryview(bytearray(BUFFER_BYTES))
+        try:
+            while not self.stopped:
+                try:
+                    batch = self._queue.popleft()
+                except IndexError:
+                    return
+                for job in batch:
+                    if self.stopped:
+                        return
+                    self._take(job, buffer, number)
+        except BaseException as error:  # noqa: BLE001  # carried to the thread that called `run`, and raised there
+            self.stopped = True
+            self._errors.append(error)
+
+    def _take(self, job: Job, buffer: memoryview, number: int) -> None:
+        """One file: read, hash, write, compare."""
+        out = -1
+        try:
+            if self.root is not None and job.target and not self.say.faults:
+                out = os.open(job.target, _NEW_FILE, 0o666, dir_fd=self.root)
+            if job.member.size <= BUFFER_BYTES and job.member.method == STORED and not job.check_crc:
+                self._small(job, buffer, out)
+                self._done[number] += job.member.size
+            else:
+                self._stream(job, buffer, out, number)
+            if out >= 0:
+                os.utime(out, (job.mtime, job.mtime))
+            if job.digests != job.expected:
+                self._compare(job)
+        except _BadMember as error:
+            self.say.fault(error.kind, bag=job.bag, path=job.path, detail=error.detail)
+        except FileExistsError:
+            detail = "the disk cannot tell it from another file of the bag"
+            self.say.fault(FaultKind.NAMES_COLLIDE, bag=job.bag, path=job.path, detail=detail)
+        finally:
+            if out >= 0:
+                os.close(out)
+
+    def _small(self, job: Job, buffer: memoryview, out: int) -> None:
+        size = job.member.size
+        view = buffer[:size]
+        if os.preadv(self.source, [view], job.member.data_offset) != size:
+            raise OSError(errno.EIO, "the zip ended before a member did")
+        digests = []
+        for maker in self._makers[job.algorithms]:
+            digest = maker()
+            digest.update(view)
+            digests.append(digest.hexdigest())
+        job.digests = tuple(digests)
+        if out >= 0:
+            write_all(out, view)
+
+    def _stream(self, job: Job, buffer: memoryview, out: int, number: int) -> None:
+        size = job.member.size
+        hashes = [maker() for maker in self._makers[job.algorithms]]
+        crc, done = 0, 0
+        if out >= 0 and size >= _ALLOCATE_BYTES:
+            allocate(out, size)
+        for chunk in self._content(job, buffer):
+            if self.stopped:
+                return
+            for digest in hashes:
+                digest.update(chunk)
+            if job.check_crc:
+                crc = zlib.crc32(chunk, crc)
+            if out >= 0:
+                write_all(out, chunk)
+            done += len(chunk)
+            self._done[number] += len(chunk)
+        job.digests = tuple(digest.hexdigest() for digest in hashes)
+        if self.written is not None and out >= 0 and size >= _ALLOCATE_BYTES:
+            self.written(out, 0, size)
+        if job.check_crc and crc != job.member.crc:
+            detail = f"CRC-32 should be {job.member.crc:08x}, it is {crc:08x}"
+            raise _BadMember(FaultKind.CRC_DIFFERS, detail)
+
+    def _content(self, job: Job, buffer: memoryview) -> Iterator[memoryview]:
+        """The file's bytes, piece by piece; each piece is gone when the next is asked for."""
+        if job.member.method == STORED:
+            return stored(self.source, job.member.data_offset, job.member.size, buffer)
+        return inflated(self.source, job, buffer)
+
+    def _compare(self, job: Job) -> None:
+        wrong = [
+            f"{name}: manifest says {expected}, it is {found}"
+            for name, expected, found in zip(job.algorithms, job.expected, job.digests, strict=True)
+            if expected and expected != found
+        ]
+        if wrong:
+            kind = FaultKind.TAG_DIGEST_DIFFERS if job.of_tags else FaultKind.DIGEST_DIFFERS
+            self.say.fault(kind, bag=job.bag, path=job.path, detail="; ".join(wrong))
+
+
+def stored(source: int, offset: int, size: int, buffer: memoryview) -> Iterator[memoryview]:
+    """The bytes of a stored member."""
+    while size > 0:
+        count = os.preadv(source, [buffer[: min(size, len(buffer))]], offset)
+        if not count:
+            raise OSError(errno.EIO, "the zip ended before a member did")
+        yield buffer[:count]
+        offset += count
+        size -= count
+
+
+def inflated(source: int, job: Job, buffer: memoryview) -> Iterator[memoryview]:
+    """The bytes of a deflated member, never more than it should have, and a bounded piece at a time."""
+    member = job.member
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    offset, packed, left = member.data_offset, member.packed, member.size
+    try:
+        while packed > 0 and not inflate.eof:
+            count = os.preadv(source, [buffer[: min(packed, _INFLATE_BYTES)]], offset)
+            if not count:
+                raise OSError(errno.EIO, "the zip ended before a member did")
+            offset += count
+            packed -= count
+            data = inflate.decompress(buffer[:count], min(left + 1, BUFFER_BYTES))
+            while data:
+                left -= len(data)
+                if left < 0:
+                    raise _BadMember(FaultKind.MEMBER_TOO_LONG, f"inflates to more than {member.size} bytes")
+                yield memoryview(data)
+                data = inflate.decompress(inflate.unconsumed_tail, min(left + 1, BUFFER_BYTES))
+    except zlib.error as error:
+        raise _BadMember(FaultKind.MEMBER_DAMAGED, f"cannot be inflated: {error}") from error
+    if left or not inflate.eof:
+        raise _BadMember(FaultKind.MEMBER_CUT_SHORT, f"inflates to {member.size - left} of {member.size} bytes")
+    if packed or inflate.unused_data:
+        raise _BadMember(FaultKind.MEMBER_TOO_LONG, "bytes follow the end of its deflated data")
+
+
+def write_all(out: int, view: memoryview) -> None:
+    """Write all of `view`; write(2) may take less at a time."""
+    count = os.write(out, view)
+    while count < len(view):
+        view = view[count:]
+        count = os.write(out, view)
+
+
+def allocate(out: int, size: int) -> None:
+    """Reserve the room of a file: a full disk is found now, and the blocks lie together.
+
+    Raises:
+        OSError: there is no room.
+    """
+    try:
+        os.posix_fallocate(out, 0, size)
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+            raise

@@ -1,0 +1,227 @@
+"""What the one pass has to do: one job a file, with where its bytes are, where they go and what they must be."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pipeline.steps.debag.bag_record import BagRecord
+from pipeline.steps.debag.faults import FaultKind, Findings
+from pipeline.steps.debag.judging import Verdict
+from pipeline.steps.debag.layout import BAG_SUFFIX, PAYLOAD
+from pipeline.steps.debag.zip_directory import Member
+from pipeline.steps.debag.zip_members import DEFLATED, STORED
+
+UNBAGGED_ALGORITHMS = ("sha512",)
+
+
+@dataclass(slots=True)
+class Job:
+    """A file to read once, hash and write.
+
+    Attributes:
+        bag: the bag's folder in the zip, for reports.
+        path: the file's path in the bag, for reports.
+        target: where it goes, relative to the staging folder; empty if it is only verified.
+        member: where its bytes are.
+        algorithms: digests to compute.
+        expected: what they must be, in that order; empty where no manifest tells.
+        of_tags: whether it is a tag file.
+        check_crc: whether the zip's CRC-32 is all that proves the bytes.
+        mtime: seconds since the epoch.
+        digests: what they are; filled in by the pass.
+        content: its bytes, if they were read already.
+    """
+
+    bag: str
+    path: str
+    target: str
+    member: Member
+    algorithms: tuple[str, ...]
+    expected: tuple[str, ...]
+    of_tags: bool
+    check_crc: bool
+    mtime: float
+    digests: tuple[str, ...] = ()
+    content: bytes | None = None
+
+
+@dataclass(slots=True)
+class WorkPlan:
+    """A work to be published.
+
+    Attributes:
+        rid: the work.
+        record: its bag.
+        algorithms: digests that are computed for its files.
+        payload: jobs of the payload files.
+        tag_files: jobs of the tag files, kept or only verified.
+        folders: folders to make, relative to the staging folder, with their times where the zip has them.
+    """
+
+    rid: str
+    record: BagRecord
+    algorithms: tuple[str, ...]
+    payload: list[Job] = field(default_factory=list)
+    tag_files: list[Job] = field(default_factory=list)
+    folders: dict[str, float | None] = field(default_factory=dict)
+
+
+def plan(verdict: Verdict, say: Findings) -> list[WorkPlan]:
+    """The works and their jobs; members that cannot be read are left out, as they are faults already."""
+    keep = len(verdict.records) == 1  # of a zip with several works BDRC keeps no tag files
+    clock = _Clock()
+    works = []
+    for record in verdict.records:
+        algorithms = record.algorithms if record.found.bagged else UNBAGGED_ALGORITHMS
+        work = WorkPlan(record.found.rid, record, algorithms)
+        kept = _kept_folder(record, say) if keep and record.found.bagged else ""
+        _plan_payload(work, clock, say)
+        _plan_tag_files(work, clock, kept)
+        _plan_folders(work, clock, kept)
+        works.append(work)
+        _check_crc_suspects(work, verdict.crc_suspects, say)
+    return works
+
+
+class _Clock:
+    """The zip's local times as seconds since the epoch; many members share one."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, float] = {}
+
+    def seconds(self, member: Member) -> float:
+        stamp = member.date << 16 | member.time
+        known = self._known.get(stamp)
+        if known is None:
+            known = self._known[stamp] = _local_seconds(member.date, member.time)
+        return known
+
+
+def _local_seconds(date: int, clock: int) -> float:
+    """MS-DOS date and time, in the time zone of this machine: the zip does not say which one it was."""
+    year, month, day = 1980 + (date >> 9), max(1, min(12, date >> 5 & 15)), max(1, date & 31)
+    hour, minute, second = min(23, clock >> 11), min(59, clock >> 5 & 63), min(59, (clock & 31) * 2)
+    try:
+        return time.mktime((year, month, day, hour, minute, second, 0, 0, -1))
+    except (OverflowError, ValueError):
+        return 0.0
+
+
+def _kept_folder(record: BagRecord, say: Findings) -> str:
+    """Where the tag files are kept: `{RID}/{RID}.bag`, unless the payload (of a work bagged before) has that name."""
+    taken = {path.split("/", 2)[1].casefold() for path in (*record.found.payload, *record.found.folders) if "/" in path}
+    name = f"{record.found.rid}{BAG_SUFFIX}"
+    number = 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{record.found.rid}{BAG_SUFFIX}.{number}"
+    if number > 1:
+        detail = f"the payload has a {record.found.rid}{BAG_SUFFIX} of its own; tag files are kept in {name}"
+        say.warn(FaultKind.KEPT_NAME_TAKEN, bag=record.name, path=name, detail=detail)
+    return f"{record.found.rid}/{name}"
+
+
+def _readable(member: Member) -> bool:
+    return (
+        member.data_offset >= 0
+        and not member.flags & 1
+        and member.method in {STORED, DEFLATED}
+        and (member.method == DEFLATED or member.packed == member.size)
+    )
+
+
+def _digests_by_path(work: WorkPlan, *, of_tags: bool) -> Callable[[str], tuple[str, ...]]:
+    """Looks up what the manifests say of a file, in the order of the work's algorithms."""
+    manifests = work.record.tag_manifests if of_tags else work.record.manifests
+    tables: list[Mapping[str, str]] = []
+    for algorithm in work.algorithms:
+        named = [manifest.entries for manifest in manifests if manifest.algorithm == algorithm]
+        tables.append(named[0] if len(named) == 1 else {path: d for entries in named for path, d in entries.items()})
+    if len(tables) == 1:
+        only = tables[0]
+        return lambda path: (only.get(path, ""),)
+    return lambda path: tuple(table.get(path, "") for table in tables)
+
+
+def _plan_payload(work: WorkPlan, clock: _Clock, say: Findings) -> None:
+    _check_same_algorithm(work, say)
+    told = _digests_by_path(work, of_tags=False)
+    skip = len(PAYLOAD) if work.record.found.bagged else 0
+    base, bag, algorithms = f"{work.rid}/", work.record.name, work.algorithms
+    for path, member in work.record.found.payload.items():
+        if _readable(member):
+            expected = told(path)
+            target = base + path[skip:]
+            covered = any(expected)
+            mtime = clock.seconds(member)
+            work.payload.append(Job(bag, path, target, member, algorithms, expected, False, not covered, mtime))
+
+
+def _check_same_algorithm(work: WorkPlan, say: Findings) -> None:
+    """Two manifests of one algorithm (`sha512`, `SHA512`) have to agree."""
+    first: dict[str, Mapping[str, str]] = {}
+    for manifest in work.record.manifests:
+        other = first.setdefault(manifest.algorithm, manifest.entries)
+        if other is manifest.entries or not manifest.algorithm:
+            continue
+        for path in sorted(other.keys() & manifest.entries.keys()):
+            if other[path] != manifest.entries[path]:
+                detail = f"two manifests of {manifest.algorithm} give it two digests"
+                say.fault(FaultKind.MANIFESTS_DISAGREE, bag=work.record.name, path=path, detail=detail)
+
+
+def _plan_tag_files(work: WorkPlan, clock: _Clock, kept: str) -> None:
+    told = _digests_by_path(work, of_tags=True)
+    record = work.record
+    for path, member in record.found.tag_files.items():
+        if not _readable(member):
+            continue
+        content = record.contents.get(path)
+        expected = told(path) if content is None else ("",) * len(work.algorithms)  # rules.tag_files_match has done it
+        target = f"{kept}/{path}" if kept else ""
+        check_crc = content is None and not any(expected)
+        mtime = clock.seconds(member)
+        job = Job(record.name, path, target, member, work.algorithms, expected, True, check_crc, mtime, (), content)
+        work.tag_files.append(job)
+
+
+def _plan_folders(work: WorkPlan, clock: _Clock, kept: str) -> None:
+    found = work.record.found
+    skip = len(PAYLOAD) if found.bagged else 0
+    folders = work.folders
+    folders[work.rid] = None
+    for path, member in found.folders.items():
+        if not found.bagged or path.startswith(PAYLOAD):
+            folders[f"{work.rid}/{path[skip:]}"] = clock.seconds(member)
+        elif path == PAYLOAD[:-1]:
+            folders[work.rid] = clock.seconds(member)
+        elif kept:
+            folders[f"{kept}/{path}" if path else kept] = clock.seconds(member)
+    for job in (*work.payload, *work.tag_files):
+        folder = job.target.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders[folder] = None
+            folder = folder.rpartition("/")[0]
+    for folder in list(folders):
+        above = folder.rpartition("/")[0]
+        while above and above not in folders:
+            folders[above] = None
+            above = above.rpartition("/")[0]
+
+
+def _check_crc_suspects(work: WorkPlan, suspects: Iterable[str], say: Findings) -> None:
+    """Two CRC-32 for one member: harmless where a digest proves the bytes."""
+    if not suspects:
+        return
+    names = set(suspects)
+    for job in (*work.payload, *work.tag_files):
+        if job.member.name in names:
+            proved = any(job.expected) or (job.content is not None and _is_listed(work, job.path))
+            detail = "local header and central directory have different CRC-32" + (
+                ", its digest decides" if proved else ""
+            )
+            say.judge(FaultKind.CRC_DIFFERS, refuse=not proved, bag=job.bag, path=job.path, detail=detail)
+
+
+def _is_listed(work: WorkPlan, path: str) -> bool:
+    return any(manifest.algorithm and path in manifest.entries for manifest in work.record.tag_manifests)

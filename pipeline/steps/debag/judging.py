@@ -1,0 +1,142 @@
+"""Everything that can be known of a bag zip before its payload is read: the zip, its members, its bags, their rules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import Fault, InvalidRid, TransientError
+from pipeline.steps.debag import rules
+from pipeline.steps.debag.bag_record import BagRecord, read_bag
+from pipeline.steps.debag.faults import FaultKind, Findings, UnreadableZip
+from pipeline.steps.debag.layout import FoundBag, find_bags
+from pipeline.steps.debag.matching import check_unicode_twins
+from pipeline.steps.debag.policy import Policy
+from pipeline.steps.debag.zip_directory import read_directory
+from pipeline.steps.debag.zip_members import check_members
+from pipeline.steps.debag.zip_source import ZipSource, opened, transient
+from pipeline.work import checked_rid, rid_from_name
+
+_DEADLY = frozenset({FaultKind.RATIO_TOO_HIGH, FaultKind.MEMBERS_OVERLAP, FaultKind.DUPLICATE_MEMBER})
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found before the payload is read.
+
+    Attributes:
+        records: the bags.
+        members: members of the zip.
+        crc_suspects: members whose two CRC-32 differ.
+        readable: whether the payload may be read at all; not so of bombs and damaged directories.
+    """
+
+    records: list[BagRecord] = field(default_factory=list)
+    members: int = 0
+    crc_suspects: set[str] = field(default_factory=set)
+    readable: bool = False
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What can be known of a bag zip without reading its payload.
+
+    Attributes:
+        faults: what refuses it; empty does not mean that the payload matches.
+        warnings: what is only odd.
+        rids: the works in it.
+        files: payload files.
+        bytes: bytes of the payload.
+        members: members of the zip.
+    """
+
+    faults: tuple[Fault, ...]
+    warnings: tuple[Fault, ...]
+    rids: tuple[str, ...]
+    files: int
+    bytes: int
+    members: int
+
+
+def judge(bag_zip: Path, *, work_rid: str = "", policy: Policy | None = None) -> Judgement:
+    """Judge a bag zip without reading its payload or writing anything.
+
+    Args:
+        bag_zip: the zip.
+        work_rid: the work that its key promised; empty if unknown.
+        policy: limits and switches.
+
+    Raises:
+        StagingDamaged: the zip is gone, or was changed meanwhile.
+        TransientError: it could not be read.
+    """
+    say = Findings()
+    verdict = Verdict()
+    try:
+        with opened(bag_zip, say) as source:
+            verdict = examine(source, policy or Policy(), say, work_rid=work_rid)
+            source.check_unchanged()
+    except UnreadableZip:
+        pass  # the findings tell why
+    except TransientError:
+        raise
+    except OSError as error:
+        raise transient(error, what=f"{bag_zip} cannot be read") from error
+    faults, warnings = say.in_order()
+    payload = [record.found.payload for record in verdict.records]
+    return Judgement(
+        faults,
+        warnings,
+        tuple(sorted(record.found.rid for record in verdict.records)),
+        sum(map(len, payload)),
+        sum(member.size for files in payload for member in files.values()),
+        verdict.members,
+    )
+
+
+def examine(source: ZipSource, policy: Policy, say: Findings, *, work_rid: str) -> Verdict:
+    """Read the table of contents and the tag files of an open zip, and judge them.
+
+    Raises:
+        UnreadableZip: nothing more can be known; `say` has the reason.
+        OSError: the zip could not be read.
+    """
+    directory = read_directory(source, policy, say)
+    verdict = Verdict(members=len(directory.members))
+    verdict.crc_suspects = check_members(source, directory, policy, say)
+    verdict.readable = not any(fault.kind in _DEADLY for fault in say.faults)
+    found = find_bags(directory.members, policy, say, zip_name=source.path.name, work_rid=work_rid)
+    for bag in found:
+        record = read_bag(source, bag, policy, say, len(directory.members)) if verdict.readable else BagRecord(bag)
+        verdict.records.append(record)
+        if bag.bagged and verdict.readable:
+            _name_root_bag(record, source.path.name, say)
+            rules.check(record, policy, say)
+        elif not bag.bagged:
+            check_unicode_twins(bag.payload, (), say, bag=bag.folder)
+    _check_works(found, policy, say, work_rid=work_rid)
+    return verdict
+
+
+def _name_root_bag(record: BagRecord, zip_name: str, say: Findings) -> None:
+    """A bag that is the zip's root has no folder to name its work: its BDRC-RID does, else the zip's name."""
+    if record.found.rid or record.found.folder:
+        return
+    told = next((value for label, value in record.metadata if label.casefold() == "bdrc-rid"), "")
+    try:
+        record.found.rid = checked_rid(told, source="BDRC-RID") if told else rid_from_name(zip_name)
+    except InvalidRid as error:
+        say.fault(FaultKind.RID_INVALID, detail=str(error))
+
+
+def _check_works(bags: Sequence[FoundBag], policy: Policy, say: Findings, *, work_rid: str) -> None:
+    """No work twice; and a single bag is the work that the zip's key promised."""
+    seen: dict[str, str] = {}
+    for bag in bags:
+        if bag.rid and bag.rid in seen:
+            detail = f"{seen[bag.rid] or 'the root'} would become {bag.rid} too"
+            say.fault(FaultKind.SAME_WORK_TWICE, bag=bag.folder, detail=detail)
+        seen.setdefault(bag.rid, bag.folder)
+    if work_rid and len(bags) == 1 and bags[0].rid and bags[0].rid != work_rid:
+        detail = f"the zip's key promised {work_rid}, the bag is {bags[0].rid}"
+        refuse = policy.rid_mismatch == "refuse"
+        say.judge(FaultKind.RID_MISMATCH, refuse=refuse, bag=bags[0].folder, detail=detail)

@@ -1,0 +1,210 @@
+"""The folder beside the target in which a result grows, unseen, until one rename makes it the target."""
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import NoRoom, StagingDamaged, WorkBusy
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_SYNC_FILE_RANGE_WRITE = 2
+_PRIVATE = 0o700
+_TRIES = 100
+
+
+class Staging:
+    """A locked, empty, private folder on the target's file system.
+
+    Attributes:
+        path: where it lies: `.{name}.staging` beside the target.
+        descriptor: open on it since before anything was written, so that syncfs(2) reports every failed write.
+        target: what it will become.
+    """
+
+    def __init__(self, path: Path, descriptor: int, target: Path) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.target = target
+        self.published = False
+
+    def check_room(self, size: int, files: int, *, reserve_bytes: int) -> None:
+        """See that so many bytes in so many files fit on the disk.
+
+        Raises:
+            NoRoom: they do not.
+        """
+        facts = os.fstatvfs(self.descriptor)
+        needed = size + files * facts.f_frsize + reserve_bytes
+        free = facts.f_bavail * facts.f_frsize
+        if free < needed:
+            raise NoRoom(
+                f"{needed} bytes are needed at {self.target.parent}, {free} are free",
+                kept="the zip is untouched",
+                go_on="free some disk, then again",
+                facts={"needed_bytes": needed, "free_bytes": free},
+            )
+        if facts.f_files and facts.f_favail < files:
+            raise NoRoom(f"{files} inodes are needed at {self.target.parent}, {facts.f_favail} are free")
+
+    def make_folders(self, folders: Mapping[str, float | None]) -> None:
+        """Make folders, given relative to this one, all before any file."""
+        for folder in sorted(folders):
+            os.mkdir(folder, dir_fd=self.descriptor)
+
+    def set_folder_times(self, folders: Mapping[str, float | None]) -> None:
+        """Give the folders their times, once nothing is written into them any more."""
+        for folder, seconds in folders.items():
+            if seconds is not None:
+                os.utime(folder, (seconds, seconds), dir_fd=self.descriptor, follow_symlinks=False)
+
+    def write(self, name: str, content: bytes, seconds: float | None = None) -> None:
+        """Write a small file, relative to this folder; durable once `publish` is through."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        out = os.open(name, flags, 0o666, dir_fd=self.descriptor)
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(out, view) :]
+            if seconds is not None:
+                os.utime(out, (seconds, seconds))
+        finally:
+            os.close(out)
+
+    def publish(self, *, durable: bool) -> None:
+        """Make it the target: everything to disk with one syncfs(2), one rename, the folder's names to disk.
+
+        Raises:
+            OSError: something could not be written; nothing was published.
+            StagingDamaged: something lies at the target.
+        """
+        os.fchmod(self.descriptor, self._public_mode())
+        if durable:
+            sync_file_system(self.descriptor)
+        if os.path.lexists(self.target):  # rename(2) would replace an empty folder
+            raise StagingDamaged(f"{self.target} appeared while {self.path} was made")
+        os.rename(self.path, self.target)
+        self.published = True
+        if durable:
+            fsync_folder(self.target.parent)
+
+    def _public_mode(self) -> int:
+        """The mode that the umask gives a new folder; asking for the umask itself would change it for all threads."""
+        with os.scandir(self.descriptor) as entries:
+            modes = [stat.S_IMODE(entry.stat().st_mode) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return modes[0] if modes else 0o755
+
+
+def sync_file_system(descriptor: int) -> None:
+    """syncfs(2) on a descriptor that was open before the writes: only then are their failures reported."""
+    if _libc.syncfs(descriptor) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def start_write_back(descriptor: int, offset: int, size: int) -> None:
+    """Let the disk begin with what was written, so that syncfs(2) has less to wait for; only a hint, never fails."""
+    _libc.sync_file_range(
+        ctypes.c_int(descriptor), ctypes.c_int64(offset), ctypes.c_int64(size), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)
+    )
+
+
+def staging_path(target: Path) -> Path:
+    """Where the result for `target` grows."""
+    return target.with_name(f".{target.name}.staging")
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Staging]:
+    """A staging folder for `target`, locked against other processes; removed at the end unless it was published.
+
+    Raises:
+        WorkBusy: somebody else is making `target`.
+        OSError: it could not be made.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = staging_path(target)
+    descriptor = _locked(path)
+    staging = Staging(path, descriptor, target)
+    try:
+        _sweep(path)
+        yield staging
+    finally:
+        try:
+            if not staging.published:
+                _sweep(path)
+                path.rmdir()
+        finally:
+            os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    """The staging folder, made if need be, and locked.
+
+    Its lock is on the folder itself: when the folder is renamed or removed, whoever waited holds a lock on something
+    that lies elsewhere, sees that, and begins anew.
+    """
+    for _ in range(_TRIES):
+        try:
+            path.mkdir(_PRIVATE)
+        except FileExistsError:
+            if not stat.S_ISDIR(path.lstat().st_mode):
+                raise
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        if _lock(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+    raise WorkBusy(f"{path} comes and goes: others are at work there")
+
+
+def _lock(descriptor: int, path: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in {errno.EWOULDBLOCK, errno.EAGAIN}:
+            raise WorkBusy(f"another process is at work in {path}") from error
+        raise
+    try:
+        here, there = os.fstat(descriptor), path.lstat()
+    except FileNotFoundError:
+        return False
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed run left."""
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+
+
+def discard(target: Path) -> None:
+    """Remove a result that does not hold any more, at one stroke: renamed away first, so no half of it is ever seen.
+
+    Raises:
+        WorkBusy: somebody is at work there.
+    """
+    with staged(target) as staging:
+        if os.path.lexists(target):
+            os.rename(target, staging.path / "discarded")

@@ -1,0 +1,183 @@
+"""Debag a zip: judge it, unpack and verify it in one pass, publish it whole or not at all."""
+
+import os
+import time
+from collections.abc import Sequence
+from json.encoder import encode_basestring
+from pathlib import Path
+
+from pipeline.errors import InvalidBag, TransientError
+from pipeline.fixity import digests_name
+from pipeline.steps.debag.copying import CopyPass
+from pipeline.steps.debag.faults import Findings, UnreadableZip
+from pipeline.steps.debag.jobs import Job, WorkPlan, plan
+from pipeline.steps.debag.judging import examine
+from pipeline.steps.debag.marker import MARKER, load_marker, marker_bytes
+from pipeline.steps.debag.policy import Debagged, DebaggedWork, Policy, available_cpus
+from pipeline.steps.debag.staging import Staging, staged, start_write_back
+from pipeline.steps.debag.zip_source import ZipSource, opened, transient
+from pipeline.work import Pulse, no_pulse
+
+
+def unpack(
+    bag_zip: Path,
+    *,
+    into: Path,
+    work_rid: str = "",
+    policy: Policy | None = None,
+    threads: int = 0,
+    pulse: Pulse = no_pulse,
+    durable: bool = True,
+) -> Debagged:
+    """Verify a bag zip and unpack it into the new folder `into`, which appears by one rename, complete and durable.
+
+    `into` then holds `{RID}/` and `{RID}.digests.json` for each work, and the marker `debag.json`. If it is there
+    already and holds what its marker says, nothing is done again. The zip is only read.
+
+    Args:
+        bag_zip: the zip.
+        into: the folder to make; its parent is made if need be.
+        work_rid: the work that the zip's key promised; empty if unknown.
+        policy: limits and switches.
+        threads: how many work at once; 0: as many as there are CPUs for this process.
+        pulse: called with bytes done and in all; if it raises, everything stops and is cleaned up.
+        durable: False only in benchmarks, to compare with tools that do not wait for the disk.
+
+    Raises:
+        InvalidBag: the zip or a bag in it breaks the rules; all faults are listed, and nothing was published.
+        NoRoom: the disk is full, or would be.
+        WorkBusy: another process is making `into`.
+        StagingDamaged: the zip is gone or was changed, or `into` is there and does not hold.
+        TransientError: reading or writing failed.
+    """
+    begun = time.monotonic()
+    if os.path.lexists(into):
+        return load_marker(into)
+    try:
+        with staged(into) as staging:
+            if os.path.lexists(into):
+                return load_marker(into)
+            run = _Run(staging, policy or Policy(), threads or available_cpus(), pulse, durable=durable)
+            return run.unpack(bag_zip, work_rid, begun)
+    except TransientError:
+        raise
+    except OSError as error:
+        raise transient(error, what=f"{bag_zip.name} could not be unpacked", work_rid=work_rid) from error
+
+
+class _Run:
+    """One zip on its way."""
+
+    def __init__(self, staging: Staging, policy: Policy, threads: int, pulse: Pulse, *, durable: bool) -> None:
+        self.staging = staging
+        self.policy = policy
+        self.threads = threads
+        self.pulse = pulse
+        self.durable = durable
+        self.say = Findings()
+
+    def unpack(self, bag_zip: Path, work_rid: str, begun: float) -> Debagged:
+        """Everything between the lock and its release."""
+        try:
+            with opened(bag_zip, self.say) as source:
+                try:
+                    verdict = examine(source, self.policy, self.say, work_rid=work_rid)
+                    works = plan(verdict, self.say)
+                    self._copy(source, works, verify_only=bool(self.say.faults), readable=verdict.readable)
+                finally:
+                    source.check_unchanged()
+                if self.say.faults:
+                    raise UnreadableZip
+                return self._publish(source, works, verdict.members, begun)
+        except UnreadableZip as error:
+            raise self._refusal(bag_zip, work_rid) from error
+
+    def _copy(self, source: ZipSource, works: Sequence[WorkPlan], *, verify_only: bool, readable: bool) -> None:
+        """The payload pass; of a zip that is refused already, only for a complete report."""
+        jobs = [job for work in works for job in (*work.payload, *work.tag_files)]
+        total = sum(job.member.size for job in jobs)
+        if verify_only and not (readable and self.policy.full_report):
+            return
+        root = None
+        if not verify_only:
+            self._prepare(works, jobs, total)
+            root = self.staging.descriptor
+        written = start_write_back if self.durable else None
+        copy = CopyPass(source.descriptor, root, self.say, written=written)
+        streamed = [job for job in jobs if job.content is None]
+        copy.run(streamed, threads=self.threads, pulse=self.pulse, total=total)
+
+    def _prepare(self, works: Sequence[WorkPlan], jobs: Sequence[Job], total: int) -> None:
+        """Room, folders, and the tag files that were read already."""
+        kept = [job for job in jobs if job.target]
+        folders = sum(len(work.folders) for work in works)
+        self.staging.check_room(total, len(kept) + folders, reserve_bytes=self.policy.reserve_bytes)
+        for work in works:
+            self.staging.make_folders(work.folders)
+            for job in work.tag_files:
+                if job.content is not None:
+                    job.digests = tuple(work.record.digests_of(job.content).values())
+                    if job.target:
+                        self.staging.write(job.target, job.content, job.mtime)
+
+    def _publish(self, source: ZipSource, works: Sequence[WorkPlan], members: int, begun: float) -> Debagged:
+        into = self.staging.target
+        done, kept, digests_bytes = [], {}, {}
+        for work in works:
+            content = digests_file(work)
+            self.staging.write(digests_name(work.rid), content)
+            digests_bytes[work.rid] = len(content)
+            on_disk = [job for job in (*work.payload, *work.tag_files) if job.target]
+            kept[work.rid] = len(on_disk), sum(job.member.size for job in on_disk)
+            self.staging.set_folder_times(work.folders)
+            done.append(_debagged_work(work, into))
+        _, warnings = self.say.in_order()
+        algorithms = tuple(sorted({name for work in works for name in work.algorithms}))
+        works_done = tuple(sorted(done, key=lambda work: work.rid))
+        seconds = time.monotonic() - begun
+        result = Debagged(works_done, warnings, algorithms, source.size, seconds, members)
+        self.staging.write(MARKER, marker_bytes(result, source, kept, digests_bytes))
+        self.staging.publish(durable=self.durable)
+        return result
+
+    def _refusal(self, bag_zip: Path, work_rid: str) -> InvalidBag:
+        faults, warnings = self.say.in_order()
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        return InvalidBag(
+            f"{bag_zip.name} is refused: {faults[0]}{more}",
+            faults=faults,
+            warnings=warnings,
+            work_rid=work_rid,
+            kept=f"the zip is untouched: {bag_zip}",
+            go_on=f"run_pipeline.py debag {bag_zip} --into DIR, once the bag is mended",
+        )
+
+
+def _debagged_work(work: WorkPlan, into: Path) -> DebaggedWork:
+    return DebaggedWork(
+        rid=work.rid,
+        path=into / work.rid,
+        files=len(work.payload),
+        bytes=sum(job.member.size for job in work.payload),
+        digests=into / digests_name(work.rid),
+        verified="manifest" if work.record.found.bagged else "none",
+    )
+
+
+def digests_file(work: WorkPlan) -> bytes:
+    """What `pipeline.fixity.dumps` makes of a work's digests, byte for byte, in a tenth of the time and memory."""
+    base = len(work.rid) + 1
+    files = sorted((job.target[base:], job) for job in (*work.payload, *work.tag_files) if job.target)
+    order = sorted(range(len(work.algorithms)), key=work.algorithms.__getitem__)
+    keys = [(index, f',\n"{work.algorithms[index]}": "') for index in order]
+    entries = []
+    for path, job in files:
+        digests = "".join([f'{key}{job.digests[index]}"' for index, key in keys])
+        entries.append(f'{encode_basestring(path)}: {{\n"bytes": {job.member.size}{digests}\n}}')
+    verified = "manifest" if work.record.found.bagged else "none"
+    algorithms = ",\n".join(f'"{work.algorithms[index]}"' for index in order)
+    listed = ",\n".join(entries)
+    return (
+        f'{{\n"work_rid": {encode_basestring(work.rid)},\n"verified": "{verified}",\n'
+        f'"algorithms": [\n{algorithms}\n],\n"files": {{\n{listed}\n}}\n}}\n'
+    ).encode()

@@ -1,0 +1,314 @@
+"""The zip's own table of contents: end record, zip64, central directory (APPNOTE.TXT 4.3).
+
+A reader of its own and not `zipfile`: that one lets the last of duplicates win, takes the local headers' word for
+nothing, changes hostile names unnoticed and, before 3.11.8, does not see members that overlap (gh-109858).
+"""
+
+import struct
+from dataclasses import dataclass
+
+from pipeline.steps.debag.faults import FaultKind, Findings, UnreadableZip
+from pipeline.steps.debag.policy import Policy
+from pipeline.steps.debag.zip_source import ZipSource
+
+_END = struct.Struct("<4s4H2LH")
+_END_MARK = b"PK\x05\x06"
+_LOCATOR = struct.Struct("<4sLQL")
+_LOCATOR_MARK = b"PK\x06\x07"
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_END64_MARK = b"PK\x06\x06"
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_ENTRY_MARK = b"PK\x01\x02"
+_LOCAL_MARK = b"PK\x03\x04"
+_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
+_LONGEST_COMMENT = 0xFFFF
+_UTF8_FLAG = 0x800
+
+
+@dataclass(slots=True)
+class Member:
+    """One entry of the central directory.
+
+    Attributes:
+        name: as this pipeline reads it; folders end in `/`.
+        raw: the bytes of the name.
+        other_name: what `raw` would be as UTF-8, where the zip does not say that it is; else empty.
+        head: bytes 6 to 30 of the entry, which its local header should repeat.
+        flags: the general purpose bits.
+        method: 0 stored, 8 deflated.
+        crc: CRC-32 of the content.
+        packed: bytes in the zip.
+        size: bytes of the content.
+        offset: where its local header begins in the file.
+        mode: the Unix mode, or 0.
+        date, time: of its last change, in MS-DOS form.
+        data_offset: where its content begins; known once its local header was read.
+    """
+
+    name: str
+    raw: bytes
+    other_name: str
+    head: bytes
+    flags: int
+    method: int
+    crc: int
+    packed: int
+    size: int
+    offset: int
+    mode: int
+    date: int
+    time: int
+    data_offset: int = -1
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the entry stands for a folder."""
+        return self.name.endswith("/")
+
+
+@dataclass(frozen=True)
+class Directory:
+    """The central directory: where it lies, and what is in it.
+
+    Attributes:
+        members: in the order of the directory.
+        start: where the directory begins in the file; members end before it.
+        shift: bytes that stand before the zip and are no part of it.
+    """
+
+    members: list[Member]
+    start: int
+    shift: int
+
+
+@dataclass(frozen=True)
+class _End:
+    """What the end records say."""
+
+    entries: int
+    size: int
+    start: int
+    shift: int
+    counts_wrap: bool
+    end: int
+
+
+def read_directory(source: ZipSource, policy: Policy, say: Findings) -> Directory:
+    """Read the table of contents.
+
+    Raises:
+        UnreadableZip: there is none that can be trusted; `say` has the reason.
+    """
+    end = _find_end(source, say)
+    if end.end < source.size:
+        say.warn(FaultKind.APPENDED_BYTES, detail=f"{source.size - end.end} bytes after the end of the zip")
+    if end.shift:
+        say.warn(FaultKind.PREPENDED_BYTES, detail=f"{end.shift} bytes before the zip")
+    if end.entries > policy.max_members:
+        say.fault(FaultKind.TOO_MANY_MEMBERS, detail=f"{end.entries}; allowed are {policy.max_members}")
+        raise UnreadableZip
+    if end.size > policy.max_directory_bytes:
+        say.fault(FaultKind.TOO_MANY_MEMBERS, detail=f"central directory of {end.size} bytes")
+        raise UnreadableZip
+    members = _entries(source.read(end.start, end.size), end, say)
+    if len(members) > policy.max_members:
+        say.fault(FaultKind.TOO_MANY_MEMBERS, detail=f"{len(members)}; allowed are {policy.max_members}")
+        raise UnreadableZip
+    if not members:
+        say.fault(FaultKind.ZIP_EMPTY, detail="no members")
+        raise UnreadableZip
+    return Directory(members, end.start, end.shift)
+
+
+def _broken(say: Findings, detail: str) -> UnreadableZip:
+    say.fault(FaultKind.ZIP_DIRECTORY_DAMAGED, detail=detail)
+    return UnreadableZip()
+
+
+def _find_end(source: ZipSource, say: Findings) -> _End:
+    """The end record: the one whose comment ends with the file, else (bytes were appended) the last one that fits."""
+    tail_start = max(0, source.size - _END.size - _LONGEST_COMMENT)
+    tail = source.read(tail_start, source.size - tail_start)
+    places = []
+    place = tail.rfind(_END_MARK)
+    while place >= 0:
+        if place + _END.size <= len(tail):
+            places.append(place)
+        place = tail.rfind(_END_MARK, 0, place + len(_END_MARK) - 1)
+    exact = [place for place in places if place + _END.size + _END.unpack_from(tail, place)[-1] == len(tail)]
+    found: list[_End] = []
+    reasons = Findings()
+    for place in exact or places:
+        try:
+            found.append(_read_end(source, tail_start + place, reasons))
+        except UnreadableZip:
+            continue
+        if not exact:
+            break
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise _broken(say, f"{len(found)} end records fit, so readers would not agree on what is in the zip")
+    if reasons.faults:
+        say.faults.append(reasons.faults[0])
+        raise UnreadableZip
+    _say_what_else(source, say)
+    raise UnreadableZip
+
+
+def _say_what_else(source: ZipSource, say: Findings) -> None:
+    """Name the fault of a file without any end record."""
+    if source.size and source.read(0, 4) == _LOCAL_MARK:
+        say.fault(
+            FaultKind.ZIP_TRUNCATED,
+            path=source.path.name,
+            detail=f"begins as a zip, but its end is missing: {source.size} bytes are here{_salvage(source)}",
+        )
+    else:
+        detail = "the file is empty" if not source.size else f"{source.size} bytes, neither begin nor end of a zip"
+        say.fault(FaultKind.NOT_A_ZIP, path=source.path.name, detail=detail)
+
+
+def _salvage(source: ZipSource) -> str:
+    """What local headers still tell of a zip that was cut off: how many members are whole, and the one that is not."""
+    offset, whole, name = 0, 0, ""
+    while whole < 1_000_000:
+        head = source.read(offset, 30)
+        if len(head) < 30 or head[:4] != _LOCAL_MARK:
+            break
+        _, _, flags, _, _, _, _, packed, _, name_length, extra_length = struct.unpack("<4s5H3L2H", head)
+        name = source.read(offset + 30, name_length).decode("utf-8", "replace")
+        if flags & 8 or packed == _FULL32:
+            return f"; the last member that could be followed is {name[:200]!r}"
+        offset += 30 + name_length + extra_length + packed
+        if offset > source.size:
+            return f"; {whole} members are whole, {name[:200]!r} is cut off"
+        whole += 1
+    return f"; {whole} members are whole, the last is {name[:200]!r}" if whole else ""
+
+
+def _read_end(source: ZipSource, place: int, say: Findings) -> _End:
+    """The end record at `place`, with the zip64 one if there is one."""
+    _, disk, first_disk, here, entries, size, start, comment = _END.unpack(source.read(place, _END.size))
+    end = place + _END.size + comment
+    if end > source.size:
+        say.fault(FaultKind.ZIP_TRUNCATED, path=source.path.name, detail=f"{end - source.size} bytes are missing")
+        raise UnreadableZip
+    below = place
+    locator = source.read(place - _LOCATOR.size, _LOCATOR.size) if place >= _LOCATOR.size else b""
+    wide = locator[:4] == _LOCATOR_MARK
+    if wide:
+        below, values = _read_end64(source, place - _LOCATOR.size, locator, say)
+        narrow = (disk, first_disk, here, entries, size, start)
+        limits = (_FULL16, _FULL16, _FULL16, _FULL16, _FULL32, _FULL32)
+        if any(n not in (limit, w) for n, w, limit in zip(narrow, values, limits, strict=True)):
+            raise _broken(say, "the end record and its zip64 record contradict each other")
+        disk, first_disk, here, entries, size, start = values
+    if disk or first_disk or here != entries:
+        say.fault(FaultKind.ZIP_SPLIT, detail=f"part {disk + 1} of a zip in several parts")
+        raise UnreadableZip
+    shift = below - size - start
+    if shift < 0:
+        raise _broken(say, f"the central directory should be {size} bytes at {start}, and does not fit in")
+    if size and source.read(start + shift, 4) != _ENTRY_MARK:
+        raise _broken(say, f"no central directory at {start + shift}")
+    return _End(entries, size, start + shift, shift, not wide, end)
+
+
+def _read_end64(source: ZipSource, place: int, locator: bytes, say: Findings) -> tuple[int, tuple[int, ...]]:
+    """The zip64 end record that the locator at `place` points to: where it begins, and its values."""
+    _, disk, offset, disks = _LOCATOR.unpack(locator)
+    if disk or disks > 1:
+        say.fault(FaultKind.ZIP_SPLIT, detail=f"one of {disks} parts")
+        raise UnreadableZip
+    for where in (offset, place - _END64.size):
+        record = source.read(where, _END64.size) if 0 <= where <= place - _END64.size else b""
+        if record[:4] == _END64_MARK:
+            _, length, _, _, disk, first_disk, here, entries, size, start = _END64.unpack(record)
+            if where + 12 + length == place:
+                return where, (disk, first_disk, here, entries, size, start)
+    raise _broken(say, "the zip64 end record is not where its locator says")
+
+
+def _entries(table: bytes, end: _End, say: Findings) -> list[Member]:
+    members: list[Member] = []
+    position = 0
+    while position < len(table):
+        if len(table) - position < _ENTRY.size or table[position : position + 4] != _ENTRY_MARK:
+            raise _broken(say, f"entry {len(members) + 1} of the central directory is damaged")
+        fields = _ENTRY.unpack_from(table, position)
+        name_end = position + _ENTRY.size + fields[10]
+        after = name_end + fields[11] + fields[12]
+        if after > len(table):
+            raise _broken(say, f"entry {len(members) + 1} of the central directory is cut off")
+        raw = table[position + _ENTRY.size : name_end]
+        head = table[position + 6 : position + 30]
+        extra = table[name_end : name_end + fields[11]] if fields[11] else b""
+        members.append(_member(fields, raw, head, extra, end.shift, say))
+        position = after
+    wrapped = end.counts_wrap and len(members) & _FULL16 == end.entries
+    if len(members) != end.entries and not wrapped:
+        raise _broken(say, f"has {len(members)} entries, and says {end.entries}")
+    return members
+
+
+def _member(fields: tuple[int, ...], raw: bytes, head: bytes, extra: bytes, shift: int, say: Findings) -> Member:
+    _, _, _, flags, method, time, date, crc, packed, size, _, _, _, disk, _, attributes, offset = fields
+    name, other = _name(raw, flags, say)
+    if _FULL32 in (packed, size, offset) or disk == _FULL16:
+        wide = zip64_values(extra, [size == _FULL32, packed == _FULL32, offset == _FULL32, disk == _FULL16])
+        if wide is None:
+            raise _broken(say, f"{name!r}: its zip64 field is damaged")
+        size, packed, offset, disk = (
+            narrow if value is None else value for narrow, value in zip((size, packed, offset, disk), wide, strict=True)
+        )
+    if disk:
+        say.fault(FaultKind.ZIP_SPLIT, path=name, detail=f"lies in part {disk + 1}")
+    mode = attributes >> 16
+    return Member(name, raw, other, head, flags, method, crc, packed, size, offset + shift, mode, date, time)
+
+
+def _name(raw: bytes, flags: int, say: Findings) -> tuple[str, str]:
+    """The name, and what it would be as UTF-8 if the zip does not say that it is."""
+    if raw.isascii():
+        return raw.decode("ascii"), ""
+    try:
+        utf8 = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        utf8 = ""
+    if flags & _UTF8_FLAG:
+        if not utf8:
+            say.fault(FaultKind.NAME_UNDECODABLE, path=raw.decode("utf-8", "backslashreplace"), detail="is not UTF-8")
+            return raw.decode("cp437"), ""
+        return utf8, ""
+    return raw.decode("cp437"), utf8
+
+
+def zip64_values(extra: bytes, wanted: list[bool]) -> list[int | None] | None:
+    """The values of the zip64 field (header 1) in an extra field, for those wanted, in its fixed order.
+
+    Returns:
+        A value or None for each of `wanted` (size, packed, offset: 8 bytes, disk: 4); None if the field is damaged.
+    """
+    position = 0
+    while position + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, position)
+        position += 4
+        if position + length > len(extra):
+            return None
+        if kind == 1:
+            return _unpack_zip64(extra[position : position + length], wanted)
+        position += length
+    return None
+
+
+def _unpack_zip64(block: bytes, wanted: list[bool]) -> list[int | None] | None:
+    values: list[int | None] = []
+    position = 0
+    for index, want in enumerate(wanted):
+        length = 8 if index < 3 else 4
+        if want and position + length > len(block):
+            return None
+        values.append(int.from_bytes(block[position : position + length], "little") if want else None)
+        position += length if want else 0
+    return values

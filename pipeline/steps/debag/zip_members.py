@@ -1,0 +1,206 @@
+"""What a member of the zip may be: its local header, its name, its kind, its place among the others.
+
+Everything here is known before a byte is unpacked.
+"""
+
+import re
+import stat
+import struct
+import unicodedata
+from collections.abc import Iterable
+
+from pipeline.steps.debag.faults import FaultKind, Findings
+from pipeline.steps.debag.policy import Policy
+from pipeline.steps.debag.zip_directory import Directory, Member, zip64_values
+from pipeline.steps.debag.zip_source import ZipSource
+
+STORED, DEFLATED = 0, 8
+_LOCAL = struct.Struct("<4s5H3L2H")
+_LOCAL_MARK = b"PK\x03\x04"
+_FULL32 = 0xFFFFFFFF
+_ENCRYPTED = 0x0001 | 0x0040 | 0x2000
+_HAS_DESCRIPTOR = 0x0008
+_DEFLATE_EFFORT = 0x0006  # how hard the packer tried: says nothing about the bytes
+_DESCRIPTOR_SIZES = frozenset({0, 12, 16, 20, 24})
+_EMPTY_DEFLATED = 2  # what packers write for a folder when they deflate even that
+_LONGEST_PART, _LONGEST_PATH = 255, 3000
+
+_SUSPECT = re.compile(
+    r"(?:\A|/)\.{0,2}(?:/|\Z)|[\\\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]|\A[A-Za-z]:|[. ](?:/|\Z)"
+)
+_ODD = re.compile(r"[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def check_members(source: ZipSource, directory: Directory, policy: Policy, say: Findings) -> set[str]:
+    """See that every member is one that may be unpacked, and where its content begins.
+
+    Returns:
+        Names of members whose CRC-32 is another in the local header: a fault unless a digest proves the bytes.
+    """
+    crc_suspects = set()
+    for member in directory.members:
+        _check_name(member, say)
+        _check_kind(member, say)
+        if _check_local(source, directory, member, say):
+            crc_suspects.add(member.name)
+    _check_twins(directory.members, say)
+    _check_places(directory, say)
+    _check_ratio(source, directory.members, policy, say)
+    return crc_suspects
+
+
+def _check_name(member: Member, say: Findings) -> None:
+    """5.1: nothing in a name may lead out of the folder that it is unpacked in, or read differently elsewhere."""
+    name = member.name.removesuffix("/")
+    if len(name) > 63 and not _short_enough(name):
+        say.fault(FaultKind.NAME_TOO_LONG, path=name, detail=f"{len(name.encode('utf-8', 'replace'))} bytes")
+    if not name:
+        say.fault(FaultKind.NAME_EMPTY, detail="a member without a name")
+    elif _SUSPECT.search(name):
+        _name_faults(name, say)
+
+
+def _short_enough(name: str) -> bool:
+    return len(name.encode("utf-8", "replace")) <= _LONGEST_PATH and all(
+        len(part.encode("utf-8", "replace")) <= _LONGEST_PART for part in name.split("/")
+    )
+
+
+def _name_faults(name: str, say: Findings) -> None:
+    parts = name.split("/")
+    inner = parts[1:] if name.startswith("/") else parts
+    found = {
+        FaultKind.NAME_ABSOLUTE: name.startswith("/"),
+        FaultKind.NAME_TRAVERSAL: ".." in parts,
+        FaultKind.NAME_DOT_PART: "." in parts,
+        FaultKind.NAME_EMPTY_PART: "" in inner,
+        FaultKind.NAME_BACKSLASH: "\\" in name,
+        FaultKind.NAME_DRIVE_LETTER: re.match(r"[A-Za-z]:", name) is not None,
+        FaultKind.NAME_NUL: "\0" in name,
+    }
+    for kind, is_so in found.items():
+        if is_so:
+            say.fault(kind, path=name, detail="unsafe name")
+    if _ODD.search(name) and "\0" not in name:
+        say.warn(FaultKind.NAME_ODD_CHARACTERS, path=name, detail=f"control or bidirectional characters: {name!a}")
+    if any(part.endswith((".", " ")) for part in parts if part not in {".", ".."}):
+        say.warn(FaultKind.NAME_TRAILING_DOT, path=name, detail="ends in a dot or blank, which Windows drops")
+
+
+def _check_kind(member: Member, say: Findings) -> None:
+    """Only plain files and folders, only stored or deflated, never encrypted."""
+    name = member.name
+    kind = stat.S_IFMT(member.mode)
+    if kind == stat.S_IFLNK:
+        say.fault(FaultKind.LINK, path=name, detail="a symbolic link")
+    elif kind not in {0, stat.S_IFREG, stat.S_IFDIR} or (kind == stat.S_IFDIR and not member.is_folder):
+        say.fault(FaultKind.SPECIAL_FILE, path=name, detail=f"mode {member.mode:o} is not that of a plain file")
+    if member.flags & _ENCRYPTED or member.method == 99:
+        say.fault(FaultKind.MEMBER_ENCRYPTED, path=name, detail="encrypted")
+    elif member.method not in {STORED, DEFLATED} or member.flags & 0x20:
+        say.fault(FaultKind.METHOD_UNSUPPORTED, path=name, detail=f"method {member.method}")
+    if member.method == STORED and member.packed != member.size and not member.flags & _ENCRYPTED:
+        detail = f"stored in {member.packed} bytes, but said to be {member.size}"
+        say.fault(FaultKind.STORED_SIZE_DIFFERS, path=name, detail=detail)
+    if member.is_folder and (member.size or member.packed not in {0, _EMPTY_DEFLATED}):
+        say.fault(FaultKind.FOLDER_WITH_CONTENT, path=name, detail=f"a folder of {member.size} bytes")
+
+
+def _check_local(source: ZipSource, directory: Directory, member: Member, say: Findings) -> bool:
+    """See that the local header repeats the directory's entry; tells whether its CRC-32 is another."""
+    raw = member.raw
+    if member.offset + _LOCAL.size > directory.start:
+        say.fault(FaultKind.LOCAL_HEADER_DAMAGED, path=member.name, detail=f"should be at {member.offset}")
+        return False
+    local = source.read(member.offset, _LOCAL.size + len(raw))
+    if local[4:28] == member.head and local[30:] == raw and local[:4] == _LOCAL_MARK and member.packed != _FULL32:
+        member.data_offset = member.offset + len(local) + local[28] + (local[29] << 8)
+        if not member.flags & _HAS_DESCRIPTOR:
+            return False
+    return _compare_local(source, member, local, say)
+
+
+def _compare_local(source: ZipSource, member: Member, local: bytes, say: Findings) -> bool:
+    if len(local) < _LOCAL.size or local[:4] != _LOCAL_MARK:
+        say.fault(FaultKind.LOCAL_HEADER_DAMAGED, path=member.name, detail=f"no local header at {member.offset}")
+        return False
+    _, _, flags, method, _, _, crc, packed, size, name_length, extra_length = _LOCAL.unpack_from(local)
+    member.data_offset = member.offset + _LOCAL.size + name_length + extra_length
+    differs = []
+    if name_length != len(member.raw) or local[_LOCAL.size :] != member.raw:
+        differs.append(f"name {local[_LOCAL.size :].decode('utf-8', 'backslashreplace')!r}")
+    if (flags ^ member.flags) & ~_DEFLATE_EFFORT:
+        differs.append(f"flags {flags:#06x}, not {member.flags:#06x}")
+    if method != member.method:
+        differs.append(f"method {method}, not {member.method}")
+    if _FULL32 in (packed, size):
+        extra = source.read(member.offset + _LOCAL.size + name_length, extra_length)
+        wide = zip64_values(extra, [size == _FULL32, packed == _FULL32])
+        if wide is not None:
+            size = size if wide[0] is None else wide[0]
+            packed = packed if wide[1] is None else wide[1]
+    later = bool(flags & _HAS_DESCRIPTOR)
+    told_later = later and size in {0, _FULL32} and packed in {0, _FULL32}
+    if (packed, size) != (member.packed, member.size) and not told_later:
+        differs.append(f"sizes {packed} and {size}, not {member.packed} and {member.size}")
+    if differs:
+        say.fault(FaultKind.LOCAL_HEADER_DIFFERS, path=member.name, detail="local header has " + ", ".join(differs))
+    return crc != member.crc and not (later and crc == 0)
+
+
+def _check_twins(members: Iterable[Member], say: Findings) -> None:
+    """No name twice, none both a file and a folder; names that are equal but for case are only odd."""
+    files: dict[str, str] = {}
+    folders: set[str] = set()
+    seen: set[str] = set()
+    for member in members:
+        if member.name in seen:
+            say.fault(FaultKind.DUPLICATE_MEMBER, path=member.name, detail="is in the zip more than once")
+        seen.add(member.name)
+        folder = member.name.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+        if not member.is_folder:
+            twin = files.setdefault(member.name.casefold(), member.name)
+            if twin != member.name:
+                say.warn(FaultKind.CASE_TWINS, path=member.name, detail=f"equal but for case: {twin}")
+    for name in sorted(seen & folders):
+        say.fault(FaultKind.FILE_AND_FOLDER, path=name, detail="is a file, and a folder of other members")
+
+
+def nfc(name: str) -> str:
+    """The name in Unicode's composed form."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def _check_places(directory: Directory, say: Findings) -> None:
+    """Each member ends before the next begins; bytes between them that belong to none are only odd."""
+    placed = sorted((m for m in directory.members if m.data_offset >= 0), key=lambda member: member.offset)
+    hidden = places = 0
+    for index, member in enumerate(placed):
+        end = member.data_offset + member.packed
+        limit = placed[index + 1].offset if index + 1 < len(placed) else directory.start
+        if end > limit:
+            other = placed[index + 1].name if index + 1 < len(placed) else "the central directory"
+            say.fault(FaultKind.MEMBERS_OVERLAP, path=member.name, detail=f"shares bytes with {other}")
+        elif limit > end and not (member.flags & _HAS_DESCRIPTOR and limit - end in _DESCRIPTOR_SIZES):
+            hidden += limit - end
+            places += 1
+    before = placed[0].offset - directory.shift if placed else 0
+    if before > 0:
+        say.warn(FaultKind.PREPENDED_BYTES, detail=f"{before} bytes before the first member")
+    if hidden:
+        say.warn(FaultKind.HIDDEN_BYTES, detail=f"{hidden} bytes at {places} places belong to no member")
+
+
+def _check_ratio(source: ZipSource, members: Iterable[Member], policy: Policy, say: Findings) -> None:
+    total = 0
+    for member in members:
+        total += member.size
+        if member.size > policy.ratio_floor_bytes and member.size > policy.max_ratio * member.packed:
+            detail = f"{member.packed} bytes become {member.size}; allowed are {policy.max_ratio:g} for one"
+            say.fault(FaultKind.RATIO_TOO_HIGH, path=member.name, detail=detail)
+    if total > policy.ratio_floor_bytes and total > policy.max_ratio * source.size:
+        detail = f"{source.size} bytes become {total}; allowed are {policy.max_ratio:g} for one"
+        say.fault(FaultKind.RATIO_TOO_HIGH, detail=detail)
