@@ -1,8 +1,8 @@
 """The verified digests of a work: what debag found true of every file, kept so that any later copy can be proved.
 
 One JSON file a work, `{RID}.digests.json`, beside the unpacked work:
-`{"work_rid", "verified", "algorithms", "files": {path: {"bytes", "<algorithm>": hex digest, …}}}`. Paths are relative to
-the work folder, with `/`, as they are on disk; the tag files kept in `{RID}.bag/` are listed too.
+`{"work_rid", "verified", "algorithms", "files": {path: {"bytes", "<algorithm>": hex digest, …}}}`. Paths are relative
+to the work folder, with `/`, as they are on disk; the tag files kept in `{RID}.bag/` are listed too.
 """
 
 import json

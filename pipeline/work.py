@@ -27,6 +27,15 @@ def no_pulse(_done: int, _total: int) -> None:
     """For callers that neither watch nor stop a step."""
 
 
+def human_bytes(size_bytes: float) -> str:
+    """A size for people: `15.8 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} TiB"
+
+
 def checked_rid(text: str, *, source: str = "") -> str:
     """`text`, if it can be a work's identifier, and so may name a folder.
 

@@ -1,0 +1,57 @@
+# Two commands for a newcomer: `make demo` shows the whole pipeline at work, `make test` passes its tests.
+# Both make a virtual environment in .venv on first use; python3 has to be 3.11 or later, below 3.14.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+# A checkout may belong to another user, and the home folder may be read-only: nothing is kept outside .venv.
+PIP := $(RUN) -m pip --disable-pip-version-check --no-cache-dir install --quiet
+
+.PHONY: help demo test lint format bench clean venv
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.demo  ## the virtual environment, enough for run_pipeline.py
+
+demo: $(VENV)/.demo  ## bring sample bags home on an embedded stack; options as DEMO="--bags 20 --keep"
+	$(RUN) run_pipeline.py demo $(DEMO)
+
+test: $(VENV)/.dev  ## all tests
+	$(RUN) -m pytest $(PYTEST)
+
+lint: $(VENV)/.dev  ## formatting, ruff, mypy, shellcheck
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(VENV)/bin/shellcheck bin/syncOneWork.sh .ci/run
+
+format: $(VENV)/.dev  ## put the code in shape
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+bench: $(VENV)/.bench  ## measure against the peers; takes a quarter of an hour
+	$(RUN) -m benchmarks.line
+	$(RUN) -m benchmarks.debag
+
+clean:  ## everything that make made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), sys.version' \
+		|| { echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV) \
+		|| { echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.made requirements.txt requirements-demo.txt
+	$(PIP) -r requirements-demo.txt
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.dev $(wildcard benchmarks/requirements*.txt)
+	$(PIP) $(foreach file,$(wildcard benchmarks/requirements*.txt),-r $(file))
+	touch $@

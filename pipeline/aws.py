@@ -1,0 +1,98 @@
+"""Clients of S3 and SQS, and what their errors mean here."""
+
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.exceptions
+from botocore.config import Config
+
+from pipeline.errors import AccessDenied, NotRestored, ObjectGone, ObjectReplaced, PipelineError, StorageUnreachable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+_DENIED = frozenset(
+    {
+        "403",
+        "AccessDenied",
+        "AccountProblem",
+        "AllAccessDisabled",
+        "ExpiredToken",
+        "Forbidden",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "KMS.AccessDeniedException",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_GONE = frozenset({"404", "405", "MethodNotAllowed", "NoSuchKey", "NoSuchVersion", "NotFound"})
+
+
+def _client(service: str, *, region: str, profile: str, endpoint_url: str) -> Any:
+    session = boto3.Session(profile_name=profile or None, region_name=region or None)
+    # Three attempts, botocore's default, are over after 2.4 s of SlowDown; eight ride out the usual minute.
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 8},
+        connect_timeout=10,
+        read_timeout=60,
+        max_pool_connections=16,
+    )
+    return session.client(service, endpoint_url=endpoint_url or None, config=config)
+
+
+def s3_client(*, region: str, profile: str = "", endpoint_url: str = "") -> "S3Client":
+    """A client of S3; empty values leave the choice to boto3's own search.
+
+    Raises:
+        PipelineError: there is no such profile, or no region.
+    """
+    return _made("s3", region=region, profile=profile, endpoint_url=endpoint_url)  # type: ignore[no-any-return]  # one maker for both services
+
+
+def sqs_client(*, region: str, profile: str = "", endpoint_url: str = "") -> "SQSClient":
+    """A client of SQS; as `s3_client`."""
+    return _made("sqs", region=region, profile=profile, endpoint_url=endpoint_url)  # type: ignore[no-any-return]  # one maker for both services
+
+
+def _made(service: str, *, region: str, profile: str, endpoint_url: str) -> Any:
+    try:
+        return _client(service, region=region, profile=profile, endpoint_url=endpoint_url)
+    except botocore.exceptions.BotoCoreError as error:
+        raise translated(error, f"{service} cannot be reached") from error
+
+
+def error_code(error: Exception) -> str:
+    """The service's own code of a failure, such as `NoSuchKey`; empty for failures that are not the service's."""
+    if isinstance(error, botocore.exceptions.ClientError):
+        return str(error.response.get("Error", {}).get("Code", ""))
+    return ""
+
+
+def translated(error: Exception, what: str, *, work_rid: str = "") -> PipelineError:
+    """The named failure that a failure of boto3 means.
+
+    Args:
+        error: a ClientError, BotoCoreError, or an OSError from the body of an answer.
+        what: what was tried, for the text: `download of s3://…`.
+        work_rid: the work it was tried for.
+    """
+    code = error_code(error)
+    text = f"{what}: {code or type(error).__name__}: {error}"
+    if code == "InvalidObjectState":
+        return NotRestored(f"{what}: still frozen in Glacier", work_rid=work_rid, go_on="ask S3 to restore the object")
+    if code in _GONE:
+        return ObjectGone(f"{what}: {code}: not in the bucket", work_rid=work_rid, facts={"code": code})
+    if code in {"PreconditionFailed", "412"}:
+        return ObjectReplaced(f"{what}: the object was overwritten", work_rid=work_rid, facts={"code": code})
+    no_credentials = isinstance(
+        error,
+        botocore.exceptions.NoCredentialsError
+        | botocore.exceptions.PartialCredentialsError
+        | botocore.exceptions.ProfileNotFound
+        | botocore.exceptions.CredentialRetrievalError,
+    )
+    if code in _DENIED or no_credentials:
+        return AccessDenied(text, work_rid=work_rid, go_on="grant the missing right, or renew the credentials")
+    return StorageUnreachable(text, work_rid=work_rid)

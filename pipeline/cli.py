@@ -1,0 +1,160 @@
+"""The command line: verbs, exit status, what a person sees. Results go to stdout, logs to stderr."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import __version__
+from pipeline.errors import (
+    AccessDenied,
+    DatabaseUnavailable,
+    PipelineError,
+    SchedulerUnreachable,
+    SettingsError,
+    StorageUnreachable,
+    UsageError,
+)
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 0, 1, 2, 3
+
+_UNREACHABLE = (AccessDenied, DatabaseUnavailable, SchedulerUnreachable, StorageUnreachable)
+_SIZES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the verb; returns the exit status.
+
+    0: all done, or nothing to do. 1: some work failed. 2: wrong usage or settings. 3: something it depends on is out
+    of reach.
+    """
+    parser = _parser()
+    options = parser.parse_args(list(arguments) or ["run"])
+    verb = options.verb or "run"
+    try:
+        # Each verb imports what it needs: `debag` and `--help` do without AWS, database and scheduler.
+        module = importlib.import_module(f"pipeline.verbs.{verb}")
+        status = int(module.main(options))
+        sys.stdout.flush()
+    except (SettingsError, UsageError) as error:
+        return _complain(error, EXIT_USAGE)
+    except _UNREACHABLE as error:
+        return _complain(error, EXIT_UNREACHABLE)
+    except PipelineError as error:
+        return _complain(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone (`… | head`); the interpreter must not complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_FAILED
+    return status
+
+
+def _complain(error: PipelineError, status: int) -> int:
+    lines = error.problems if isinstance(error, SettingsError) else [str(error)]
+    for line in lines:
+        sys.stderr.write(f"run_pipeline.py: {line}\n")
+    if isinstance(error, SettingsError):
+        sys.stderr.write("run_pipeline.py: nothing was started; see luigi.cfg and .env\n")
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="run_pipeline.py",
+        description="Brings bags home from cold storage: download, debag, sync, record. Without a verb: run.",
+        epilog="exit status: 0 all done or nothing to do; 1 some work failed; 2 wrong usage or settings; "
+        "3 something it depends on is out of reach",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    # `run_pipeline.py --watch` means `run_pipeline.py run --watch`.
+    _run_options(parser)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    _run_options(verbs.add_parser("run", help="process what waits in all sources, then exit"), defaults=True)
+    _work_options(verbs.add_parser("work", help="process works by hand"))
+    _debag_options(verbs.add_parser("debag", help="debag zips: no AWS, no database"))
+    _bag_options(verbs.add_parser("bag", help="make bag zips of work folders"))
+    status = verbs.add_parser("status", help="what waits, runs, is done, failed, and why")
+    status.add_argument("rid", nargs="?", metavar="RID", help="one work, with its history")
+    status.add_argument("--json", action="store_true", help="one JSON document")
+    check = verbs.add_parser("check", help="settings, queues, buckets, database, scheduler, disk, sync script")
+    check.add_argument("--json", action="store_true", help="one JSON document")
+    database = verbs.add_parser("db", help="the tables of the progress database")
+    database.add_argument("action", choices=["status", "upgrade"])
+    _demo_options(verbs.add_parser("demo", help="the whole pipeline on an embedded stack, with sample bags"))
+    return parser
+
+
+def _run_options(parser: argparse.ArgumentParser, *, defaults: bool = False) -> None:
+    # The options stand both before and after the verb: only the verb's own defaults may not wipe out the others.
+    absent = argparse.SUPPRESS if defaults else None
+    parser.add_argument("--watch", action="store_true", default=absent or False, help="keep going until stopped")
+    parser.add_argument("--lanes", type=_positive, default=absent, metavar="N", help="works at the same time")
+    parser.add_argument(
+        "--local-scheduler",
+        action="store_true",
+        default=absent or False,
+        help="without luigid (with --lanes 1: in one process)",
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", default=absent or False, help="log more, Luigi's own words too"
+    )
+
+
+def _work_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("targets", nargs="+", metavar="TARGET", help="a RID, s3://bucket/key, or a local .zip")
+    parser.add_argument(
+        "--from", dest="from_step", choices=["download", "debag", "sync"], help="do this step and those after it again"
+    )
+    parser.add_argument("--local-scheduler", action="store_true", help="without luigid")
+    parser.add_argument("--verbose", action="store_true", help="log more, Luigi's own words too")
+    parser.epilog = "example: run_pipeline.py work W1NLM4700 --from debag"
+
+
+def _debag_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("zips", nargs="+", type=Path, metavar="ZIP")
+    parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="each work becomes DIR/RID")
+    parser.add_argument("--json", action="store_true", help="one JSON document: works and faults")
+    parser.add_argument("--threads", type=_positive, default=0, metavar="N", help="default: the CPUs available")
+    parser.add_argument("--refuse-weak-digests", action="store_true", help="refuse bags with md5 or sha1 alone")
+    parser.add_argument("--allow-unbagged", action="store_true", help="accept plain zips of works, verified by nothing")
+
+
+def _bag_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("work_dirs", nargs="+", type=Path, metavar="WORKDIR", help="its name is the RID")
+    parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="where RID.bag.zip goes")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def _demo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--home", type=Path, metavar="DIR", help="the folder for everything; default: a temporary one")
+    parser.add_argument(
+        "--bags", type=_positive, default=6, metavar="N", help="how many, one of them corrupt (default 6)"
+    )
+    parser.add_argument(
+        "--size", type=_size, default=2 << 20, metavar="SIZE", help="of each work: 500k, 2M (default), 1G"
+    )
+    parser.add_argument("--lanes", type=_positive, default=2, metavar="N", help="works at the same time (default 2)")
+    parser.add_argument("--keep", action="store_true", help="leave the visualiser running until Ctrl-C")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def _size(text: str) -> int:
+    factor = _SIZES.get(text[-1:].lower(), 0)
+    try:
+        size = int(float(text[:-1]) * factor) if factor else int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: 500k, 2M, 1G") from error
+    if not 0 < size <= 1 << 40:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size between 1 byte and 1 TiB")
+    return size

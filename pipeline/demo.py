@@ -1,0 +1,354 @@
+"""The whole pipeline on an embedded stack: real protocols of S3 and SQS, a real scheduler and database, sample bags."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.live import Live
+
+from pipeline import aws, embedded, show
+from pipeline.errors import PipelineError
+from pipeline.samples import make_sample_bag, sample_rid
+from pipeline.steps import intake, record
+from pipeline.steps.record import views
+from pipeline.work import human_bytes, rid_from_name, staging_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+BUCKET, QUEUE, DEAD_LETTERS = "glacier.staging.demo.example.org", "DemoReadyToIntake", "DemoDeadLetters"
+RUN_PIPELINE = Path(__file__).resolve().parent.parent / "run_pipeline.py"
+_REFRESH_SECONDS = 0.3
+_RETENTION_SECONDS = 1_209_600
+
+
+class DemoFailed(PipelineError):
+    """Something did not happen as the demo tells it."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was asked for on the command line.
+
+    Attributes:
+        home: the folder for everything; None: a new one under the system's temporary folder.
+        bags: how many, the corrupt one included.
+        size_bytes: of each work.
+        lanes: how many works are brought home at the same time.
+        keep: leave the visualiser running until Ctrl-C.
+    """
+
+    home: Path | None
+    bags: int
+    size_bytes: int
+    lanes: int
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The running stack."""
+
+    home: Path
+    moto_url: str
+    luigid_url: str
+    s3: "S3Client"
+    sqs: "SQSClient"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """With which `run_pipeline.py` works on this stack, and on nothing else."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PIPELINE_", "AWS_"))}
+        return {**inherited, **embedded.CREDENTIALS, "LUIGI_CONFIG_PATH": str(self.home / "luigi.cfg")}
+
+
+def run(choices: Choices) -> int:
+    """The demo, from nothing to the last table.
+
+    Raises:
+        DemoFailed: it did not end as told.
+    """
+    out = show.console()
+    home = (choices.home or Path(tempfile.mkdtemp(prefix="pipeline-demo-"))).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    with _ended_by_signals(), stack(home, lanes=choices.lanes) as running:
+        out.print(f"S3 and SQS: moto at {running.moto_url}; scheduler: luigid at {running.luigid_url}")
+        before = {work.work_rid: work.stage for work in _works(home)}
+        zips = _make_bags(out, home, choices)
+        _restore(out, running, zips)
+        _run_lanes(out, running, choices)
+        _judge(out, running, zips, before)
+        _tell_places(out, running, choices)
+        if choices.keep:
+            _wait_for_ctrl_c(out)
+    return 0
+
+
+@contextmanager
+def stack(home: Path, *, lanes: int = 2) -> Iterator[Stack]:
+    """With moto and luigid as children, bucket and queues as an operator has them, and a luigi.cfg that says so."""
+    logs = home / "logs"
+    with (
+        embedded.moto(log=logs / "moto.log") as moto_url,
+        embedded.luigid(state=home / "luigid.pickle", log=logs / "luigid.log") as luigid_url,
+    ):
+        with credentials():
+            s3 = aws.s3_client(region="us-east-1", endpoint_url=moto_url)
+            sqs = aws.sqs_client(region="us-east-1", endpoint_url=moto_url)
+        set_up_aws(s3, sqs, bucket=BUCKET, queue=QUEUE, dead_letters=DEAD_LETTERS)
+        (home / "luigi.cfg").write_text(_luigi_cfg(home, moto_url, luigid_url, lanes), encoding="utf-8")
+        yield Stack(home, moto_url, luigid_url, s3, sqs)
+
+
+@contextmanager
+def credentials() -> Iterator[None]:
+    """The embedded stack's credentials while clients are made: never an operator's own."""
+    saved = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    for name in saved:
+        del os.environ[name]
+    os.environ.update(embedded.CREDENTIALS)
+    try:
+        yield
+    finally:
+        for name in embedded.CREDENTIALS:
+            del os.environ[name]
+        os.environ.update(saved)
+
+
+def set_up_aws(s3: "S3Client", sqs: "SQSClient", *, bucket: str, queue: str, dead_letters: str) -> str:
+    """Bucket, queue, dead-letter queue with redrive, and the notification that joins them; returns the queue's URL."""
+    dead_url = sqs.create_queue(QueueName=dead_letters, Attributes={"MessageRetentionPeriod": str(_RETENTION_SECONDS)})
+    dead_arn = sqs.get_queue_attributes(QueueUrl=dead_url["QueueUrl"], AttributeNames=["QueueArn"])
+    redrive = f'{{"deadLetterTargetArn":"{dead_arn["Attributes"]["QueueArn"]}","maxReceiveCount":"5"}}'
+    url = sqs.create_queue(
+        QueueName=queue, Attributes={"MessageRetentionPeriod": str(_RETENTION_SECONDS), "RedrivePolicy": redrive}
+    )["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_notification_configuration(
+        Bucket=bucket,
+        NotificationConfiguration={
+            "QueueConfigurations": [
+                {
+                    "Id": "BagRestoredNotification",
+                    "QueueArn": arn,
+                    "Events": ["s3:ObjectRestore:Completed"],
+                    "Filter": {"Key": {"FilterRules": [{"Name": "suffix", "Value": "bag.zip"}]}},
+                }
+            ]
+        },
+    )
+    return url
+
+
+def _luigi_cfg(home: Path, moto_url: str, luigid_url: str, lanes: int) -> str:
+    where = str(home).replace("%", "%%")
+    return f"""\
+# Made by `run_pipeline.py demo`. To look around while its stack runs (`demo --keep`):
+#     LUIGI_CONFIG_PATH=… AWS_ACCESS_KEY_ID=embedded AWS_SECRET_ACCESS_KEY=embedded run_pipeline.py status
+[pipeline]
+environment = dev
+lanes = {lanes}
+staging = {where}/staging
+quarantine = {where}/quarantine
+logs = {where}/logs
+archive_root = {where}/archive
+margin_bytes = 16777216
+
+[database]
+url = sqlite:///{where}/pipeline.db
+
+[source demo]
+region = us-east-1
+bucket = {BUCKET}
+queue = {QUEUE}
+endpoint_url = {moto_url}
+
+[core]
+default-scheduler-url = {luigid_url}
+autoload_range = false
+no_configure_logging = true
+rpc_retry_attempts = 3
+rpc_retry_wait = 1
+rpc_connect_timeout = 10
+
+[worker]
+keep_alive = false
+ping_interval = 5
+check_complete_on_run = true
+timeout = 0
+"""
+
+
+def _works(home: Path) -> list[views.WorkStatus]:
+    database = home / "pipeline.db"
+    if not database.exists():
+        return []
+    engine = record.connect(f"sqlite:///{database}")
+    try:
+        record.prepare(engine)
+        return sorted(views.works(engine), key=lambda work: (len(work.work_rid), work.work_rid))
+    finally:
+        engine.dispose()
+
+
+def _make_bags(out: Console, home: Path, choices: Choices) -> list[Path]:
+    folder = home / f"bags-{choices.size_bytes}"
+    out.print(f"making {choices.bags} sample bags of {human_bytes(choices.size_bytes)}, the last one corrupt")
+    return [
+        make_sample_bag(folder, number, size_bytes=choices.size_bytes, corrupt=number == 0)
+        for number in [*range(1, choices.bags), 0]
+    ]
+
+
+def _restore(out: Console, running: Stack, zips: list[Path]) -> None:
+    """Put the bags as frozen objects and ask S3 to restore them; S3 itself then tells the queue."""
+    import requests  # noqa: PLC0415  # moto's own remote control, so only here
+
+    for path in zips:
+        with path.open("rb") as body:
+            running.s3.put_object(
+                Bucket=BUCKET, Key=staging_key(rid_from_name(path.name)), Body=body, StorageClass="DEEP_ARCHIVE"
+            )
+    out.print(f"{len(zips)} objects put as DEEP_ARCHIVE; asking S3 to restore them")
+    # moto's restore takes two looks at the object; real Glacier takes twelve hours.
+    transition: dict[str, Any] = {"model_name": "s3::keyrestore", "transition": {"progression": "manual", "times": 2}}
+    requests.post(f"{running.moto_url}/moto-api/state-manager/set-transition", json=transition, timeout=10)
+    for path in zips:
+        key = staging_key(rid_from_name(path.name))
+        running.s3.restore_object(
+            Bucket=BUCKET, Key=key, RestoreRequest={"Days": 14, "GlacierJobParameters": {"Tier": "Standard"}}
+        )
+        for _ in range(3):
+            running.s3.head_object(Bucket=BUCKET, Key=key)
+    queue = intake.find_queue(running.sqs, source="demo", queue=QUEUE)
+    waiting = intake.depth(running.sqs, queue.url)["waiting"]
+    out.print(f"restored; S3 has sent {waiting} messages to the queue")
+    if waiting != len(zips):
+        raise DemoFailed(f"{waiting} messages wait in the queue, {len(zips)} were expected")
+
+
+def _run_lanes(out: Console, running: Stack, choices: Choices) -> None:
+    command = [sys.executable, str(RUN_PIPELINE), "run", "--lanes", str(choices.lanes)]
+    out.print(f"run_pipeline.py run --lanes {choices.lanes}")
+    log = running.home / "logs" / "run.log"
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            command, env=running.environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
+        )
+        try:
+            _watch(out, running.home, process)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+    if process.returncode not in {0, 1}:
+        raise DemoFailed(f"run_pipeline.py run ended with exit status {process.returncode}", go_on=f"read {log}")
+
+
+def _watch(out: Console, home: Path, process: "subprocess.Popen[bytes]") -> None:
+    """A live table on a terminal; elsewhere a line for every change."""
+    told: dict[str, str] = {}
+    live = Live(console=out, refresh_per_second=4, transient=True) if out.is_terminal else None
+    if live is not None:
+        live.start()
+    try:
+        ended = False
+        while not ended:
+            ended = process.poll() is not None
+            works = _works(home)
+            if live is not None:
+                live.update(show.table(show.works_rows(works)))
+            else:
+                _tell_changes(out, works, told)
+            time.sleep(0 if ended else _REFRESH_SECONDS)
+    finally:
+        if live is not None:
+            live.stop()
+
+
+def _tell_changes(out: Console, works: list[views.WorkStatus], told: dict[str, str]) -> None:
+    for work in works:
+        if told.get(work.work_rid) != work.stage:
+            told[work.work_rid] = work.stage
+            out.print(f"{work.work_rid}: {work.stage}")
+
+
+def _judge(out: Console, running: Stack, zips: list[Path], before: dict[str, str]) -> None:
+    """Compare what is there with what should have happened."""
+    rids = {rid_from_name(path.name) for path in zips}
+    works = [work for work in _works(running.home) if work.work_rid in rids]
+    out.print()
+    show.tell(out, show.works_rows(works))
+    out.print()
+    stages = {work.work_rid: work.stage for work in works}
+    wanted = {rid: "refused" if rid == sample_rid(0) else "done" for rid in rids}
+    if stages != wanted:
+        wrong = sorted(rid for rid in rids if stages.get(rid) != wanted[rid])
+        raise DemoFailed(f"these did not end as they should: {', '.join(wrong)}", go_on=f"read {running.home / 'logs'}")
+    queue = intake.find_queue(running.sqs, source="demo", queue=QUEUE)
+    left, dead = intake.depth(running.sqs, queue.url), intake.depth(running.sqs, queue.dead_letter_url)
+    if sum(left.values()) or dead["waiting"] != 1:
+        raise DemoFailed(f"queue: {left}; dead-letter queue: {dead}; 0 and 1 messages were expected")
+    new = [rid for rid in rids if before.get(rid) != wanted[rid]]
+    if not new:
+        out.print(
+            f"Nothing was left to do: all {len(rids) - 1} works were home before, and the refused bag stays refused."
+        )
+        return
+    home = len([rid for rid in new if rid != sample_rid(0)])
+    out.print(f"{home} works came home. The queue is empty.")
+    if sample_rid(0) in new:
+        out.print(
+            f"{sample_rid(0)} was made corrupt: refused, kept, explained, and its message is in the dead-letter queue."
+        )
+
+
+def _tell_places(out: Console, running: Stack, choices: Choices) -> None:
+    places: dict[str, Any] = {
+        "archive": running.home / "archive",
+        "database": running.home / "pipeline.db",
+        "refused bags": running.home / "quarantine",
+        "logs": running.home / "logs",
+        "visualiser": f"{running.luigid_url}/static/visualiser/index.html"
+        + ("" if choices.keep else "  (ended with this demo; --keep leaves it running)"),
+    }
+    for name, place in places.items():
+        out.print(f"{name:13} {place}")
+
+
+def _wait_for_ctrl_c(out: Console) -> None:
+    out.print("Ctrl-C ends the visualiser and the demo.")
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        out.print("ended")
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does: through every `finally`, so no child stays behind."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,166 @@
+"""The embedded stack: moto's S3 and SQS, and luigid, as child processes on loopback with free ports.
+
+Each child ends when the pipe to it closes, so it ends with its parent however that ends, also by SIGKILL. For the
+demo, the tests and the benchmarks; nothing of it is used in production.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+LOOPBACK = "127.0.0.1"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "embedded", "AWS_SECRET_ACCESS_KEY": "embedded", "AWS_DEFAULT_REGION": "us-east-1"}
+_GRACE_SECONDS = 5
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class ChildFailed(PipelineError):
+    """A child of the embedded stack did not start."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """A running child and where it answers."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def end(self) -> None:
+        """End this child, and wait for it."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@contextlib.contextmanager
+def moto(*, log: Path) -> Iterator[str]:
+    """S3 and SQS that forget everything when they end; yields their URL.
+
+    Raises:
+        ChildFailed: it did not start; the log says why.
+    """
+    child = _start("moto", [], log=log)
+    try:
+        yield child.url
+    finally:
+        child.end()
+
+
+@contextlib.contextmanager
+def luigid(*, state: Path, log: Path) -> Iterator[str]:
+    """A central scheduler with its visualiser; yields its URL.
+
+    Raises:
+        ChildFailed: it did not start; the log says why.
+    """
+    child = start_luigid(state=state, log=log)
+    try:
+        yield child.url
+    finally:
+        child.end()
+
+
+def start_luigid(*, state: Path, log: Path, port: int = 0) -> Child:
+    """As `luigid`, for who ends it himself; on a port of choice, to come back under the same address."""
+    return _start("luigid", [str(state), str(port)], log=log)
+
+
+def _start(what: str, arguments: list[str], *, log: Path) -> Child:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.embedded", what, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            cwd=_ROOT,
+            env={**os.environ, "MOTO_ACCOUNT_ID": "123456789012"},
+            start_new_session=True,  # Ctrl-C is for the parent: it ends its children in order
+        )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        child = Child(process, "")
+        child.end()
+        raise ChildFailed(f"{what} did not start", go_on=f"read {log}")
+    return Child(process, json.loads(line)["url"])
+
+
+def _end_with_parent() -> None:
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _tell(url: str) -> None:
+    sys.stdout.write(json.dumps({"url": url}) + "\n")
+    sys.stdout.flush()
+
+
+def _serve_moto() -> None:
+    try:
+        from moto.server import ThreadedMotoServer  # noqa: PLC0415  # not needed in production, not installed there
+    except ModuleNotFoundError as missing:
+        sys.exit(f"{missing}: pip install -r requirements-demo.txt")
+
+    server = ThreadedMotoServer(ip_address=LOOPBACK, port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    over = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: over.set())
+    _end_with_parent()
+    _tell(f"http://{host}:{port}")
+    over.wait()
+    server.stop()
+
+
+def _serve_luigid(state: str, port: int) -> None:
+    import luigi.scheduler  # noqa: PLC0415  # only this child needs luigi's server
+    import luigi.server  # noqa: PLC0415  # as above
+    import tornado.netutil  # noqa: PLC0415  # as above
+
+    sockets = tornado.netutil.bind_sockets(port, address=LOOPBACK)
+    bound = sockets[0].getsockname()[1]
+
+    def bind(*_: Any, **__: Any) -> Any:
+        return sockets
+
+    # luigid takes a port, not a socket: it is handed the one that is bound already, so nobody can come in between.
+    tornado.netutil.bind_sockets = bind
+    _end_with_parent()
+    _tell(f"http://{LOOPBACK}:{bound}")
+    luigi.server.run(
+        api_port=bound,
+        address=LOOPBACK,
+        scheduler=luigi.scheduler.Scheduler(
+            state_path=state, worker_disconnect_delay=30, prune_on_get_work=True, remove_delay=86400
+        ),
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "moto":
+        _serve_moto()
+    else:
+        _serve_luigid(sys.argv[2], int(sys.argv[3]))

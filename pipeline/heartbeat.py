@@ -1,0 +1,133 @@
+"""The heartbeat of a lane: renews what it holds while a step works, and tells the step when to stop.
+
+A thread of the lane's own process, so that it beats while a step computes, and ends when the process does. What it
+renews: the leases of the bags in hand, and the invisibility of the message that brought them.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+from pipeline.errors import DatabaseUnavailable, LeaseLost, PipelineError, Stopping
+from pipeline.steps.record import Leases
+from pipeline.work import Pulse
+
+_PROGRESS_SECONDS = 5.0
+_log = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """Holds leases and a message while its `with` block runs.
+
+    Args:
+        leases: with which the leases were taken.
+        held: the works whose leases are held.
+        seconds: between two renewals.
+        stopping: set when the run is to end.
+        extend_message: hides the message further; fails harmlessly, since the leases keep others away.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        held: Iterable[str],
+        *,
+        seconds: float,
+        stopping: threading.Event,
+        extend_message: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._leases = leases
+        self._held = set(held)
+        self._seconds = seconds
+        self._stopping = stopping
+        self._extend_message = extend_message
+        self._over = threading.Event()
+        self._lost: set[str] = set()
+        self._told: dict[str, tuple[str, int, int]] = {}
+        self._renewed = time.monotonic()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def hold(self, work_rid: str) -> None:
+        """Renew one more lease: that of a work which a zip turned out to hold."""
+        self._held = self._held | {work_rid}
+
+    def drop(self, work_rid: str) -> None:
+        """Renew a lease no longer: it is about to be given back."""
+        self._held = self._held - {work_rid}
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The works whose leases are renewed."""
+        return frozenset(self._held)
+
+    def pulse(self, work_rid: str, step: str, tell: Callable[[int, int], None] | None = None) -> Pulse:
+        """The pulse of a step that works on a bag: notes how far it is, and raises when it must stop.
+
+        The pulse raises Stopping when the run is to end, LeaseLost when the work is no longer ours.
+        """
+        self._told[work_rid] = (step, 0, 0)
+
+        def pulse(done: int, total: int) -> None:
+            self._told[work_rid] = (step, done, total)
+            self.check(work_rid)
+            if tell is not None:
+                tell(done, total)
+
+        return pulse
+
+    def check(self, work_rid: str) -> None:
+        """Whether the work may go on.
+
+        Raises:
+            Stopping: the run is to end.
+            LeaseLost: the lease was taken over, or could not be renewed in time.
+        """
+        if self._stopping.is_set():
+            raise Stopping("stopped as asked; it goes on from here next time", work_rid=work_rid)
+        silent = time.monotonic() - self._renewed
+        if work_rid in self._lost or silent > self._leases.seconds:
+            raise LeaseLost("the lease is gone; nothing more is done to this work here", work_rid=work_rid)
+
+    def _beat(self) -> None:
+        shown: dict[str, tuple[str, int, int]] = {}
+        beaten = time.monotonic()
+        while not self._over.wait(min(_PROGRESS_SECONDS, self._seconds / 2)):
+            due = time.monotonic() - beaten >= self._seconds
+            told = dict(self._told)
+            if due or told != shown:
+                self._renew(told)
+                shown = told
+            if due:
+                beaten = time.monotonic()
+                self._extend()
+
+    def _renew(self, told: dict[str, tuple[str, int, int]]) -> None:
+        started = time.monotonic()
+        try:
+            for work_rid in self._held:
+                step, done, total = told.get(work_rid, ("", 0, 0))
+                if not self._leases.renew(work_rid, step=step, done_bytes=done, total_bytes=total):
+                    self._lost.add(work_rid)
+        except DatabaseUnavailable as error:
+            _log.warning("%s: lease not renewed: %s", ", ".join(sorted(self._held)), error)
+            return
+        self._renewed = started
+
+    def _extend(self) -> None:
+        try:
+            self._extend_message()
+        except PipelineError as error:
+            _log.warning("%s: message not extended: %s", ", ".join(sorted(self._held)), error)

@@ -1,0 +1,82 @@
+"""Tables for people: drawn on a terminal, plain aligned columns where a program reads them."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.steps.record.views import WorkStatus
+from pipeline.work import human_bytes
+
+Row = Mapping[str, str]
+
+_COLOURS = {"done": "green", "ok": "green", "refused": "red", "failed": "red", "wrong": "red", "not-restored": "yellow"}
+_NUMBERS = {"files", "bytes", "seconds"}
+
+
+def console(stream: IO[str] | None = None) -> Console:
+    """Where results go; honours NO_COLOR, and breaks no line that is read by a program."""
+    stream = stream or sys.stdout
+    return Console(file=stream, highlight=False, emoji=False, markup=False, soft_wrap=not stream.isatty())
+
+
+def as_json(document: Mapping[str, Any]) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n")
+
+
+def safe(text: str) -> str:
+    """Text from outside, without what a terminal would obey."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def works_rows(works: Sequence[WorkStatus]) -> list[Row]:
+    """Works with their stage, files, bytes, time and place."""
+    rows = []
+    for work in works:
+        running = f" {100 * work.done_bytes // work.total_bytes}%" if work.total_bytes and work.owner else ""
+        rows.append(
+            {
+                "work": work.work_rid,
+                "stage": work.stage + running,
+                "files": str(work.files or ""),
+                "bytes": human_bytes(work.bytes) if work.bytes else f"({human_bytes(work.zip_bytes)})",
+                "seconds": f"{work.seconds:.1f}",
+                "archive path, or why not": work.archive_path or work.error,
+            }
+        )
+    return rows
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """The rows, which all have the same columns, as a terminal shows them."""
+    drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    names = list(rows[0]) if rows else []
+    for name in names:
+        last = name == names[-1]
+        drawn.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=not last, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(safe(value), style=_COLOURS.get(value.split(" ")[0], "")) for value in row.values()))
+    return drawn
+
+
+def tell(out: Console, rows: Sequence[Row]) -> None:
+    """Print rows: as a table on a terminal, elsewhere as columns of plain text, a line a row."""
+    if not rows:
+        return
+    if out.is_terminal:
+        out.print(table(rows))
+        return
+    lines = [list(rows[0]), *([safe(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
+    for line in lines:
+        padded = [
+            cell.rjust(width) if name in _NUMBERS else cell.ljust(width)
+            for name, cell, width in zip(rows[0], line, widths, strict=False)
+        ]
+        out.print("  ".join([*padded, line[-1]]).rstrip())

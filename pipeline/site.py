@@ -1,0 +1,139 @@
+"""The outside worlds of one process, opened from the settings when they are first needed.
+
+Tasks are made by Luigi from their parameters alone, so what they work with is found here. A lane opens its own site
+after it is started; nothing here is ever shared between processes: a client or a connection that crosses a fork
+returns other people's bytes and rows.
+"""
+
+import os
+import socket
+import threading
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pipeline import aws, settings
+from pipeline.errors import PipelineError
+from pipeline.heartbeat import Heartbeat
+from pipeline.settings import Settings, Source
+from pipeline.staging import Place
+from pipeline.steps import record, sync
+from pipeline.steps.record import Leases, Record
+from pipeline.work import Bag, Pulse, no_pulse
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from sqlalchemy import Engine
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a bag did not come home in the build that just ran, and after how many seconds it may be tried again."""
+
+    error: PipelineError
+    retry_seconds: int
+
+
+class Site:
+    """What one lane works with.
+
+    Args:
+        chosen: the settings.
+        lane: the lane's name, for the record and the logs.
+    """
+
+    def __init__(self, chosen: Settings, *, lane: str = "0") -> None:
+        self.settings = chosen
+        self.lane = lane
+        self.host = socket.gethostname()
+        self.agent = f"{self.host}/{os.getpid()}/{lane}"
+        self.stopping = threading.Event()
+        self.heartbeat: Heartbeat | None = None
+        self.failures: dict[str, Failure] = {}
+        self._s3: dict[tuple[str, str, str], S3Client] = {}
+        self._sqs: dict[tuple[str, str, str], SQSClient] = {}
+
+    @cached_property
+    def engine(self) -> "Engine":
+        """The progress database, its tables made where it is empty.
+
+        Raises:
+            DatabaseUnavailable: it is out of reach.
+            SettingsError: its URL is wrong.
+            SchemaOutdated: its tables are of another release.
+        """
+        engine = record.connect(self.settings.database_url)
+        record.prepare(engine)
+        return engine
+
+    @cached_property
+    def record(self) -> Record:
+        """The record, as this lane writes it."""
+        return Record(self.engine, agent=self.agent, host=self.host)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """The leases of this lane; the random part keeps a process with a reused number from being taken for it."""
+        return Leases(self.engine, owner=f"{self.agent}/{uuid.uuid4().hex[:8]}", seconds=self.settings.lease_seconds)
+
+    def place(self, bag: Bag) -> Place:
+        """Where the bag's files lie."""
+        return Place.of(bag, staging=self.settings.staging, quarantine=self.settings.quarantine)
+
+    def s3(self, bag: Bag) -> "S3Client":
+        """The client for the bag's bucket."""
+        source = self.settings.source(bag.source) or self.settings.source_of_bucket(bag.bucket)
+        key = (source.region, source.profile, source.endpoint_url)
+        if key not in self._s3:
+            self._s3[key] = aws.s3_client(region=key[0], profile=key[1], endpoint_url=key[2])
+        return self._s3[key]
+
+    def sqs(self, source: Source) -> "SQSClient":
+        """The client for the source's queue."""
+        key = (source.region, source.profile, source.endpoint_url)
+        if key not in self._sqs:
+            self._sqs[key] = aws.sqs_client(region=key[0], profile=key[1], endpoint_url=key[2])
+        return self._sqs[key]
+
+    def sync_site(self) -> sync.Site:
+        """What the sync step is told of this site."""
+        chosen = self.settings
+        return sync.Site(
+            archive_root=chosen.archive_root,
+            script=chosen.sync_script,
+            logs=chosen.logs,
+            web_parent=chosen.sync_web_parent,
+            db_config=chosen.sync_db_config,
+            debug=chosen.sync_debug,
+            time_limit_seconds=chosen.sync_time_limit_seconds,
+        )
+
+    def pulse(self, work_rid: str, step: str) -> Pulse:
+        """The pulse for a step that works on a work; outside a lane nothing stops it."""
+        return no_pulse if self.heartbeat is None else self.heartbeat.pulse(work_rid, step)
+
+
+_current: Site | None = None
+
+
+def open_site(chosen: Settings, *, lane: str = "0") -> Site:
+    """Make the site that the tasks of this process work with."""
+    global _current  # noqa: PLW0603  # Luigi makes tasks from parameters alone: one process, one site
+    _current = Site(chosen, lane=lane)
+    return _current
+
+
+def current() -> Site:
+    """The site of this process; opened from the settings for those who run a task without a lane.
+
+    Raises:
+        SettingsError: settings are missing or wrong.
+    """
+    return _current or open_site(settings.load())
+
+
+def is_open() -> bool:
+    """Whether this process has a site; one that has must not be forked."""
+    return _current is not None

@@ -1,0 +1,383 @@
+"""Intake: messages in, bags out. Touches SQS, and nothing else.
+
+What S3 sends is untrusted and comes in several envelopes: S3's own events, the same inside an SNS notification, and
+EventBridge's. Keys are URL-encoded in S3's own events only (Amazon S3 User Guide, "Event message structure").
+"""
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+import botocore.exceptions
+
+from pipeline.aws import translated
+from pipeline.errors import InvalidRid, NotUnderstood
+from pipeline.work import Bag, is_bag_zip, rid_from_name
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_RESTORED = "ObjectRestore:Completed"
+_CREATED = "ObjectCreated:"
+_EVENTBRIDGE_NAMES = {
+    "Object Restore Completed": _RESTORED,
+    "Object Created": _CREATED + "*",
+    "Object Restore Initiated": "ObjectRestore:Post",
+    "Object Restore Expired": "ObjectRestore:Delete",
+}
+_LONGEST_DELAY_SECONDS = 43_200
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue to take messages from, and where its poison goes.
+
+    Attributes:
+        source: the name of the source.
+        url: the queue's URL.
+        dead_letter_url: the dead-letter queue's URL; empty when the queue has no redrive policy.
+        max_receives: after so many receives SQS itself moves a message there; 0 without a redrive policy.
+    """
+
+    source: str
+    url: str
+    dead_letter_url: str
+    max_receives: int
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as SQS delivered it.
+
+    Attributes:
+        receives: how often SQS has delivered it, this time included.
+        received_at: the local clock's reading, seconds since the epoch; what SQS counts its 12 hours from.
+    """
+
+    queue: Queue
+    message_id: str
+    receipt_handle: str
+    body: str
+    receives: int
+    received_at: float
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a message carries.
+
+    Attributes:
+        bags: to bring home, each once.
+        ignored: why the rest of it is nothing to do.
+        not_understood: records that should name a bag and do not.
+    """
+
+    bags: tuple[Bag, ...]
+    ignored: tuple[str, ...] = ()
+    not_understood: tuple[str, ...] = ()
+
+
+def find_queue(sqs: "SQSClient", *, source: str, queue: str) -> Queue:
+    """Look a queue up by name (or URL), with its dead-letter queue.
+
+    Raises:
+        PipelineError: SQS cannot be reached, refuses, or has no such queue.
+    """
+    try:
+        url = queue if "://" in queue else sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"]).get("Attributes", {})
+        policy = json.loads(attributes.get("RedrivePolicy", "{}"))
+        arn = str(policy.get("deadLetterTargetArn", ""))
+        dead_letter_url = ""
+        if arn:
+            *_, account, name = arn.split(":")
+            dead_letter_url = sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
+        raise translated(error, f"queue {queue} of source {source}") from error
+    return Queue(source, url, dead_letter_url, int(policy.get("maxReceiveCount", 0)))
+
+
+def depth(sqs: "SQSClient", url: str) -> dict[str, int]:
+    """How many messages wait in a queue, are in flight, and are delayed; approximate, as SQS tells it.
+
+    Raises:
+        PipelineError: SQS cannot be reached, or refuses.
+    """
+    names = {
+        "waiting": "ApproximateNumberOfMessages",
+        "in_flight": "ApproximateNumberOfMessagesNotVisible",
+        "delayed": "ApproximateNumberOfMessagesDelayed",
+    }
+    try:
+        told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
+        raise translated(error, f"queue {url}") from error
+    numbers = {str(name): value for name, value in told.items()}
+    return {name: int(numbers.get(attribute, "0")) for name, attribute in names.items()}
+
+
+def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_seconds: int) -> Message | None:
+    """The next message, waiting up to `wait_seconds` for one; hidden from others for `visibility_seconds`.
+
+    Raises:
+        PipelineError: SQS cannot be reached, or refuses.
+    """
+    now = datetime.now(UTC).timestamp()
+    try:
+        answer = sqs.receive_message(
+            QueueUrl=queue.url,
+            MaxNumberOfMessages=1,
+            WaitTimeSeconds=wait_seconds,
+            VisibilityTimeout=visibility_seconds,
+            MessageSystemAttributeNames=["ApproximateReceiveCount"],
+        )
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
+        raise translated(error, f"receive from {queue.url}") from error
+    for message in answer.get("Messages", []):
+        return Message(
+            queue=queue,
+            message_id=message.get("MessageId", ""),
+            receipt_handle=message["ReceiptHandle"],
+            body=message.get("Body", ""),
+            receives=int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")),
+            received_at=now,
+        )
+    return None
+
+
+def acknowledge(sqs: "SQSClient", message: Message) -> None:
+    """Delete a message: everything that it carries is done, and recorded.
+
+    Raises:
+        PipelineError: SQS cannot be reached, or refuses; the message comes back, which is harmless.
+    """
+    try:
+        sqs.delete_message(QueueUrl=message.queue.url, ReceiptHandle=message.receipt_handle)
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
+        raise translated(error, f"delete of message {message.message_id}") from error
+
+
+def hide(sqs: "SQSClient", message: Message, *, seconds: int) -> None:
+    """Let a message be delivered again after so many seconds, 0 for at once; never beyond SQS's 12 hours.
+
+    Raises:
+        PipelineError: SQS cannot be reached, or refuses; the message then comes back when its time is over.
+    """
+    age = datetime.now(UTC).timestamp() - message.received_at
+    most = max(0, int(_LONGEST_DELAY_SECONDS - age) - 1)
+    try:
+        sqs.change_message_visibility(
+            QueueUrl=message.queue.url,
+            ReceiptHandle=message.receipt_handle,
+            VisibilityTimeout=min(seconds, most),
+        )
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
+        raise translated(error, f"visibility of message {message.message_id}") from error
+
+
+def dead_letter(sqs: "SQSClient", message: Message, *, reason: Mapping[str, str]) -> bool:
+    """Move a message to its dead-letter queue: the body as it was, the reason as message attributes.
+
+    Sent first, deleted then: killed in between, it is there twice, never lost.
+
+    Returns:
+        False when the queue has no dead-letter queue, and nothing was done.
+
+    Raises:
+        PipelineError: SQS cannot be reached, or refuses.
+    """
+    if not message.queue.dead_letter_url:
+        return False
+    attributes = {"MessageId": message.message_id, "Source": message.queue.source, **reason}
+    try:
+        sqs.send_message(
+            QueueUrl=message.queue.dead_letter_url,
+            MessageBody=message.body,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": _sendable(value)}
+                for name, value in attributes.items()
+                if value
+            },
+        )
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
+        raise translated(error, f"dead-lettering of message {message.message_id}") from error
+    acknowledge(sqs, message)
+    return True
+
+
+def backoff_seconds(failures: int, *, first: int, limit: int) -> int:
+    """Seconds to wait after the n-th failure: doubling from `first` to `limit`, less up to a quarter at random.
+
+    The jitter keeps works that failed together from coming back together.
+    """
+    delay = min(limit, first * 2 ** min(max(failures, 1) - 1, 30))
+    return int(delay * random.uniform(0.75, 1.0))  # noqa: S311  # no secret
+
+
+def parse(body: str, *, source: str = "") -> Delivery:
+    """What a message's body asks for.
+
+    Args:
+        body: the message's body as SQS delivered it.
+        source: the name of the source that it came from.
+
+    Raises:
+        NotUnderstood: it is no event of S3 in any known envelope, or lacks what identifies an object.
+    """
+    event = _json_object(body)
+    if "TopicArn" in event and isinstance(event.get("Message"), str):
+        event = _json_object(event["Message"])
+    if event.get("Event") == "s3:TestEvent":
+        return Delivery((), ignored=("S3's test event",))
+    if event.get("source") == "aws.s3" and "detail-type" in event:
+        records = [_from_eventbridge(event)]
+    elif isinstance(event.get("Records"), list):
+        records = [_from_record(record) for record in event["Records"]]
+    else:
+        raise NotUnderstood("the message is no event of S3", facts={"body": body[:2000]})
+    bags: dict[tuple[str, str, str], Bag] = {}
+    ignored: list[str] = []
+    not_understood: list[str] = []
+    for record in records:
+        try:
+            bag = record.bag(source)
+        except NotUnderstood as error:
+            not_understood.append(str(error))
+            continue
+        if isinstance(bag, str):
+            ignored.append(bag)
+        else:
+            bags[bag.bucket, bag.key, bag.etag] = bag  # the same object twice in a message is one bag
+    if not_understood and not bags:
+        raise NotUnderstood("; ".join(not_understood), facts={"body": body[:2000]})
+    if not (bags or ignored):
+        ignored.append("an event without records")
+    return Delivery(tuple(bags.values()), tuple(ignored), tuple(not_understood))
+
+
+@dataclass(frozen=True)
+class _Record:
+    name: str
+    bucket: str
+    key: str
+    etag: str
+    version_id: str
+    size_bytes: int
+    event_time: datetime | None
+    expires_on: datetime | None
+
+    def bag(self, source: str) -> Bag | str:
+        """The bag, or why there is none."""
+        if self.name != _RESTORED and not self.name.startswith(_CREATED):
+            return f"{self.name} of s3://{self.bucket}/{self.key}"
+        if not (self.bucket and self.key):
+            raise NotUnderstood(f"{self.name} names no object")
+        if not is_bag_zip(self.key):
+            return f"s3://{self.bucket}/{self.key} is not a .bag.zip"
+        try:
+            work_rid = rid_from_name(self.key)
+        except InvalidRid as error:
+            raise NotUnderstood(f"{self.name}: {error.what}") from error
+        return Bag(
+            work_rid=work_rid,
+            bucket=self.bucket,
+            key=self.key,
+            etag=self.etag,
+            version_id=self.version_id,
+            source=source,
+            size_bytes=self.size_bytes,
+            event_time=self.event_time,
+            restore_expires_on=self.expires_on,
+        )
+
+
+def _from_record(record: Any) -> _Record:
+    if not isinstance(record, dict):
+        raise NotUnderstood("a record of the event is not an object")
+    s3 = _mapping(record, "s3")
+    bucket, thing = _mapping(s3, "bucket"), _mapping(s3, "object")
+    restored = _mapping(_mapping(record, "glacierEventData"), "restoreEventData")
+    return _Record(
+        name=_text(record, "eventName").removeprefix("s3:"),
+        bucket=_text(bucket, "name"),
+        key=unquote_plus(_text(thing, "key"), errors="strict") if _decodes(_text(thing, "key")) else "",
+        etag=_text(thing, "eTag").strip('"'),
+        version_id=_version(thing, "versionId"),
+        size_bytes=_size(thing),
+        event_time=_moment(record, "eventTime"),
+        expires_on=_moment(restored, "lifecycleRestorationExpiryTime"),
+    )
+
+
+def _from_eventbridge(event: Mapping[str, Any]) -> _Record:
+    detail = _mapping(event, "detail")
+    bucket, thing = _mapping(detail, "bucket"), _mapping(detail, "object")
+    name = _text(event, "detail-type")
+    return _Record(
+        name=_EVENTBRIDGE_NAMES.get(name, name),
+        bucket=_text(bucket, "name"),
+        key=_text(thing, "key"),
+        etag=_text(thing, "etag").strip('"'),
+        version_id=_version(thing, "version-id"),
+        size_bytes=_size(thing),
+        event_time=_moment(event, "time"),
+        expires_on=_moment(detail, "restore-expiry-time"),
+    )
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NotUnderstood(f"the message is not JSON: {error}", facts={"body": text[:2000]}) from error
+    if not isinstance(found, dict):
+        raise NotUnderstood("the message is not a JSON object", facts={"body": text[:2000]})
+    return found
+
+
+def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = parent.get(name, {})
+    return value if isinstance(value, dict) else {}
+
+
+def _text(parent: Mapping[str, Any], name: str) -> str:
+    value = parent.get(name, "")
+    return value if isinstance(value, str) else ""
+
+
+def _version(parent: Mapping[str, Any], name: str) -> str:
+    value = _text(parent, name)
+    return "" if value == "null" else value  # the version of objects in a bucket without versioning
+
+
+def _size(parent: Mapping[str, Any]) -> int:
+    value = parent.get("size", 0)
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _moment(parent: Mapping[str, Any], name: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(_text(parent, name))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _decodes(key: str) -> bool:
+    try:
+        unquote_plus(key, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _sendable(text: str) -> str:
+    """What SQS allows in an attribute: no control characters, and short, since they count into the message's size."""
+    clean = "".join(
+        char if char in "\t\n\r" or (char >= " " and char not in "\ufffe\uffff") else "\ufffd" for char in text
+    )
+    return clean.encode("utf-8", "replace")[:8000].decode("utf-8", "ignore")

@@ -1,0 +1,113 @@
+"""The connection to the progress database: SQLite in WAL mode, PostgreSQL, MySQL or MariaDB."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InvalidRequestError,
+    NoSuchModuleError,
+    OperationalError,
+)
+
+from pipeline.errors import DatabaseUnavailable, SettingsError
+
+_BUSY_SECONDS = 30
+
+
+def parsed_url(text: str) -> URL:
+    """The URL, with a relative SQLite file meant from the project's folder.
+
+    Raises:
+        SettingsError: it is none, or of another database.
+    """
+    try:
+        url = make_url(text)
+        backend = url.get_backend_name()
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise SettingsError(["[database] url is not an SQLAlchemy URL"]) from error
+    if backend not in {"sqlite", "postgresql", "mysql", "mariadb"}:
+        raise SettingsError([f"[database] url: {backend} is none of sqlite, postgresql, mysql, mariadb"])
+    if backend == "sqlite" and url.database and url.database != ":memory:":
+        root = Path(__file__).resolve().parents[3]
+        url = url.set(database=str(root / Path(url.database).expanduser()))
+    return url
+
+
+def connect(text: str) -> Engine:
+    """An engine for the URL; nothing is asked of the database yet.
+
+    Raises:
+        SettingsError: the URL is wrong, or its driver is not installed.
+    """
+    url = parsed_url(text)
+    try:
+        if url.get_backend_name() != "sqlite":
+            return sqlalchemy.create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    except (ImportError, NoSuchModuleError) as error:
+        raise SettingsError([f"[database] url: its driver is not installed ({error})"]) from error
+    except OSError as error:
+        raise SettingsError([f"[database] url: {error}"]) from error
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # Transactions are begun by _begin_immediate, not by the driver at the first write: two that have read and then
+    # both want to write would fail at once instead of waiting for one another.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # NORMAL may forget the last commits in a power cut
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns failures of the database that may pass into `DatabaseUnavailable`, without the statement or its values."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError, InvalidRequestError) as error:
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        raise DatabaseUnavailable(
+            f"the progress database does not answer: {reason}", go_on="run_pipeline.py check"
+        ) from error
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction, committed at the end; on SQLite it holds the write lock from its beginning.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach, or stayed locked for half a minute.
+    """
+    with translated(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection for reading only, which never waits for writers.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    with translated(), engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -1,0 +1,102 @@
+"""Leases: one work, one worker.
+
+A lease is a row that says who works on a work and until when, by the database's clock. It is taken, renewed and given
+back by conditional updates alone, so it holds between processes and hosts on every database.
+"""
+
+from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from pipeline.steps.record.clock import utc_in
+from pipeline.steps.record.engine import reading, writing
+from pipeline.steps.record.tables import leases
+
+
+class Leases:
+    """The leases that one owner takes and holds.
+
+    Args:
+        engine: the progress database.
+        owner: who takes them: host, process, lane, and something that no other process ever had.
+        seconds: how long a lease lasts without renewal.
+    """
+
+    def __init__(self, engine: Engine, *, owner: str, seconds: int) -> None:
+        self._engine = engine
+        self.owner = owner
+        self.seconds = seconds
+
+    def take(self, work_rid: str, bag_id: str) -> bool:
+        """Take the work's lease if it is free, expired, or ours already.
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach.
+        """
+        values = {
+            "bag_id": bag_id,
+            "owner": self.owner,
+            "taken_on": utc_in(),
+            "until": utc_in(self.seconds),
+            "step": "",
+            "done_bytes": 0,
+            "total_bytes": 0,
+        }
+        free = or_(leases.c.owner == self.owner, leases.c.until < utc_in())
+        try:
+            with writing(self._engine) as connection:
+                taken = connection.execute(update(leases).where(leases.c.work_rid == work_rid, free).values(values))
+                if taken.rowcount:
+                    return True
+                if connection.execute(select(leases.c.owner).where(leases.c.work_rid == work_rid)).first():
+                    return False
+                connection.execute(insert(leases).values(work_rid=work_rid, **values))
+        except IntegrityError:
+            return False  # another took it between our look and our insert
+        return True
+
+    def renew(self, work_rid: str, *, step: str = "", done_bytes: int = 0, total_bytes: int = 0) -> bool:
+        """Hold on to a lease, and tell how far the work is; False: it is no longer ours.
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach; the lease may still be ours.
+        """
+        with writing(self._engine) as connection:
+            renewed = connection.execute(
+                update(leases)
+                .where(leases.c.work_rid == work_rid, leases.c.owner == self.owner)
+                .values(until=utc_in(self.seconds), step=step, done_bytes=done_bytes, total_bytes=total_bytes)
+            )
+            return renewed.rowcount > 0
+
+    def release(self, work_rid: str) -> None:
+        """Give a lease back; harmless when it is not ours (any more).
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach; the lease then ends by itself.
+        """
+        with writing(self._engine) as connection:
+            connection.execute(delete(leases).where(leases.c.work_rid == work_rid, leases.c.owner == self.owner))
+
+    def remaining_seconds(self, work_rid: str) -> int:
+        """For how long somebody still holds the work's lease; 0 when nobody does.
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach.
+        """
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                select(leases.c.until, utc_in().label("now")).where(leases.c.work_rid == work_rid)
+            ).first()
+        if row is None:
+            return 0
+        return max(0, int((row.until - row.now).total_seconds() + 1))
+
+    def holds(self, connection: Connection, work_rid: str) -> bool:
+        """Whether the lease is ours and not expired, seen and locked inside the caller's transaction."""
+        # The update locks the row (a SELECT would not): nobody can take the lease over before the caller commits.
+        locked = connection.execute(
+            update(leases)
+            .where(leases.c.work_rid == work_rid, leases.c.owner == self.owner, leases.c.until > utc_in())
+            .values(step=func.coalesce(leases.c.step, ""))
+        )
+        return locked.rowcount > 0

@@ -1,0 +1,342 @@
+"""What happened to which work: the record of the whole line, in the progress database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from pipeline.errors import LeaseLost, NotRestored, PermanentError, PipelineError
+from pipeline.steps.record.clock import utc_in
+from pipeline.steps.record.engine import reading, writing
+from pipeline.steps.record.leases import Leases
+from pipeline.steps.record.tables import bags, events, progress, syncs
+from pipeline.work import Bag
+
+
+class Phase(StrEnum):
+    """The steps that leave a date with the work, in order."""
+
+    RESTORE = "restore"
+    DOWNLOAD = "download"
+    DEBAG = "debag"
+    SYNC = "sync"
+
+    @property
+    def column(self) -> str:
+        """The column of `glacier_sync_progress` that says when the step was done."""
+        return f"{self}_complete_on"
+
+
+class BagState(StrEnum):
+    """What is to be done about a bag."""
+
+    UNFINISHED = "unfinished"
+    FAILED = "failed"
+    NOT_RESTORED = "not-restored"
+    REFUSED = "refused"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class BagRow:
+    """What is known of a bag; see the table `bags`."""
+
+    bag: Bag
+    state: BagState
+    phase: str
+    works: tuple[str, ...]
+    failures: int
+    error_kind: str
+    error: str
+    host: str
+
+
+class Record:
+    """The record, as one agent (host, process, lane) writes it.
+
+    Every method raises `DatabaseUnavailable` when the database is out of reach or stays locked.
+    """
+
+    def __init__(self, engine: Engine, *, agent: str, host: str) -> None:
+        self._engine = engine
+        self._agent = agent
+        self._host = host
+
+    def see(self, bag: Bag, *, detail: Mapping[str, object] | None = None) -> BagRow:
+        """Make a bag known, or learn what is known of it; the restore is dated with the event's time.
+
+        A bag that was waiting for its restore is to be worked on again.
+        """
+        try:
+            with writing(self._engine) as connection:
+                if self._row(connection, bag.bag_id) is None:
+                    self._first_seen(connection, bag, detail or {})
+        except IntegrityError:
+            pass  # another lane saw it first, at the same moment: its row serves as well
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(bags)
+                .where(bags.c.bag_id == bag.bag_id, bags.c.state == BagState.NOT_RESTORED)
+                .values(state=BagState.UNFINISHED, updated_on=utc_in())
+            )
+            if bag.restore_expires_on is not None:
+                connection.execute(
+                    update(bags)
+                    .where(bags.c.bag_id == bag.bag_id)
+                    .values(restore_expires_on=_naive(bag.restore_expires_on))
+                )
+            row = self._row(connection, bag.bag_id)
+        assert row is not None
+        return _bag_row(row)
+
+    def bag(self, bag_id: str) -> BagRow | None:
+        """What is known of a bag."""
+        with reading(self._engine) as connection:
+            row = self._row(connection, bag_id)
+        return None if row is None else _bag_row(row)
+
+    def bags_of(self, work_rid: str) -> list[BagRow]:
+        """The bags of a work, or those whose zip turned out to hold it, newest first."""
+        with reading(self._engine) as connection:
+            inside = select(syncs.c.bag_id).where(syncs.c.work_rid == work_rid)
+            rows = connection.execute(
+                select(bags)
+                .where((bags.c.work_rid == work_rid) | bags.c.bag_id.in_(inside))
+                .order_by(bags.c.seen_on.desc(), bags.c.bag_id)
+            ).all()
+        return [_bag_row(row) for row in rows]
+
+    def finished(self, phase: Phase, bag: Bag, facts: Mapping[str, Any], *, works: tuple[str, ...] = ()) -> None:
+        """A step is done: the event, the dates, and after debag what the zip turned out to hold."""
+        with writing(self._engine) as connection:
+            values: dict[str, Any] = {"phase": phase, "host": self._host, "updated_on": utc_in()}
+            if works:
+                values["works"] = list(works)
+            connection.execute(update(bags).where(bags.c.bag_id == bag.bag_id).values(values))
+            self._event(connection, bag.work_rid, bag.bag_id, phase, "done", facts)
+            for work_rid in works or (bag.work_rid,):
+                self._date(connection, work_rid, phase, facts)
+
+    def commit_sync(
+        self,
+        bag: Bag,
+        work_rid: str,
+        *,
+        archive_path: str,
+        files: int,
+        size_bytes: int,
+        facts: Mapping[str, Any],
+        leases: Leases,
+    ) -> None:
+        """The work is home: its sync row, its date and the event, in one transaction, if the lease is still ours.
+
+        Raises:
+            LeaseLost: it is not; nothing was written.
+        """
+        with writing(self._engine) as connection:
+            if not leases.holds(connection, bag.work_rid):
+                raise LeaseLost("another lane has taken this work over; nothing was recorded", work_rid=work_rid)
+            known = select(syncs.c.id).where(syncs.c.bag_id == bag.bag_id, syncs.c.work_rid == work_rid)
+            if connection.execute(known).first() is None:
+                connection.execute(
+                    insert(syncs).values(
+                        bag_id=bag.bag_id,
+                        work_rid=work_rid,
+                        archive_path=archive_path,
+                        files=files,
+                        bytes=size_bytes,
+                        facts=dict(facts),
+                        synced_on=utc_in(),
+                    )
+                )
+            self._event(connection, work_rid, bag.bag_id, Phase.SYNC, "done", facts)
+            self._date(connection, work_rid, Phase.SYNC, facts)
+
+    def synced(self, bag_id: str) -> frozenset[str]:
+        """The works of a bag whose sync row stands."""
+        with reading(self._engine) as connection:
+            return frozenset(connection.scalars(select(syncs.c.work_rid).where(syncs.c.bag_id == bag_id)))
+
+    def all_synced(self, bag_id: str) -> bool:
+        """Whether every work that the zip holds is home; False while what it holds is not known."""
+        row = self.bag(bag_id)
+        return row is not None and bool(row.works) and self.synced(bag_id).issuperset(row.works)
+
+    def done(self, bag: Bag) -> None:
+        """Everything that the bag holds is home."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(bags)
+                .where(bags.c.bag_id == bag.bag_id)
+                .values(
+                    state=BagState.DONE,
+                    phase=Phase.SYNC,
+                    failures=0,
+                    error_kind=None,
+                    error=None,
+                    retry_on=None,
+                    updated_on=utc_in(),
+                )
+            )
+
+    def failed(self, bag: Bag, step: str, error: PipelineError, *, retry_seconds: int = 0) -> None:
+        """A step failed: the event with the reason, and what is to become of the bag."""
+        state = BagState.FAILED
+        if isinstance(error, PermanentError):
+            state = BagState.REFUSED
+        elif isinstance(error, NotRestored):
+            state = BagState.NOT_RESTORED
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(bags)
+                .where(bags.c.bag_id == bag.bag_id)
+                .values(
+                    state=state,
+                    failures=bags.c.failures + 1,
+                    error_kind=error.kind,
+                    error=str(error),
+                    retry_on=utc_in(retry_seconds),
+                    host=self._host,
+                    updated_on=utc_in(),
+                )
+            )
+            self._event(connection, bag.work_rid, bag.bag_id, step, "failed", failure_facts(error))
+
+    def reopen(self, bag: Bag, *, reason: str, undo_syncs: bool = False) -> None:
+        """An operator asks for a bag again: whatever it was, it is unfinished now."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(bags)
+                .where(bags.c.bag_id == bag.bag_id)
+                .values(
+                    state=BagState.UNFINISHED,
+                    failures=0,
+                    error_kind=None,
+                    error=None,
+                    retry_on=None,
+                    updated_on=utc_in(),
+                )
+            )
+            if undo_syncs:
+                connection.execute(syncs.delete().where(syncs.c.bag_id == bag.bag_id))
+            self._event(connection, bag.work_rid, bag.bag_id, "work", "asked", {"reason": reason})
+
+    def note(self, step: str, outcome: str, detail: Mapping[str, Any], *, work_rid: str = "", bag_id: str = "") -> None:
+        """An event that changes nothing else: a message with nothing to process, one not understood, a warning."""
+        with writing(self._engine) as connection:
+            self._event(connection, work_rid, bag_id, step, outcome, detail)
+
+    def _row(self, connection: Connection, bag_id: str) -> Row[Any] | None:
+        return connection.execute(select(bags).where(bags.c.bag_id == bag_id)).first()
+
+    def _first_seen(self, connection: Connection, bag: Bag, detail: Mapping[str, object]) -> None:
+        connection.execute(
+            insert(bags).values(
+                bag_id=bag.bag_id,
+                work_rid=bag.work_rid,
+                source=bag.source,
+                bucket=bag.bucket,
+                object_key=bag.key,
+                etag=bag.etag,
+                version_id=bag.version_id,
+                size_bytes=bag.size_bytes,
+                event_time=_naive(bag.event_time),
+                restore_expires_on=_naive(bag.restore_expires_on),
+                state=BagState.UNFINISHED,
+                phase="",
+                host="",
+                failures=0,
+                seen_on=utc_in(),
+                updated_on=utc_in(),
+            )
+        )
+        facts = {"from": bag.address, "bytes": bag.size_bytes, **detail}
+        self._event(connection, bag.work_rid, bag.bag_id, "intake", "seen", facts)
+        if not bag.is_local:
+            self._date(connection, bag.work_rid, Phase.RESTORE, facts, at=_naive(bag.event_time))
+
+    def _event(
+        self, connection: Connection, work_rid: str, bag_id: str, step: str, outcome: str, detail: Mapping[str, Any]
+    ) -> None:
+        connection.execute(
+            insert(events).values(
+                at=utc_in(),
+                work_rid=work_rid,
+                bag_id=bag_id,
+                step=step,
+                outcome=outcome,
+                agent=self._agent,
+                detail=dict(detail),
+            )
+        )
+
+    def _date(
+        self,
+        connection: Connection,
+        work_rid: str,
+        phase: Phase,
+        facts: Mapping[str, Any],
+        *,
+        at: datetime | None = None,
+    ) -> None:
+        """Date a stage in BDRC's table, and append what is known of it to `user_data`, as their stages do."""
+        row = connection.execute(
+            select(progress.c.id, progress.c.user_data)
+            .where(progress.c.object_name == work_rid)
+            .order_by(progress.c.id.desc())
+            .limit(1)
+            .with_for_update()
+        ).first()
+        entry = {"time_stamp": datetime.now(UTC).isoformat(), "user_data": {"stage": phase.column, **facts}}
+        values = {phase.column: utc_in() if at is None else at, "update_time": utc_in()}
+        if row is None:
+            connection.execute(
+                insert(progress).values(object_name=work_rid, user_data=[entry], create_time=utc_in(), **values)
+            )
+            return
+        told = row.user_data if isinstance(row.user_data, list) else []
+        connection.execute(update(progress).where(progress.c.id == row.id).values(user_data=[*told, entry], **values))
+
+
+def failure_facts(error: PipelineError) -> dict[str, Any]:
+    """A failure as the events table, the dead-letter queue and reports tell it."""
+    facts: dict[str, Any] = {"kind": error.kind, "error": str(error), **error.facts}
+    faults = getattr(error, "faults", ())
+    if faults:
+        facts["faults"] = [fault.as_dict() for fault in faults]
+    return facts
+
+
+def _naive(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def _bag_row(row: Row[Any]) -> BagRow:
+    return BagRow(
+        bag=Bag(
+            work_rid=row.work_rid,
+            bucket=row.bucket,
+            key=row.object_key,
+            etag=row.etag,
+            version_id=row.version_id,
+            source=row.source,
+            size_bytes=row.size_bytes,
+            event_time=_aware(row.event_time),
+            restore_expires_on=_aware(row.restore_expires_on),
+        ),
+        state=BagState(row.state),
+        phase=row.phase,
+        works=tuple(row.works or ()),
+        failures=row.failures,
+        error_kind=row.error_kind or "",
+        error=row.error or "",
+        host=row.host,
+    )

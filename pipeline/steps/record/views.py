@@ -1,0 +1,176 @@
+"""What an operator asks the record."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, and_, func, or_, select
+
+from pipeline.steps.record.clock import utc_in
+from pipeline.steps.record.engine import reading
+from pipeline.steps.record.record import BagState
+from pipeline.steps.record.tables import bags, events, leases, syncs
+
+
+@dataclass(frozen=True)
+class WorkStatus:
+    """One work, as `status` shows it.
+
+    Attributes:
+        stage: `waiting`, `download`, `debag`, `sync` (running), `failed`, `not-restored`, `refused`, `done`.
+        phase: the last step that is done.
+        done_bytes: of the running step.
+        total_bytes: of the running step.
+        seconds: from when the bag was first seen to when it was last heard of.
+    """
+
+    work_rid: str
+    bag_id: str
+    stage: str
+    phase: str
+    address: str
+    zip_bytes: int
+    files: int
+    bytes: int
+    archive_path: str
+    seconds: float
+    done_bytes: int
+    total_bytes: int
+    owner: str
+    failures: int
+    error_kind: str
+    error: str
+    updated_on: str
+
+
+def works(engine: Engine, *, work_rid: str = "") -> list[WorkStatus]:
+    """All works (or one), the one last heard of first; a zip of several works has a line for each that is home.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    held = and_(leases.c.bag_id == bags.c.bag_id, leases.c.work_rid == bags.c.work_rid, leases.c.until > utc_in())
+    query = (
+        select(
+            bags,
+            syncs.c.work_rid.label("synced_rid"),
+            syncs.c.archive_path,
+            syncs.c.files,
+            syncs.c.bytes,
+            syncs.c.synced_on,
+            leases.c.owner,
+            leases.c.step,
+            leases.c.done_bytes,
+            leases.c.total_bytes,
+        )
+        .outerjoin(syncs, syncs.c.bag_id == bags.c.bag_id)
+        .outerjoin(leases, held)
+        .order_by(bags.c.updated_on.desc(), bags.c.bag_id, syncs.c.work_rid)
+    )
+    if work_rid:
+        query = query.where(or_(bags.c.work_rid == work_rid, syncs.c.work_rid == work_rid))
+    with reading(engine) as connection:
+        return [_work_status(row) for row in connection.execute(query)]
+
+
+def unfinished(engine: Engine, *, host: str, limit: int = 100) -> list[str]:
+    """Bags that somebody began and nobody works on: their lease has expired, their time to be tried again has come.
+
+    Bags whose staging lies on this host come first, then those that were never begun anywhere.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    held = select(leases.c.work_rid).where(leases.c.work_rid == bags.c.work_rid, leases.c.until > utc_in()).exists()
+    query = (
+        select(bags.c.bag_id)
+        .where(
+            bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]),
+            or_(bags.c.retry_on.is_(None), bags.c.retry_on <= utc_in()),
+            ~held,
+        )
+        .order_by((bags.c.host != host), bags.c.restore_expires_on, bags.c.seen_on)
+        .limit(limit)
+    )
+    with reading(engine) as connection:
+        return list(connection.scalars(query))
+
+
+def history(engine: Engine, work_rid: str, *, limit: int = 1000) -> list[dict[str, Any]]:
+    """What happened to a work, oldest first.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = select(events).where(events.c.work_rid == work_rid).order_by(events.c.id.desc()).limit(limit)
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    return [
+        {
+            "at": _rfc3339(row.at),
+            "bag_id": row.bag_id,
+            "step": row.step,
+            "outcome": row.outcome,
+            "agent": row.agent,
+            "detail": row.detail,
+        }
+        for row in reversed(rows)
+    ]
+
+
+def counts(engine: Engine) -> dict[str, int]:
+    """How many bags are in which state; states without any are left out.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    with reading(engine) as connection:
+        rows = connection.execute(select(bags.c.state, func.count()).group_by(bags.c.state)).all()
+    return {row[0]: row[1] for row in rows}
+
+
+def unreadable_messages(engine: Engine, *, limit: int = 20) -> list[dict[str, Any]]:
+    """The latest messages that were not understood, newest first.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(events.c.at, events.c.detail)
+        .where(events.c.step == "intake", events.c.outcome == "failed", events.c.bag_id == "")
+        .order_by(events.c.id.desc())
+        .limit(limit)
+    )
+    with reading(engine) as connection:
+        return [{"at": _rfc3339(row.at), **row.detail} for row in connection.execute(query)]
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
+
+
+def _work_status(row: Any) -> WorkStatus:
+    stage = str(row.state)
+    if stage != BagState.DONE and row.owner:
+        stage = row.step or "waiting"
+    elif stage == BagState.UNFINISHED:
+        stage = "waiting"
+    return WorkStatus(
+        work_rid=row.synced_rid or row.work_rid,
+        bag_id=row.bag_id,
+        stage=stage,
+        phase=row.phase,
+        address=f"s3://{row.bucket}/{row.object_key}" if row.bucket else row.object_key,
+        zip_bytes=row.size_bytes,
+        files=row.files or 0,
+        bytes=row.bytes or 0,
+        archive_path=row.archive_path or "",
+        seconds=((row.synced_on or row.updated_on) - row.seen_on).total_seconds(),
+        done_bytes=row.done_bytes or 0,
+        total_bytes=row.total_bytes or 0,
+        owner=row.owner or "",
+        failures=row.failures,
+        error_kind=row.error_kind or "",
+        error=row.error or "",
+        updated_on=_rfc3339(row.updated_on),
+    )

@@ -1,0 +1,354 @@
+"""The graph, in running order. Tasks declare; steps do; only here are two steps joined.
+
+ProcessMessage ─> Sync ─> Debag ─> Download
+"""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+import luigi
+
+from pipeline import site, staging
+from pipeline.errors import (
+    InvalidBag,
+    LeaseLost,
+    NoRoom,
+    PipelineError,
+    StagingDamaged,
+    Stopping,
+    TransientError,
+    WorkBusy,
+)
+from pipeline.site import Failure, Site
+from pipeline.staging import Place
+from pipeline.steps import debag, download, intake, sync
+from pipeline.steps.debag import Debagged, DebaggedWork
+from pipeline.steps.record import BagRow, Phase, failure_facts
+from pipeline.targets import SyncRows, WorkFolderTarget, ZipTarget
+from pipeline.work import Bag, human_bytes
+
+_log = logging.getLogger("pipeline.tasks")
+
+
+class Unexpected(TransientError):
+    """A failure that nobody foresaw: most likely a defect of this program."""
+
+
+class NoLease(PipelineError):
+    """A task was started by hand, past the lanes."""
+
+
+class StepTask(luigi.Task):
+    """A task of one step for one bag: what fails is recorded under its name before Luigi hears of it."""
+
+    work_rid = luigi.Parameter(description="the RID that the key promised")
+    bag_id = luigi.Parameter(description="short hash of what identifies the zip's bytes")
+    phase: ClassVar[Phase]
+
+    @property
+    def row(self) -> BagRow:
+        """What the record knows of the bag.
+
+        Raises:
+            PipelineError: nothing.
+        """
+        row = site.current().record.bag(self.bag_id)
+        if row is None:
+            raise PipelineError(f"the record knows no bag {self.bag_id}", work_rid=self.work_rid)
+        return row
+
+    @property
+    def place(self) -> Place:
+        """Where the bag's files lie."""
+        return site.current().place(self.row.bag)
+
+    def run(self) -> None:
+        """Do the step.
+
+        Raises:
+            PipelineError: the named failure, recorded.
+        """
+        here, bag = site.current(), self.row.bag
+        if here.heartbeat is None:
+            raise NoLease(
+                "nobody holds this work's lease; tasks run in a lane only",
+                work_rid=self.work_rid,
+                go_on=f"run_pipeline.py work {self.work_rid}",
+            )
+        try:
+            self.step(here, bag)
+        except PipelineError as error:
+            self._failed(here, bag, error)
+            raise
+        except OSError as error:
+            named = NoRoom(
+                f"{self.phase}: {error}", work_rid=self.work_rid, go_on=f"run_pipeline.py work {self.work_rid}"
+            )
+            self._failed(here, bag, named)
+            raise named from error
+        except Exception as error:
+            named_bug = Unexpected(f"{self.phase}: {type(error).__name__}: {error}", work_rid=self.work_rid)
+            _log.exception("%s: %s failed in a way that nobody foresaw", self.work_rid, self.phase)
+            self._failed(here, bag, named_bug)
+            raise named_bug from error
+
+    def _failed(self, here: Site, bag: Bag, error: PipelineError) -> None:
+        if not error.work_rid:
+            error.work_rid = self.work_rid
+        if not error.go_on:
+            error.go_on = f"run_pipeline.py work {self.work_rid}"
+        retry_seconds = 0
+        if isinstance(error, Stopping | LeaseLost | WorkBusy):
+            # Nothing is wrong with the bag; and once a lease is lost, its row is another lane's to write.
+            _log.warning("%s", error)
+            here.record.note(self.phase, error.kind, failure_facts(error), work_rid=self.work_rid, bag_id=self.bag_id)
+        else:
+            _log.error("%s", error)
+            retry_seconds = intake.backoff_seconds(
+                self.row.failures + 1,
+                first=here.settings.backoff_seconds,
+                limit=here.settings.backoff_limit_seconds,
+            )
+            here.record.failed(bag, self.phase, error, retry_seconds=retry_seconds)
+        here.failures[self.bag_id] = Failure(error, retry_seconds)
+
+    def step(self, here: Site, bag: Bag) -> None:
+        """What the task does; each task's own."""
+        raise NotImplementedError
+
+    def on_failure(self, exception: BaseException) -> str:
+        """What luigid's page shows: the named error, not where in the code it came up."""
+        return str(exception)
+
+
+class Download(StepTask):
+    """The zip on the staging disk."""
+
+    phase = Phase.DOWNLOAD
+
+    def output(self) -> luigi.Target:
+        """The zip and its marker."""
+        return ZipTarget(self.place)
+
+    def step(self, here: Site, bag: Bag) -> None:
+        """Fetch the zip, or take it back from quarantine, or leave it where a person put it."""
+        place = self.place
+        if staging.take_back(place):
+            # S3 was paid for these bytes already, and debag verifies every one of them again.
+            facts: dict[str, Any] = {"verified": "quarantine", "etag": bag.etag}
+            staging.vouch(place.download_marker, place.bag_zip, facts)
+            here.record.finished(self.phase, bag, facts)
+            return
+        _make_room(here, bag)
+        _log.info("%s: downloading %s, %s", self.work_rid, bag.address, human_bytes(bag.size_bytes))
+        if bag.is_local:
+            fetched = download.adopt(bag)
+        else:
+            fetched = download.fetch(here.s3(bag), bag, to=place.bag_zip, pulse=here.pulse(self.work_rid, self.phase))
+        facts = {
+            "etag": fetched.etag,
+            "version_id": fetched.version_id,
+            "verified": fetched.verified,
+            "seconds": round(fetched.seconds, 3),
+        }
+        here.record.finished(self.phase, bag, {"bytes": fetched.size_bytes, **facts})
+        staging.vouch(place.download_marker, fetched.path, facts)
+        _log.info(
+            "%s: downloaded %s in %.1f s, verified by %s",
+            self.work_rid,
+            human_bytes(fetched.size_bytes),
+            fetched.seconds,
+            fetched.verified,
+        )
+
+
+class Debag(StepTask):
+    """The verified works, unpacked."""
+
+    phase = Phase.DEBAG
+
+    def requires(self) -> Download:
+        """The zip."""
+        return Download(self.work_rid, self.bag_id)
+
+    def output(self) -> luigi.Target:
+        """The published folder with its marker."""
+        return WorkFolderTarget(self.place)
+
+    def step(self, here: Site, bag: Bag) -> None:
+        """Unpack and verify; a bag that breaks the rules is kept in quarantine with its report."""
+        place = self.place
+        zip_file = _zip_of(place)
+        _log.info("%s: debagging %s", self.work_rid, zip_file)
+        try:
+            unpacked = debag.unpack(
+                zip_file,
+                into=place.debag,
+                work_rid=bag.work_rid,
+                policy=here.settings.debag_policy,
+                threads=here.settings.debag_threads,
+                pulse=here.pulse(self.work_rid, self.phase),
+            )
+        except InvalidBag as error:
+            kept = staging.keep(place, bag, report=_report(bag, error), text="\n".join(map(str, error.faults)))
+            error.what = refusal(error)
+            error.kept = f"the zip is kept at {kept}, the report at {place.quarantine / 'report.txt'}"
+            error.go_on = (
+                f"a mended bag, put to S3 again; if only the download was bad: "
+                f"run_pipeline.py work {self.work_rid} --from download"
+            )
+            raise
+        here.record.finished(self.phase, bag, debag_facts(unpacked), works=tuple(work.rid for work in unpacked.works))
+        _log.info(
+            "%s: debagged %d files, %s in %.1f s",
+            self.work_rid,
+            sum(work.files for work in unpacked.works),
+            human_bytes(sum(work.bytes for work in unpacked.works)),
+            unpacked.seconds,
+        )
+
+
+class Sync(StepTask):
+    """The works in the archive, read back and recorded."""
+
+    phase = Phase.SYNC
+
+    def requires(self) -> Debag:
+        """The unpacked works."""
+        return Debag(self.work_rid, self.bag_id)
+
+    def output(self) -> luigi.Target:
+        """A row in the database for each work in the zip."""
+        return SyncRows(site.current().record, self.bag_id)
+
+    def step(self, here: Site, bag: Bag) -> None:
+        """Copy each work that is not home yet, read it back, commit its row; then clear the staging disk."""
+        place = self.place
+        unpacked = debag.load_marker(place.debag)
+        works = tuple(work.rid for work in unpacked.works)
+        if self.row.works != works:  # killed between publishing the folder and recording it
+            here.record.finished(Phase.DEBAG, bag, debag_facts(unpacked), works=works)
+        home = here.record.synced(self.bag_id)
+        for work in unpacked.works:
+            if work.rid not in home:
+                self._bring_home(here, bag, work, place)
+        finish(here, bag)
+
+    def _bring_home(self, here: Site, bag: Bag, work: DebaggedWork, place: Place) -> None:
+        self._lease(here, work.rid)
+        _log.info("%s: syncing %d files, %s", work.rid, work.files, human_bytes(work.bytes))
+        try:
+            synced = sync.archive(
+                work.path,
+                work.digests,
+                work_rid=work.rid,
+                site=here.sync_site(),
+                pulse=here.pulse(self.work_rid, self.phase),
+            )
+        except StagingDamaged:
+            # What the marker vouches for is not there: the step that made it has to be done again.
+            shutil.rmtree(place.debag)
+            raise
+        facts = sync_facts(synced)
+        here.record.commit_sync(
+            bag,
+            work.rid,
+            archive_path=str(synced.path),
+            files=work.files,
+            size_bytes=work.bytes,
+            facts=facts,
+            leases=here.leases,
+        )
+        _log.info("%s: synced to %s in %.1f s, %d files read back", work.rid, synced.path, synced.seconds, synced.files)
+
+    def _lease(self, here: Site, work_rid: str) -> None:
+        """The zip's own work is leased already; any other that it turned out to hold is leased before it is touched."""
+        if work_rid == self.work_rid:
+            return
+        if not here.leases.take(work_rid, self.bag_id):
+            raise WorkBusy("another lane works on this work", work_rid=work_rid, kept="everything stays in staging")
+        if here.heartbeat is not None:
+            here.heartbeat.hold(work_rid)
+
+
+class ProcessMessage(luigi.WrapperTask):
+    """One message: a list of bags."""
+
+    bags = luigi.ListParameter(description="(RID, bag identity) of each bag that the message carries")
+
+    def requires(self) -> list[Sync]:
+        """One sub-pipeline for each bag."""
+        return [Sync(work_rid, bag_id) for work_rid, bag_id in self.bags]
+
+
+def finish(here: Site, bag: Bag) -> None:
+    """Everything that a bag holds is home: say so, then clear its staging folder; safe to do again."""
+    here.record.done(bag)
+    staging.clear(here.place(bag))
+
+
+def refusal(error: InvalidBag) -> str:
+    """Why a bag was refused, in one line; the report has it all."""
+    first = error.faults[0]
+    where = "/".join(part for part in (first.bag, first.path) if part)
+    more = f", and {len(error.faults) - 1} more faults" if len(error.faults) > 1 else ""
+    return f"the bag is refused: {first.kind}" + (f" of {where}" if where else "") + more
+
+
+def debag_facts(unpacked: Debagged) -> dict[str, Any]:
+    """What the record keeps of a debag."""
+    return {
+        "works": [work.rid for work in unpacked.works],
+        "files": sum(work.files for work in unpacked.works),
+        "bytes": sum(work.bytes for work in unpacked.works),
+        "algorithms": list(unpacked.algorithms),
+        "verified": sorted({work.verified for work in unpacked.works}),
+        "warnings": [fault.as_dict() for fault in unpacked.warnings],
+        "seconds": round(unpacked.seconds, 3),
+    }
+
+
+def sync_facts(synced: sync.Synced) -> dict[str, Any]:
+    """What the record keeps of a sync."""
+    return {
+        "archive_path": str(synced.path),
+        "files": synced.files,
+        "bytes": synced.bytes,
+        "written": synced.written,
+        "extra": list(synced.extra[:1000]),
+        "algorithms": list(synced.algorithms),
+        "log": str(synced.log),
+        "seconds": round(synced.seconds, 3),
+    }
+
+
+def _zip_of(place: Place) -> Path:
+    return Path(staging.vouched(place.download_marker)["zip"])
+
+
+def _report(bag: Bag, error: InvalidBag) -> dict[str, Any]:
+    return {
+        "work_rid": bag.work_rid,
+        "bag_id": bag.bag_id,
+        "from": bag.address,
+        "etag": bag.etag,
+        **failure_facts(error),
+        "warnings": [fault.as_dict() for fault in error.warnings],
+    }
+
+
+def _make_room(here: Site, bag: Bag) -> None:
+    """Room first: the zip, what it unpacks to (stored zips: as much again), and the margin."""
+    root = here.settings.staging
+    root.mkdir(parents=True, exist_ok=True)
+    need = bag.size_bytes * (1 if bag.is_local else 2) + here.settings.margin_bytes
+    free = shutil.disk_usage(root).free
+    if free < need:
+        raise NoRoom(
+            f"{human_bytes(free)} free on {root}, {human_bytes(need)} needed (zip, payload and margin)",
+            work_rid=bag.work_rid,
+            kept="nothing was downloaded",
+            go_on="make room; the message comes back by itself",
+        )

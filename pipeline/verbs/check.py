@@ -1,0 +1,129 @@
+"""`run_pipeline.py check`: everything that the pipeline depends on, each with a verdict."""
+
+import os
+import shutil
+import subprocess
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import botocore.exceptions
+
+from pipeline import aws, settings, show, verdicts
+from pipeline.errors import PipelineError, SettingsError
+from pipeline.settings import Settings, Source
+from pipeline.site import Site
+from pipeline.steps import intake, record
+from pipeline.work import archive_shares, human_bytes
+
+_Row = dict[str, str]
+
+
+def main(options: Namespace) -> int:
+    """Check; 0 when all is well, 2 when settings are wrong, 3 when something does not answer."""
+    try:
+        chosen = settings.load()
+    except SettingsError as error:
+        rows = [_row("settings", "wrong", problem) for problem in error.problems]
+        return _show(rows, 2, as_json=options.json)
+    rows = [_row("settings", "ok", f"environment {chosen.environment}, {chosen.lanes} lanes"), *_checks(chosen)]
+    wrong = any(row["verdict"] == "wrong" for row in rows)
+    return _show(rows, 3 if wrong else 0, as_json=options.json)
+
+
+def _show(rows: list[_Row], status: int, *, as_json: bool) -> int:
+    if as_json:
+        show.as_json({"checks": rows})
+    else:
+        show.tell(show.console(), rows)
+    return status
+
+
+def _row(what: str, verdict: str, detail: str) -> _Row:
+    return {"what": what, "verdict": verdict, "detail": detail}
+
+
+def _checks(chosen: Settings) -> Iterator[_Row]:
+    here = Site(chosen, lane="check")
+    yield _try("database", lambda: _database(chosen))
+    yield _try("scheduler", lambda: _scheduler(chosen))
+    if not chosen.sources:
+        yield _row("sources", "wrong", "luigi.cfg has no section [source NAME] with region, bucket and queue")
+    for source in chosen.sources:
+        yield _try(f"queue {source.queue}", partial(_queue, here, source))
+        yield _try(f"bucket {source.bucket}", partial(_bucket, source))
+    for name in ("staging", "quarantine", "logs"):
+        yield _folder(name, getattr(chosen, name))
+    yield _archive(chosen)
+    yield _script(chosen.sync_script)
+    tool = shutil.which("audit-tool")
+    yield _row("audit tool", "ok", tool or "not installed: syncs are not audited")
+
+
+def _try(what: str, probe: Callable[[], str]) -> _Row:
+    try:
+        return _row(what, "ok", probe())
+    except PipelineError as error:
+        return _row(what, "wrong", str(error))
+
+
+def _database(chosen: Settings) -> str:
+    url = record.parsed_url(chosen.database_url)
+    engine = record.connect(chosen.database_url)
+    try:
+        record.prepare(engine)
+    finally:
+        engine.dispose()
+    return f"answers: {url.render_as_string(hide_password=True)}"
+
+
+def _scheduler(chosen: Settings) -> str:
+    paused = verdicts.scheduler_paused(chosen.scheduler.url)
+    return f"answers: {chosen.scheduler.url}" + (", paused: nothing is taken in until it is resumed" if paused else "")
+
+
+def _queue(here: Site, source: Source) -> str:
+    sqs = here.sqs(source)
+    queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
+    depth = intake.depth(sqs, queue.url)
+    dead = "" if queue.dead_letter_url else "; it has no dead-letter queue: messages that can never succeed stay in it"
+    return f"answers: {depth['waiting']} waiting, {depth['in_flight']} in flight{dead}"
+
+
+def _bucket(source: Source) -> str:
+    s3 = aws.s3_client(region=source.region, profile=source.profile, endpoint_url=source.endpoint_url)
+    try:
+        s3.head_bucket(Bucket=source.bucket)
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+        raise aws.translated(error, f"bucket {source.bucket}") from error
+    return "answers"
+
+
+def _folder(name: str, folder: Path) -> _Row:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return _row(name, "wrong", f"{folder}: {error.strerror}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return _row(name, "wrong", f"{folder}: not writable")
+    return _row(name, "ok", f"{folder}: {human_bytes(shutil.disk_usage(folder).free)} free")
+
+
+def _archive(chosen: Settings) -> _Row:
+    root = chosen.archive_root
+    if not root.is_dir():
+        return _row("archive", "wrong", f"{root}: not there; is it mounted?")
+    shares = [share for share in archive_shares(root) if share.is_dir() and not os.access(share, os.W_OK | os.X_OK)]
+    if shares or not os.access(root, os.X_OK):
+        return _row("archive", "wrong", f"not writable: {', '.join(map(str, shares or [root]))}")
+    return _row("archive", "ok", f"{root}: {human_bytes(shutil.disk_usage(root).free)} free")
+
+
+def _script(script: Path) -> _Row:
+    if not script.is_file():
+        return _row("sync script", "wrong", f"{script}: not there")
+    parsed = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
+    if parsed.returncode:
+        return _row("sync script", "wrong", f"{script}: bash does not read it: {parsed.stderr.strip()[:500]}")
+    return _row("sync script", "ok", str(script))

@@ -1,0 +1,47 @@
+"""`run_pipeline.py run`: process what waits in all sources, then exit; with `--watch`, keep going."""
+
+import logging
+from argparse import Namespace
+from dataclasses import replace
+
+from pipeline import lanes, settings
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings
+
+_log = logging.getLogger("pipeline.run")
+
+
+def main(options: Namespace) -> int:
+    """Start the lanes and tell in the end what they did.
+
+    Raises:
+        SettingsError: settings are missing or wrong; nothing was started.
+    """
+    chosen = settings.load()
+    if options.lanes:
+        chosen = replace(chosen, lanes=options.lanes)
+    if not chosen.sources:
+        raise SettingsError(["no source is set: luigi.cfg needs a section [source NAME] with region, bucket and queue"])
+    how = lanes.Options(
+        lanes=chosen.lanes, watch=options.watch, local_scheduler=options.local_scheduler, verbose=options.verbose
+    )
+    try:
+        lanes.log_to(chosen.logs, "run", verbose=options.verbose)
+    except OSError as error:
+        raise SettingsError([f"[pipeline] logs: {error}"]) from error
+    _tell_start(chosen, how)
+    in_one_process = how.lanes == 1 and how.local_scheduler
+    summary = lanes.run_here(chosen, how) if in_one_process else lanes.Lanes(chosen, how).run()
+    _log.info("ended: %d done, %d failed", summary.done, summary.failed)
+    return summary.exit_status
+
+
+def _tell_start(chosen: Settings, how: lanes.Options) -> None:
+    _log.info(
+        "%s: %d lane%s, sources %s, scheduler %s",
+        "watching" if how.watch else "running until the sources are empty",
+        how.lanes,
+        "" if how.lanes == 1 else "s",
+        ", ".join(f"{source.name} ({source.queue})" for source in chosen.sources),
+        "local" if how.local_scheduler else chosen.scheduler.url,
+    )

@@ -1,0 +1,95 @@
+"""`run_pipeline.py status [RID]`: what waits, runs, is done, failed, and why."""
+
+from argparse import Namespace
+from dataclasses import asdict
+from typing import Any
+
+from pipeline import settings, show, site
+from pipeline.errors import PipelineError
+from pipeline.site import Site
+from pipeline.steps import intake
+from pipeline.steps.record import views
+
+_SHOWN = 200
+
+
+def main(options: Namespace) -> int:
+    """Show it; queues that do not answer are shown as such, the record has to."""
+    here = site.open_site(settings.load(), lane="status")
+    if options.rid:
+        return _one(here, options.rid, as_json=options.json)
+    works = views.works(here.engine)
+    document: dict[str, Any] = {
+        "queues": [_queue(here, source.name) for source in here.settings.sources],
+        "bags": views.counts(here.engine),
+        "works": [asdict(work) for work in works],
+        "messages_not_understood": views.unreadable_messages(here.engine),
+    }
+    if options.json:
+        show.as_json(document)
+        return 0
+    out = show.console()
+    for queue in document["queues"]:
+        out.print(_queue_line(queue))
+    out.print(
+        "bags: " + (", ".join(f"{n} {state}" for state, n in sorted(document["bags"].items())) or "none seen yet")
+    )
+    if works:
+        show.tell(out, show.works_rows(works[:_SHOWN]))
+    if len(works) > _SHOWN:
+        out.print(f"and {len(works) - _SHOWN} more; all of them: status --json")
+    for message in document["messages_not_understood"]:
+        out.print(
+            f"not understood, {message['at']}: message {message.get('message_id', '')}: {show.safe(message['error'])}"
+        )
+    return 0
+
+
+def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
+    works = views.works(here.engine, work_rid=work_rid)
+    history = views.history(here.engine, work_rid)
+    if as_json:
+        show.as_json({"works": [asdict(work) for work in works], "history": history})
+        return 0
+    out = show.console()
+    if not works and not history:
+        out.print(f"{show.safe(work_rid)}: the record knows no such work")
+        return 0
+    show.tell(out, show.works_rows(works))
+    for event in history:
+        out.print(f"{event['at'][:19]} {event['step']:9} {event['outcome']:14} {_told(event['detail'])}")
+    return 0
+
+
+def _told(detail: dict[str, Any]) -> str:
+    """The few facts of an event that fit on a line."""
+    faults = detail.get("faults", [])
+    shown = {
+        name: value
+        for name, value in detail.items()
+        if name not in {"faults", "body", "warnings", "extra"} and value not in ("", [], None)
+    }
+    line = str(detail["error"]) if "error" in detail else ", ".join(f"{name} {value}" for name, value in shown.items())
+    lines = [show.safe(line), *(f"    {show.safe(': '.join(filter(None, fault.values())))}" for fault in faults[:20])]
+    if len(faults) > 20:
+        lines.append(f"    and {len(faults) - 20} more faults; all of them: status RID --json")
+    return "\n".join(lines)
+
+
+def _queue(here: Site, name: str) -> dict[str, Any]:
+    source = here.settings.source(name)
+    assert source is not None
+    try:
+        sqs = here.sqs(source)
+        queue = intake.find_queue(sqs, source=name, queue=source.queue)
+        dead = intake.depth(sqs, queue.dead_letter_url)["waiting"] if queue.dead_letter_url else None
+        return {"source": name, "queue": source.queue, **intake.depth(sqs, queue.url), "dead_letters": dead}
+    except PipelineError as error:
+        return {"source": name, "queue": source.queue, "error": str(error)}
+
+
+def _queue_line(queue: dict[str, Any]) -> str:
+    if "error" in queue:
+        return f"queue {queue['queue']}: {show.safe(queue['error'])}"
+    dead = "no dead-letter queue" if queue["dead_letters"] is None else f"{queue['dead_letters']} dead letters"
+    return f"queue {queue['queue']}: {queue['waiting']} waiting, {queue['in_flight']} in flight, {dead}"

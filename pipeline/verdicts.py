@@ -1,0 +1,221 @@
+"""Bringing bags home in one build, and what became of each: the truth is the database, not what Luigi reports."""
+
+import json
+import logging
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import luigi
+import luigi.rpc
+import luigi.task_register
+
+from pipeline import tasks
+from pipeline.errors import (
+    LeaseLost,
+    NotRestored,
+    PermanentError,
+    PipelineError,
+    SchedulerUnreachable,
+    Stopping,
+    TransientError,
+    WorkBusy,
+)
+from pipeline.heartbeat import Heartbeat
+from pipeline.site import Failure, Site
+from pipeline.steps import download
+from pipeline.steps.record import BagRow, BagState
+from pipeline.work import Bag
+
+_log = logging.getLogger(__name__)
+_PROBE_SECONDS = 10
+_BUSY_MARGIN_SECONDS = 15
+
+
+class Outcome(StrEnum):
+    """What became of a bag."""
+
+    DONE = "done"
+    TRANSIENT = "transient"
+    PERMANENT = "permanent"
+    BUSY = "busy"
+    NOT_RESTORED = "not-restored"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a bag, and when it makes sense to look again.
+
+    Attributes:
+        outcome: decides what is done with the message.
+        reason: why it is not done; empty when it is.
+        kind: the failure's name; empty when there is none.
+        wait_seconds: after how many seconds to look again.
+    """
+
+    work_rid: str
+    bag_id: str
+    outcome: Outcome
+    reason: str = ""
+    kind: str = ""
+    wait_seconds: int = 0
+
+
+class NotProcessed(TransientError):
+    """The scheduler gave the work to nobody, or to somebody else, and no failure was reported."""
+
+
+def scheduler_paused(url: str) -> bool:
+    """Whether somebody pressed the scheduler's pause button.
+
+    Raises:
+        SchedulerUnreachable: luigid does not answer.
+    """
+    query = urllib.parse.urlencode({"data": "{}"})
+    try:
+        with urllib.request.urlopen(f"{url}/api/is_paused?{query}", timeout=_PROBE_SECONDS) as answer:  # noqa: S310  # settings allow http(s) only
+            return bool(json.load(answer)["response"]["paused"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SchedulerUnreachable(
+            f"luigid at {url} does not answer: {error}",
+            kept="no message was touched",
+            go_on="start luigid, or run with --local-scheduler",
+        ) from error
+
+
+def bring_home(
+    here: Site,
+    bags: Sequence[Bag],
+    *,
+    local_scheduler: bool,
+    extend_message: Callable[[], None] = lambda: None,
+) -> list[Verdict]:
+    """Work on the bags of one message until each is home or has failed.
+
+    Leases are taken before anything is touched and given back at the end, whatever happens.
+
+    Raises:
+        SchedulerUnreachable: luigid stopped answering; nothing is lost.
+        DatabaseUnavailable: the record cannot be read or written; nothing is lost.
+    """
+    verdicts: list[Verdict] = []
+    mine: list[Bag] = []
+    held: dict[str, None] = {}
+    try:
+        for bag in bags:
+            known = _identified(here, bag)
+            verdict = known if isinstance(known, Verdict) else _before(here, here.record.see(known))
+            if verdict is not None:
+                verdicts.append(verdict)
+            elif isinstance(known, Bag):
+                held[known.work_rid] = None
+                mine.append(known)
+        if mine:
+            _build(here, mine, held, local_scheduler=local_scheduler, extend_message=extend_message)
+            verdicts += [_after(here, bag) for bag in mine]
+    finally:
+        for work_rid in held:
+            here.leases.release(work_rid)
+    return verdicts
+
+
+def _identified(here: Site, bag: Bag) -> Bag | Verdict:
+    """Events that name an object without its ETag or version are completed by asking S3."""
+    if bag.etag or bag.version_id:
+        return bag
+    try:
+        return download.identify(here.s3(bag), bag)
+    except PipelineError as error:
+        here.record.note("intake", "failed", {"kind": error.kind, "error": str(error)}, work_rid=bag.work_rid)
+        return _failed(here, bag.work_rid, "", Failure(error, here.settings.backoff_seconds))
+
+
+def _before(here: Site, row: BagRow) -> Verdict | None:
+    """The verdict on a bag that needs no work, or that somebody else works on; None: its lease is ours now."""
+    bag = row.bag
+    if here.record.all_synced(bag.bag_id):
+        if row.state != BagState.DONE and here.leases.take(bag.work_rid, bag.bag_id):
+            tasks.finish(here, bag)  # killed after the last commit, before the clearing
+            here.leases.release(bag.work_rid)
+        _log.info("%s: home already, nothing to do", bag.work_rid)
+        return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
+    if row.state == BagState.REFUSED:
+        return Verdict(bag.work_rid, bag.bag_id, Outcome.PERMANENT, reason=row.error, kind=row.error_kind)
+    if not here.leases.take(bag.work_rid, bag.bag_id):
+        wait = here.leases.remaining_seconds(bag.work_rid) + _BUSY_MARGIN_SECONDS
+        _log.info("%s: another lane works on it", bag.work_rid)
+        return Verdict(bag.work_rid, bag.bag_id, Outcome.BUSY, "another lane works on it", "work-busy", wait)
+    return None
+
+
+def _build(
+    here: Site,
+    bags: Sequence[Bag],
+    held: dict[str, None],
+    *,
+    local_scheduler: bool,
+    extend_message: Callable[[], None],
+) -> None:
+    here.failures.clear()
+    message = tasks.ProcessMessage(bags=[(bag.work_rid, bag.bag_id) for bag in bags])
+    heartbeat = Heartbeat(
+        here.leases,
+        held,
+        seconds=here.settings.heartbeat_seconds,
+        stopping=here.stopping,
+        extend_message=extend_message,
+    )
+    try:
+        with heartbeat:
+            here.heartbeat = heartbeat
+            # One worker and no time limit: then the tasks run in this process, and nothing is forked.
+            luigi.build(
+                [message],
+                local_scheduler=local_scheduler,
+                scheduler_url=here.settings.scheduler.url,
+                workers=1,
+                log_level="WARNING",
+            )
+    except luigi.rpc.RPCError as error:
+        raise SchedulerUnreachable(
+            f"luigid at {here.settings.scheduler.url} stopped answering: {error}",
+            kept="what was done so far stays, and is not done again",
+            go_on="start luigid, then run again",
+        ) from error
+    finally:
+        here.heartbeat = None
+        luigi.task_register.Register.clear_instance_cache()  # it keeps every task ever made
+
+
+def _after(here: Site, bag: Bag) -> Verdict:
+    if here.record.all_synced(bag.bag_id):
+        return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
+    failure = here.failures.get(bag.bag_id)
+    if failure is None:
+        error: PipelineError
+        if here.stopping.is_set():
+            error = Stopping("stopped before it began", work_rid=bag.work_rid)
+        else:
+            error = NotProcessed("the scheduler gave this work to nobody", work_rid=bag.work_rid)
+            _log.warning("%s", error)
+        failure = Failure(error, here.settings.backoff_seconds)
+    return _failed(here, bag.work_rid, bag.bag_id, failure)
+
+
+def _failed(here: Site, work_rid: str, bag_id: str, failure: Failure) -> Verdict:
+    error, wait = failure.error, failure.retry_seconds
+    outcome = Outcome.TRANSIENT
+    if isinstance(error, Stopping):
+        outcome, wait = Outcome.STOPPED, 0
+    elif isinstance(error, LeaseLost | WorkBusy):
+        outcome = Outcome.BUSY
+        wait = here.leases.remaining_seconds(error.work_rid or work_rid) + _BUSY_MARGIN_SECONDS
+    elif isinstance(error, NotRestored):
+        outcome = Outcome.NOT_RESTORED
+    elif isinstance(error, PermanentError):
+        outcome = Outcome.PERMANENT
+    return Verdict(work_rid, bag_id, outcome, reason=str(error), kind=error.kind, wait_seconds=wait)
