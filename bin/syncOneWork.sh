@@ -3,8 +3,7 @@
 # Needs bash and coreutils; uses rsync, the aws CLI and audit-tool where they are installed.
 set -euo pipefail
 shopt -s globstar dotglob nullglob
-LC_ALL=C # names are bytes, whatever their script and normal form
-export LC_ALL
+export LC_ALL=C # names are bytes, whatever their script and normal form
 
 readonly BATCH=1000 # names in one command: 255 bytes each at most, far below what a command line holds
 
@@ -30,14 +29,13 @@ Environment, all of it optional:
   REPO_AUDIT_OPTIONS       options of the audit tool for the archive copy
   NO_REFRESH_WEB           anything: leave the web copy as it is
   auditToolLogDateTimeDir  where the audit tool writes its logs
-  DEBUG_SYNC               true: show each command
+  DEBUG_SYNC               true: show every command on stderr (much for a work of many files)
 
 Exit status: 0 all succeeded; 1 something did not; 2 wrong usage.
 HELP
 }
 
 say() { printf '%s: %s\n' "${rid:-syncOneWork.sh}" "$*"; }
-debug() { [[ ${DEBUG_SYNC:-} != true ]] || say "$*"; }
 installed() { command -v -- "$1" >/dev/null; }
 fail() {
     say "$*" >&2
@@ -64,9 +62,8 @@ list() {
     files=() folders=()
     cd -- "$work"
     for name in **; do
-        if [[ -L $name ]]; then
-            fail "$work/$name is a link; nothing was written"
-        elif [[ -f $name ]]; then
+        [[ ! -L $name ]] || fail "$work/$name is a link; nothing was written"
+        if [[ -f $name ]]; then
             files+=("$name")
         elif [[ -d $name ]]; then
             folders+=("$name")
@@ -79,6 +76,7 @@ list() {
 # sort_out FOLDER NAMES CERTAIN: which of the work's files FOLDER holds as well (into `same`), under which names it
 # holds something else (`other`), and which it does not have (`absent`). Equal is what has equal size and mtime; where
 # only the size is equal, or CERTAIN is yes, the content decides.
+# shellcheck disable=SC2207 # what is split into words is numbers and digests only, one for each name, in order
 sort_out() {
     local -n names=$2
     local -a there=() unsure=() ours theirs
@@ -93,9 +91,7 @@ sort_out() {
             absent+=("$name")
         fi
     done
-    # shellcheck disable=SC2207 # what is split here is digits only
     ours=($(cd -- "$work" && in_batches there stat --printf '%s:%.9Y ' --))
-    # shellcheck disable=SC2207 # as above
     theirs=($(cd -- "$1" && in_batches there stat --printf '%s:%.9Y ' --))
     ((${#ours[@]} == ${#there[@]} && ${#theirs[@]} == ${#there[@]})) || fail "$1 changes under our hands"
     for at in "${!there[@]}"; do
@@ -108,9 +104,7 @@ sort_out() {
         fi
     done
     ((${#unsure[@]} > 0)) || return 0
-    # shellcheck disable=SC2207 # digests only, one for each name, in order
     ours=($(cd -- "$work" && in_batches unsure b2sum -- | cut -d ' ' -f 1))
-    # shellcheck disable=SC2207 # as above
     theirs=($(cd -- "$1" && in_batches unsure b2sum -- | cut -d ' ' -f 1))
     ((${#ours[@]} == ${#unsure[@]} && ${#theirs[@]} == ${#unsure[@]})) || fail "$1 or the work cannot be read"
     for at in "${!unsure[@]}"; do
@@ -121,21 +115,16 @@ sort_out() {
 # keep_only FOLDER NAMES: nothing stays in FOLDER but the files named and the work's folders
 keep_only() {
     local -n kept_names=$2
-    local -A kept_files=() kept_folders=()
-    local -a gone=()
-    local name
-    for name in "${kept_names[@]}"; do kept_files[./$name]=1; done
-    for name in "${folders[@]}"; do kept_folders[./$name]=1; done
+    local -A kept=()
+    local name kind gone=()
+    for name in "${kept_names[@]}"; do kept[file/$name]=1; done
+    for name in "${folders[@]}"; do kept[folder/$name]=1; done
     cd -- "$1"
     for name in **; do
-        if [[ -d $name && ! -L $name ]]; then
-            [[ ${kept_folders[./$name]:-} ]] || gone+=("$name")
-        else
-            [[ ${kept_files[./$name]:-} ]] || gone+=("$name")
-        fi
+        if [[ -d $name && ! -L $name ]]; then kind='folder'; else kind='file'; fi
+        [[ ${kept[$kind/$name]:-} ]] || gone+=("$name")
     done
     in_batches gone rm -rf -- || fail "$1 cannot be tidied up"
-    debug "${#gone[@]} names removed from $1"
 }
 
 # copy NAMES: the work's files of these names, and all its folders, into the hidden folder
@@ -225,7 +214,7 @@ archive() {
     elif [[ $replace_archive ]]; then
         keep_only "$target" files
     fi
-    sync -f -- "$target"
+    (cd -- "$target" && in_batches folders sync -- && sync -- . ..) || fail "$target cannot be made durable"
     say "${#needed[@]} files added to $target, ${#there[@]} were there"
 }
 
@@ -266,10 +255,7 @@ read_arguments() {
     local option
     while getopts ':hAWa:w:s:' option; do
         case $option in
-        h)
-            usage
-            exit 0
-            ;;
+        h) usage && exit 0 ;;
         A) replace_archive=yes ;;
         W) replace_web=yes ;;
         a) archive_parent=$OPTARG ;;
@@ -300,6 +286,7 @@ main() {
     [[ -d $work && ! -L $work ]] || misused "$work is no folder"
     [[ $rid && $rid != [.-]* && $rid != *[[:cntrl:]]* ]] || misused "the name of $work is no work identifier"
     [[ ! $web_parent ]] || installed aws || fail 'the aws CLI is not installed: no web copy can be made'
+    [[ ${DEBUG_SYNC:-} != true ]] || set -x
     list
     audit "$work" "${LOCAL_AUDIT_OPTIONS:-}"
     if [[ $archive_parent ]]; then

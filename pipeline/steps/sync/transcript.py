@@ -4,7 +4,6 @@ However much it prints, memory stays bounded, and so does the file: its beginnin
 """
 
 import logging
-from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,6 +11,7 @@ from typing import Self
 LAST_LINES = 12
 LOGGED_LINES = 200
 LINE_BYTES = 1000
+_END_BYTES = LAST_LINES * LINE_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ class Transcript:
         self._room = limit_bytes
         self._omitted = 0
         self._logged = 0
-        self._rest = b""
-        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._rest = b""  # of a line that has not ended yet
+        self._end = b""
 
     def __enter__(self) -> Self:
         return self
@@ -41,15 +41,16 @@ class Transcript:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._line(self._rest)
+        self._log(self._rest)
         if self._omitted:
-            end = "\n".join(self._last)
-            self._file.write(f"\n[{self._omitted:,} more bytes were printed; the last lines]\n{end}\n".encode())
+            end = "\n".join(self.last_lines())
+            self._write(f"\n[{self._omitted:,} more bytes were printed; the last lines]\n{end}\n".encode())
         self._file.close()
 
     def note(self, sentence: str) -> None:
-        """A line of our own, for the file only."""
-        self._file.write(f"[{self._work_rid}: {sentence}]\n".encode("utf-8", "backslashreplace"))
+        """A line of our own, for the file only, after what was printed so far."""
+        between = b"" if self._end.endswith(b"\n") or not self._end else b"\n"
+        self._write(between + f"[{self._work_rid}: {sentence}]\n".encode("utf-8", "backslashreplace"))
 
     def add(self, chunk: bytes) -> None:
         """Take what was printed.
@@ -60,29 +61,32 @@ class Transcript:
         kept = chunk[: self._room]
         self._room -= len(kept)
         self._omitted += len(chunk) - len(kept)
-        if kept:
-            self._file.write(kept)
-        if self._logged >= LOGGED_LINES:  # only the end matters now: a flood is not cut into lines
-            chunk = chunk[-LAST_LINES * LINE_BYTES :]
-        *lines, rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            self._line(line)
-        self._rest = rest[-LINE_BYTES:]
+        self._write(kept)
+        self._end = (self._end + chunk)[-_END_BYTES:]
+        if self._logged <= LOGGED_LINES:  # a flood is not even cut into lines
+            *lines, rest = (self._rest + chunk).split(b"\n")
+            for line in lines:
+                self._log(line)
+            self._rest = rest[:LINE_BYTES]
 
     def last_lines(self) -> list[str]:
-        """The last lines so far."""
-        return [*self._last, *([_text(self._rest)] if self._rest else [])][-LAST_LINES:]
+        """The last lines so far that are not blank."""
+        return [text for line in self._end.split(b"\n") if (text := _text(line))][-LAST_LINES:]
 
-    def _line(self, line: bytes) -> None:
+    def _write(self, content: bytes) -> None:
+        """All of it, though an unbuffered file may take it in parts."""
+        while content:
+            content = content[self._file.write(content) :]
+
+    def _log(self, line: bytes) -> None:
         text = _text(line)
-        if not text.strip():
+        if not text:
             return
-        self._last.append(text)
-        if self._logged < LOGGED_LINES:
-            logger.info("%s: sync script: %s", self._work_rid, text)
-        elif self._logged == LOGGED_LINES:
-            logger.info("%s: sync script: more lines are only in %s", self._work_rid, self._name)
         self._logged += 1
+        if self._logged <= LOGGED_LINES:
+            logger.info("%s: sync script: %s", self._work_rid, text)
+        elif self._logged == LOGGED_LINES + 1:
+            logger.info("%s: sync script: more lines are only in %s", self._work_rid, self._name)
 
 
 def _text(line: bytes) -> str:
