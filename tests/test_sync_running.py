@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import Stopping, SyncFailed
-from tests.works import Home
+from pipeline.steps.sync import Site
+from tests.works import Home, contents
 
 # A script that hangs, with a child and a grandchild that do not care for TERM; all numbers go to a file.
 HANGS = """
@@ -244,18 +245,39 @@ def test_a_child_left_in_the_background_does_not_outlive_the_script_nor_hold_up_
     assert eventually(lambda: not any(map(alive, pids(file))), within_seconds=2)
 
 
-def test_when_the_lane_itself_is_killed_its_script_and_all_its_children_die_too(home: Home) -> None:
-    home.stage()
-    file = home.folder / "pids"
-    site = home.site(script=HANGS.format(pids=file))
+def lane_with_a_work(home: Home, site: Site) -> subprocess.Popen[bytes]:
+    """Another process that brings W1 home."""
     program = (
         "import sys; from pathlib import Path; from pipeline.steps.sync import Site, archive; "
         "root, script, logs, work, digests = map(Path, sys.argv[1:]); "
         "archive(work, digests, work_rid='W1', site=Site(root, script, logs))"
     )
     paths = [home.root, site.script, home.logs, home.staging / "W1", home.staging / "W1.digests.json"]
-    lane = subprocess.Popen([sys.executable, "-c", program, *paths], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    return subprocess.Popen([sys.executable, "-c", program, *paths], env={**os.environ, "PYTHONPATH": os.getcwd()})
+
+
+def test_when_the_lane_itself_is_killed_its_script_and_all_its_children_die_too(home: Home) -> None:
+    home.stage()
+    file = home.folder / "pids"
+    site = home.site(script=HANGS.format(pids=file))
+    lane = lane_with_a_work(home, site)
     assert eventually(lambda: len(pids(file)) == 3)
     lane.send_signal(signal.SIGKILL)
     lane.wait()
     assert eventually(lambda: not any(map(alive, pids(file))), within_seconds=2)
+
+
+def test_a_lane_killed_while_the_work_is_copied_leaves_no_half_file_and_the_next_run_ends_as_if_nothing_was(
+    home: Home,
+) -> None:
+    files = {f"images/{number:03}": os.urandom(3_000_000) for number in range(30)}
+    home.stage(files=files)
+    shelf = home.root / "Archive0" / "00"
+    lane = lane_with_a_work(home, home.site())
+    assert eventually(lambda: len(list((shelf / ".W1.part").rglob("*"))) > 4)
+    lane.kill()
+    lane.wait()
+    assert not (shelf / "W1").exists()
+    synced = home.archive()
+    assert contents(synced.path) == files
+    assert os.listdir(shelf) == ["W1"]
