@@ -3,8 +3,10 @@
 `DEBAG_EXAMPLES=2000 pytest tests/test_debag_properties.py` tries that many of each instead of a few.
 """
 
+import logging
 import os
 import random
+import re
 import resource
 import tempfile
 import time
@@ -80,7 +82,9 @@ PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
 
 
 def _can_stand_together(paths: Mapping[str, bytes]) -> bool:
-    folded = [unicodedata.normalize("NFC", path) for path in paths]
+    # A manifest before 1.0 writes a line end as %0A and leaves a percent sign as it is: it cannot tell these two apart.
+    decoded = [re.sub("%(0a|0d|25)", lambda code: chr(int(code[1], 16)), path, flags=re.IGNORECASE) for path in paths]
+    folded = [unicodedata.normalize("NFC", path) for path in decoded]
     folders = {path.rsplit("/", up)[0] for path in folded for up in range(1, path.count("/") + 1)}
     return len(set(folded)) == len(folded) and not folders & set(folded)
 
@@ -95,9 +99,12 @@ def bagged(folder: Path, payload: Mapping[str, bytes], algorithms: list[str]) ->
     for path, content in payload.items():
         (bag / path).parent.mkdir(parents=True, exist_ok=True)
         (bag / path).write_bytes(content)
+    logging.getLogger("bagit").setLevel(logging.CRITICAL)
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        bagit.make_bag(str(bag), checksums=algorithms)  # changes the working folder, even where it fails
+        # The bag is whole when it opens it again; it then breaks lines at U+001E or U+2028 too, and cannot.
+        with suppress(bagit.BagError):
+            bagit.make_bag(str(bag), checksums=algorithms)  # changes the working folder, even where it fails
     finally:
         os.fchdir(here)
         os.close(here)
@@ -120,6 +127,7 @@ def zipped(bag: Path, method: int) -> bytes:
 )
 @example(payload={"100%25.jpg": b"x"}, algorithms=["sha512"], method=STORED)
 @example(payload={"a%0Ab\n%0D\r": b"x"}, algorithms=["sha512"], method=STORED)
+@example(payload={"\x1e/ /0": b"x", "a\u2028b\x85c": b"y"}, algorithms=["md5"], method=STORED)
 @example(payload={" leading": b"x", "trailing ": b"y", "\u2028": b"z"}, algorithms=["sha512"], method=STORED)
 def test_any_bag_that_the_bagit_package_makes_is_accepted_and_its_payload_the_same(
     payload: dict[str, bytes], algorithms: list[str], method: int
