@@ -25,6 +25,7 @@ from pipeline.steps.debag.zip_source import ZipSource
 _METADATA_NAMES = ("bag-info.txt", "package-info.txt")  # before 0.96 it was package-info.txt
 _SMALL = 1 << 22
 _BYTES_FOR_A_MEMBER = 2048
+_SLACK = 4096  # what a packer may add to bytes that it cannot make fewer
 
 
 @dataclass(slots=True)
@@ -92,11 +93,11 @@ def _read_contents(source: ZipSource, record: BagRecord, policy: Policy, say: Fi
         if not _is_parsed(path):
             continue
         limit = _SMALL + (0 if path in _METADATA_NAMES else _BYTES_FOR_A_MEMBER * members)
-        total += member.size
-        if member.size > limit or total > policy.max_tag_bytes:
+        if member.size > limit or total + member.size > policy.max_tag_bytes:
             detail = f"{member.size} bytes; {min(limit, policy.max_tag_bytes)} are the most that is read"
             say.fault(FaultKind.TAG_FILE_TOO_BIG, bag=record.name, path=path, detail=detail)
             continue
+        total += member.size
         content = read_member(source, member, say, record.name, path)
         if content is not None:
             record.contents[path] = content
@@ -108,12 +109,18 @@ def read_member(source: ZipSource, member: Member, say: Findings, bag: str, path
     """The content of a small member; None if it is damaged, which is then a fault."""
     if member.data_offset < 0 or member.flags & 1 or member.method not in {STORED, DEFLATED}:
         return None  # named already
+    if member.packed > member.size + member.size // 8 + _SLACK or (
+        member.method == STORED != member.packed - member.size
+    ):
+        detail = f"{member.packed} bytes in the zip for {member.size}"
+        say.fault(FaultKind.MEMBER_TOO_LONG, bag=bag, path=path, detail=detail)
+        return None
     packed = source.read(member.data_offset, member.packed)
     if len(packed) < member.packed:
         say.fault(FaultKind.MEMBER_CUT_SHORT, bag=bag, path=path, detail=f"{len(packed)} bytes of {member.packed}")
         return None
     if member.method == STORED:
-        return packed if len(packed) == member.size else None
+        return packed
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         content = inflate.decompress(packed, member.size + 1)
@@ -133,10 +140,10 @@ def _read_metadata(record: BagRecord, say: Findings) -> None:
     for path in _METADATA_NAMES:
         if path in record.contents:
             text = decode(record.contents[path], record.declaration, say, record.name, path)
-            record.metadata += read_metadata(text, say, record.name, path)
+            record.metadata += read_metadata(text or "", say, record.name, path)
     if "fetch.txt" in record.contents:
         text = decode(record.contents["fetch.txt"], record.declaration, say, record.name, "fetch.txt")
-        record.to_fetch = list(read_fetch(text, say, record.name))
+        record.to_fetch = list(read_fetch(text or "", say, record.name))
 
 
 def _read_manifests(record: BagRecord, say: Findings) -> None:
@@ -149,7 +156,8 @@ def _read_manifests(record: BagRecord, say: Findings) -> None:
         (record.tag_manifests if of_tags else record.manifests).append(manifest)
         if path in record.contents:
             text = decode(record.contents[path], record.declaration, say, record.name, path)
-            read_manifest(text, manifest, record.declaration.version, say, record.name)
+            manifest.whole = text is not None
+            read_manifest(text or "", manifest, record.declaration.version, say, record.name)
 
 
 def _match(record: BagRecord, say: Findings) -> None:

@@ -8,9 +8,11 @@ from pipeline.steps.debag.bag_record import BagRecord
 from pipeline.steps.debag.faults import FaultKind, Findings
 from pipeline.steps.debag.judging import Verdict
 from pipeline.steps.debag.layout import BAG_SUFFIX, PAYLOAD
+from pipeline.steps.debag.tag_files import Manifest
 from pipeline.steps.debag.zip_directory import Member
 from pipeline.steps.debag.zip_members import DEFLATED, STORED
 
+_LONGEST_PART = 255
 UNBAGGED_ALGORITHMS = ("sha512",)
 
 
@@ -76,7 +78,7 @@ def plan(verdict: Verdict, say: Findings) -> list[WorkPlan]:
         work = WorkPlan(record.found.rid, record, algorithms)
         kept = _kept_folder(record, say) if keep and record.found.bagged else ""
         _plan_payload(work, clock, say)
-        _plan_tag_files(work, clock, kept)
+        _plan_tag_files(work, clock, kept, say)
         _plan_folders(work, clock, kept)
         works.append(work)
         _check_crc_suspects(work, verdict.crc_suspects, say)
@@ -144,7 +146,7 @@ def _digests_by_path(work: WorkPlan, *, of_tags: bool) -> Callable[[str], tuple[
 
 
 def _plan_payload(work: WorkPlan, clock: _Clock, say: Findings) -> None:
-    _check_same_algorithm(work, say)
+    _check_same_algorithm(work, work.record.manifests, say)
     told = _digests_by_path(work, of_tags=False)
     skip = len(PAYLOAD) if work.record.found.bagged else 0
     base, bag, algorithms = f"{work.rid}/", work.record.name, work.algorithms
@@ -152,15 +154,17 @@ def _plan_payload(work: WorkPlan, clock: _Clock, say: Findings) -> None:
         if _readable(member):
             expected = told(path)
             target = base + path[skip:]
+            if not target.isascii() and any(len(part.encode()) > _LONGEST_PART for part in target.split("/")):
+                say.fault(FaultKind.NAME_TOO_LONG, bag=bag, path=path, detail="too long for a file name, as UTF-8")
             covered = any(expected)
             mtime = clock.seconds(member)
             work.payload.append(Job(bag, path, target, member, algorithms, expected, False, not covered, mtime))
 
 
-def _check_same_algorithm(work: WorkPlan, say: Findings) -> None:
+def _check_same_algorithm(work: WorkPlan, manifests: Iterable[Manifest], say: Findings) -> None:
     """Two manifests of one algorithm (`sha512`, `SHA512`) have to agree."""
     first: dict[str, Mapping[str, str]] = {}
-    for manifest in work.record.manifests:
+    for manifest in manifests:
         other = first.setdefault(manifest.algorithm, manifest.entries)
         if other is manifest.entries or not manifest.algorithm:
             continue
@@ -170,7 +174,8 @@ def _check_same_algorithm(work: WorkPlan, say: Findings) -> None:
                 say.fault(FaultKind.MANIFESTS_DISAGREE, bag=work.record.name, path=path, detail=detail)
 
 
-def _plan_tag_files(work: WorkPlan, clock: _Clock, kept: str) -> None:
+def _plan_tag_files(work: WorkPlan, clock: _Clock, kept: str, say: Findings) -> None:
+    _check_same_algorithm(work, work.record.tag_manifests, say)
     told = _digests_by_path(work, of_tags=True)
     record = work.record
     for path, member in record.found.tag_files.items():

@@ -102,9 +102,9 @@ def examine(source: ZipSource, policy: Policy, say: Findings, *, work_rid: str) 
     """
     directory = read_directory(source, policy, say)
     verdict = Verdict(members=len(directory.members))
-    verdict.crc_suspects = check_members(source, directory, policy, say)
+    safe, verdict.crc_suspects = check_members(source, directory, policy, say)
     verdict.readable = not any(fault.kind in _DEADLY for fault in say.faults)
-    found = find_bags(directory.members, policy, say, zip_name=source.path.name, work_rid=work_rid)
+    found = find_bags(safe, policy, say, zip_name=source.path.name, work_rid=work_rid)
     for bag in found:
         record = read_bag(source, bag, policy, say, len(directory.members)) if verdict.readable else BagRecord(bag)
         verdict.records.append(record)

@@ -80,12 +80,14 @@ def find_bags(members: list[Member], policy: Policy, say: Findings, *, zip_name:
 
 
 def _bag_folders(members: Iterable[Member]) -> set[str]:
-    """Folders that are bags: by their declaration, by `.bag` in their name, or by payload and manifest; never nested."""
+    """Folders that are bags by declaration, by name, or by payload and manifest; never nested."""
     found: set[str] = set()
     with_manifest: set[str] = set()
     with_payload: set[str] = set()
     for member in members:
         parts = member.name.split("/", 3)
+        if parts[0] in _LITTER:
+            continue
         depth = len(parts) - 1
         for level in range(min(depth, 2)):
             if parts[level].lower().endswith(BAG_SUFFIX) and len(parts[level]) > len(BAG_SUFFIX):

@@ -25,7 +25,7 @@ def has_a_declaration(bag: BagRecord, _policy: Policy, say: Findings) -> None:
 def has_a_payload_folder(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """2.1.2: there is a folder `data`."""
     if not bag.found.has_payload_folder:
-        say.fault(FaultKind.PAYLOAD_MISSING, bag=bag.name, path="data", detail="no payload folder")
+        say.fault(FaultKind.PAYLOAD_MISSING, bag=bag.name, detail="no folder `data`")
 
 
 def has_a_payload_manifest(bag: BagRecord, _policy: Policy, say: Findings) -> None:
@@ -76,17 +76,18 @@ def lists_only_files_that_are_there(bag: BagRecord, _policy: Policy, say: Findin
 
 def lists_every_payload_file(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """3: every payload file is in a manifest; 2.1.3: from 1.0 on in each of them."""
-    if not bag.manifests:
-        return
+    manifests = [manifest for manifest in bag.manifests if manifest.whole]
+    if len(manifests) < max(1, len(bag.manifests)):
+        return  # what a manifest that cannot be read lists is not known
     listed_somewhere: set[str] = set()
-    for manifest in bag.manifests:
+    for manifest in manifests:
         if manifest.algorithm:
             listed_somewhere.update(manifest.entries)
     for path in bag.found.payload.keys() - listed_somewhere:
         say.fault(FaultKind.FILE_UNLISTED, bag=bag.name, path=path, detail="in no manifest of a known algorithm")
     if bag.declaration.version < _FROM_1_0:
         return
-    for manifest in bag.manifests:
+    for manifest in manifests:
         for path in (bag.found.payload.keys() & listed_somewhere) - manifest.entries.keys():
             detail = f"not in {manifest.file_name}"
             say.fault(FaultKind.FILE_NOT_IN_EVERY_MANIFEST, bag=bag.name, path=path, detail=detail)
@@ -117,7 +118,7 @@ def tag_manifests_list_every_tag_file(bag: BagRecord, _policy: Policy, say: Find
     """2.2.1: each tag manifest must list every payload manifest, and should list the other tag files."""
     payload_manifests = {manifest.file_name for manifest in bag.manifests}
     others = {manifest.file_name for manifest in bag.tag_manifests}
-    for manifest in bag.tag_manifests:
+    for manifest in (manifest for manifest in bag.tag_manifests if manifest.whole):
         for path in bag.found.tag_files.keys() - manifest.entries.keys() - others:
             detail = f"not in {manifest.file_name}"
             must = path in payload_manifests

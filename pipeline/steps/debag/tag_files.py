@@ -50,7 +50,7 @@ ALGORITHMS = {
 
 _DECLARATION = re.compile(
     r"BagIt-Version: (?P<version>[0-9]+\.[0-9]+)(?:\r\n|\n|\r)"
-    r"Tag-File-Character-Encoding: (?P<encoding>[A-Za-z0-9_.:()-]+)(?:\r\n|\n|\r)?"
+    r"Tag-File-Character-Encoding: (?P<encoding>[^\s]{1,200})(?:\r\n|\n|\r)?"
 )
 _MANIFEST_NAME = re.compile(r"(?P<tag>tag)?manifest-(?P<algorithm>[A-Za-z0-9_-]+)\.txt")
 _HEX = re.compile(r"[0-9A-Fa-f]+")
@@ -76,6 +76,7 @@ class Manifest:
         of_tags: whether it is a tag manifest.
         entries: digests, lower-case hexadecimal, by path as it is written (once matched: by the path in the zip).
         raw: by path in `entries`, how it was written before percent-decoding, where that differs.
+        whole: whether all of it could be read; else nothing can be said of what it does not list.
     """
 
     file_name: str
@@ -83,6 +84,7 @@ class Manifest:
     of_tags: bool
     entries: dict[str, str] = field(default_factory=dict)
     raw: dict[str, str] = field(default_factory=dict)
+    whole: bool = False
 
 
 def manifest_name(path: str) -> tuple[str, bool] | None:
@@ -116,8 +118,8 @@ def read_declaration(content: bytes, say: Findings, bag: str) -> Declaration:
     return Declaration((int(major), int(minor)), encoding or "utf-8")
 
 
-def decode(content: bytes, declaration: Declaration, say: Findings, bag: str, path: str) -> str:
-    """2.3: the text of a tag file; what cannot be decoded is replaced, and named as a fault."""
+def decode(content: bytes, declaration: Declaration, say: Findings, bag: str, path: str) -> str | None:
+    """2.3: the text of a tag file; None if it is not in the declared encoding, which is a fault."""
     if content.startswith(codecs.BOM_UTF8) and declaration.encoding == "utf-8":
         say.warn(FaultKind.TAG_FILE_BOM, bag=bag, path=path, detail="begins with a byte order mark")
         content = content[len(codecs.BOM_UTF8) :]
@@ -126,7 +128,7 @@ def decode(content: bytes, declaration: Declaration, say: Findings, bag: str, pa
     except UnicodeDecodeError as error:
         detail = f"is not {declaration.encoding}, as bagit.txt declares: {error.reason} at byte {error.start}"
         say.fault(FaultKind.TAG_FILE_UNDECODABLE, bag=bag, path=path, detail=detail)
-        return content.decode(declaration.encoding, "replace")
+        return None
 
 
 def lines(text: str) -> list[str]:

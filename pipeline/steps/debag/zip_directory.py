@@ -110,10 +110,7 @@ def read_directory(source: ZipSource, policy: Policy, say: Findings) -> Director
     if end.size > policy.max_directory_bytes:
         say.fault(FaultKind.TOO_MANY_MEMBERS, detail=f"central directory of {end.size} bytes")
         raise UnreadableZip
-    members = _entries(source.read(end.start, end.size), end, say)
-    if len(members) > policy.max_members:
-        say.fault(FaultKind.TOO_MANY_MEMBERS, detail=f"{len(members)}; allowed are {policy.max_members}")
-        raise UnreadableZip
+    members = _entries(source.read(end.start, end.size), end, policy.max_members, say)
     if not members:
         say.fault(FaultKind.ZIP_EMPTY, detail="no members")
         raise UnreadableZip
@@ -194,11 +191,11 @@ def _read_end(source: ZipSource, place: int, say: Findings) -> _End:
     if end > source.size:
         say.fault(FaultKind.ZIP_TRUNCATED, path=source.path.name, detail=f"{end - source.size} bytes are missing")
         raise UnreadableZip
-    below = place
+    below = told = place
     locator = source.read(place - _LOCATOR.size, _LOCATOR.size) if place >= _LOCATOR.size else b""
     wide = locator[:4] == _LOCATOR_MARK
     if wide:
-        below, values = _read_end64(source, place - _LOCATOR.size, locator, say)
+        below, told, values = _read_end64(source, place - _LOCATOR.size, locator, say)
         narrow = (disk, first_disk, here, entries, size, start)
         limits = (_FULL16, _FULL16, _FULL16, _FULL16, _FULL32, _FULL32)
         if any(n not in (limit, w) for n, w, limit in zip(narrow, values, limits, strict=True)):
@@ -208,6 +205,10 @@ def _read_end(source: ZipSource, place: int, say: Findings) -> _End:
         say.fault(FaultKind.ZIP_SPLIT, detail=f"part {disk + 1} of a zip in several parts")
         raise UnreadableZip
     shift = below - size - start
+    if wide and below - told != shift:
+        raise _broken(say, f"the zip64 end record is at {below}, not where its locator says")
+    if entries * _ENTRY.size > size:
+        raise _broken(say, f"{entries} entries do not fit into a central directory of {size} bytes")
     if shift < 0:
         raise _broken(say, f"the central directory should be {size} bytes at {start}, and does not fit in")
     if size and source.read(start + shift, 4) != _ENTRY_MARK:
@@ -215,8 +216,8 @@ def _read_end(source: ZipSource, place: int, say: Findings) -> _End:
     return _End(entries, size, start + shift, shift, not wide, end)
 
 
-def _read_end64(source: ZipSource, place: int, locator: bytes, say: Findings) -> tuple[int, tuple[int, ...]]:
-    """The zip64 end record that the locator at `place` points to: where it begins, and its values."""
+def _read_end64(source: ZipSource, place: int, locator: bytes, say: Findings) -> tuple[int, int, tuple[int, ...]]:
+    """The zip64 end record that the locator at `place` points to: where it is, where it should be, its values."""
     _, disk, offset, disks = _LOCATOR.unpack(locator)
     if disk or disks > 1:
         say.fault(FaultKind.ZIP_SPLIT, detail=f"one of {disks} parts")
@@ -226,14 +227,17 @@ def _read_end64(source: ZipSource, place: int, locator: bytes, say: Findings) ->
         if record[:4] == _END64_MARK:
             _, length, _, _, disk, first_disk, here, entries, size, start = _END64.unpack(record)
             if where + 12 + length == place:
-                return where, (disk, first_disk, here, entries, size, start)
+                return where, offset, (disk, first_disk, here, entries, size, start)
     raise _broken(say, "the zip64 end record is not where its locator says")
 
 
-def _entries(table: bytes, end: _End, say: Findings) -> list[Member]:
+def _entries(table: bytes, end: _End, most: int, say: Findings) -> list[Member]:
     members: list[Member] = []
     position = 0
     while position < len(table):
+        if len(members) == most:
+            say.fault(FaultKind.TOO_MANY_MEMBERS, detail=f"more than the {most} that are allowed")
+            raise UnreadableZip
         if len(table) - position < _ENTRY.size or table[position : position + 4] != _ENTRY_MARK:
             raise _broken(say, f"entry {len(members) + 1} of the central directory is damaged")
         fields = _ENTRY.unpack_from(table, position)

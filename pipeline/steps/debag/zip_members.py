@@ -21,54 +21,55 @@ _FULL32 = 0xFFFFFFFF
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 _HAS_DESCRIPTOR = 0x0008
 _DEFLATE_EFFORT = 0x0006  # how hard the packer tried: says nothing about the bytes
-_DESCRIPTOR_SIZES = frozenset({0, 12, 16, 20, 24})
+_DESCRIPTOR_MARK = b"PK\x07\x08"
 _EMPTY_DEFLATED = 2  # what packers write for a folder when they deflate even that
 _LONGEST_PART, _LONGEST_PATH = 255, 3000
 
 _SUSPECT = re.compile(
-    r"(?:\A|/)\.{0,2}(?:/|\Z)|[\\\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]|\A[A-Za-z]:|[. ](?:/|\Z)"
+    r"(?:\A|/)\.{0,2}/|(?:\A|/)\.{1,2}\Z|[\\\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]|\A[A-Za-z]:|[. ](?:/|\Z)"
 )
 _ODD = re.compile(r"[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def check_members(source: ZipSource, directory: Directory, policy: Policy, say: Findings) -> set[str]:
+def check_members(
+    source: ZipSource, directory: Directory, policy: Policy, say: Findings
+) -> tuple[list[Member], set[str]]:
     """See that every member is one that may be unpacked, and where its content begins.
 
     Returns:
-        Names of members whose CRC-32 is another in the local header: a fault unless a digest proves the bytes.
+        Members whose names are safe; and names of those whose CRC-32 is another in the local header, which is a fault
+        unless a digest proves the bytes.
     """
     crc_suspects = set()
+    safe = []
     for member in directory.members:
-        _check_name(member, say)
+        if _check_name(member, say):
+            safe.append(member)
         _check_kind(member, say)
         if _check_local(source, directory, member, say):
             crc_suspects.add(member.name)
     _check_twins(directory.members, say)
-    _check_places(directory, say)
+    _check_places(source, directory, say)
     _check_ratio(source, directory.members, policy, say)
-    return crc_suspects
+    return safe, crc_suspects
 
 
-def _check_name(member: Member, say: Findings) -> None:
+def _check_name(member: Member, say: Findings) -> bool:
     """5.1: nothing in a name may lead out of the folder that it is unpacked in, or read differently elsewhere."""
-    name = member.name.removesuffix("/")
-    if len(name) > 63 and not _short_enough(name):
-        say.fault(FaultKind.NAME_TOO_LONG, path=name, detail=f"{len(name.encode('utf-8', 'replace'))} bytes")
-    if not name:
-        say.fault(FaultKind.NAME_EMPTY, detail="a member without a name")
-    elif _SUSPECT.search(name):
-        _name_faults(name, say)
+    raw = member.raw
+    if len(raw) > 63 and (len(raw) > _LONGEST_PATH or any(len(part) > _LONGEST_PART for part in raw.split(b"/"))):
+        say.fault(FaultKind.NAME_TOO_LONG, path=member.name, detail=f"{len(raw)} bytes")
+        return False
+    if not raw or raw == b"/":
+        say.fault(FaultKind.NAME_EMPTY, path=member.name, detail="a member without a name")
+        return False
+    return _SUSPECT.search(member.name) is None or _suspect_name(member.name, say)
 
 
-def _short_enough(name: str) -> bool:
-    return len(name.encode("utf-8", "replace")) <= _LONGEST_PATH and all(
-        len(part.encode("utf-8", "replace")) <= _LONGEST_PART for part in name.split("/")
-    )
-
-
-def _name_faults(name: str, say: Findings) -> None:
-    parts = name.split("/")
-    inner = parts[1:] if name.startswith("/") else parts
+def _suspect_name(name: str, say: Findings) -> bool:
+    bare = name.removesuffix("/")
+    parts = bare.split("/")
+    inner = bare.lstrip("/").split("/")
     found = {
         FaultKind.NAME_ABSOLUTE: name.startswith("/"),
         FaultKind.NAME_TRAVERSAL: ".." in parts,
@@ -80,11 +81,12 @@ def _name_faults(name: str, say: Findings) -> None:
     }
     for kind, is_so in found.items():
         if is_so:
-            say.fault(kind, path=name, detail="unsafe name")
+            say.fault(kind, path=name, detail=f"unsafe name: {name!a}")
     if _ODD.search(name) and "\0" not in name:
         say.warn(FaultKind.NAME_ODD_CHARACTERS, path=name, detail=f"control or bidirectional characters: {name!a}")
     if any(part.endswith((".", " ")) for part in parts if part not in {".", ".."}):
         say.warn(FaultKind.NAME_TRAILING_DOT, path=name, detail="ends in a dot or blank, which Windows drops")
+    return not any(found.values())
 
 
 def _check_kind(member: Member, say: Findings) -> None:
@@ -174,7 +176,7 @@ def nfc(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def _check_places(directory: Directory, say: Findings) -> None:
+def _check_places(source: ZipSource, directory: Directory, say: Findings) -> None:
     """Each member ends before the next begins; bytes between them that belong to none are only odd."""
     placed = sorted((m for m in directory.members if m.data_offset >= 0), key=lambda member: member.offset)
     hidden = places = 0
@@ -184,7 +186,10 @@ def _check_places(directory: Directory, say: Findings) -> None:
         if end > limit:
             other = placed[index + 1].name if index + 1 < len(placed) else "the central directory"
             say.fault(FaultKind.MEMBERS_OVERLAP, path=member.name, detail=f"shares bytes with {other}")
-        elif limit > end and not (member.flags & _HAS_DESCRIPTOR and limit - end in _DESCRIPTOR_SIZES):
+            continue
+        if member.flags & _HAS_DESCRIPTOR:
+            end += _check_descriptor(source, member, limit, say)
+        if limit > end:
             hidden += limit - end
             places += 1
     before = placed[0].offset - directory.shift if placed else 0
@@ -192,6 +197,28 @@ def _check_places(directory: Directory, say: Findings) -> None:
         say.warn(FaultKind.PREPENDED_BYTES, detail=f"{before} bytes before the first member")
     if hidden:
         say.warn(FaultKind.HIDDEN_BYTES, detail=f"{hidden} bytes at {places} places belong to no member")
+
+
+def _check_descriptor(source: ZipSource, member: Member, limit: int, say: Findings) -> int:
+    """See that what follows the content repeats its CRC-32 and sizes; returns the bytes that it takes.
+
+    It may have a signature or not, and 4 or 8 bytes a size: nothing tells which, only what fits (APPNOTE 4.3.9).
+    """
+    end = member.data_offset + member.packed
+    block = source.read(end, min(24, limit - end))
+    for form in ("<4sLQQ", "<4sLLL", "<LQQ", "<LLL"):
+        layout = struct.Struct(form)
+        if len(block) >= layout.size:
+            values = layout.unpack_from(block)
+            marked = values[0] == _DESCRIPTOR_MARK
+            if (marked or len(values) == 3) and values[marked:] == (member.crc, member.packed, member.size):
+                return layout.size
+    local = source.read(member.offset + 14, 12)
+    if not block and local == struct.pack("<3L", member.crc, member.packed & _FULL32, member.size & _FULL32):
+        return 0  # promised, left out, and not needed
+    detail = "the data descriptor after it is missing or differs"
+    say.fault(FaultKind.LOCAL_HEADER_DIFFERS, path=member.name, detail=detail)
+    return 0
 
 
 def _check_ratio(source: ZipSource, members: Iterable[Member], policy: Policy, say: Findings) -> None:
