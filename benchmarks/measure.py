@@ -25,6 +25,7 @@ class Run:
         peak_bytes: of the largest process, as the kernel counts.
         peak_sum_bytes: of all processes at one moment; sampled, and pages that are shared count for each.
         error: the last line of what it wrote to stderr.
+        busy_before: how busy others kept the machine when it began, from 0 to 1.
     """
 
     status: int
@@ -33,6 +34,7 @@ class Run:
     peak_bytes: int
     peak_sum_bytes: int
     error: str = ""
+    busy_before: float = 0.0
 
 
 def run(command: Sequence[str], *, environment: dict[str, str], log: Path) -> Run:
@@ -65,6 +67,28 @@ def run(command: Sequence[str], *, environment: dict[str, str], log: Path) -> Ru
 def median(runs: Sequence[Run], field: str) -> float:
     """The median of a figure over several runs."""
     return float(statistics.median(getattr(one, field) for one in runs))
+
+
+def busy_share(seconds: float = 0.3) -> float:
+    """The share of all CPUs' time that anybody used, over so many seconds from now."""
+    first = _cpu_times()
+    time.sleep(seconds)
+    idle, whole = (now - then for now, then in zip(_cpu_times(), first, strict=True))
+    return 1 - idle / whole if whole else 0.0
+
+
+def wait_for_quiet(seconds: float, *, quiet: float = 0.1) -> float:
+    """Wait until others let the machine be, at most so many seconds; returns how busy they still keep it."""
+    ends = time.monotonic() + seconds
+    busy = busy_share()
+    while busy > quiet and time.monotonic() < ends:
+        busy = busy_share()
+    return busy
+
+
+def _cpu_times() -> tuple[int, int]:
+    values = [int(value) for value in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
+    return values[3] + values[4], sum(values)
 
 
 class _Sampler(threading.Thread):
