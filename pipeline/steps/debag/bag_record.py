@@ -77,7 +77,7 @@ def read_bag(source: ZipSource, found: FoundBag, policy: Policy, say: Findings, 
     if "bagit.txt" in record.contents:
         record.declaration = read_declaration(record.contents["bagit.txt"], say, found.folder)
     _read_metadata(record, say)
-    _read_manifests(record, say)
+    _read_manifests(record, say, members)
     _match(record, say)
     return record
 
@@ -122,11 +122,19 @@ def read_member(source: ZipSource, member: Member, say: Findings, bag: str, path
     if member.method == STORED:
         return packed
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = b""
     try:
         content = inflate.decompress(packed, member.size + 1)
     except zlib.error as error:
         say.fault(FaultKind.MEMBER_DAMAGED, bag=bag, path=path, detail=str(error))
-        return None
+    else:
+        return _whole(content, inflate, member, say, bag, path)
+    return None
+
+
+def _whole(
+    content: bytes, inflate: "zlib._Decompress", member: Member, say: Findings, bag: str, path: str
+) -> bytes | None:
     if len(content) > member.size or inflate.unused_data:
         say.fault(FaultKind.MEMBER_TOO_LONG, bag=bag, path=path, detail=f"more than its {member.size} bytes")
     elif len(content) < member.size or not inflate.eof:
@@ -146,7 +154,7 @@ def _read_metadata(record: BagRecord, say: Findings) -> None:
         record.to_fetch = list(read_fetch(text or "", say, record.name))
 
 
-def _read_manifests(record: BagRecord, say: Findings) -> None:
+def _read_manifests(record: BagRecord, say: Findings, members: int) -> None:
     for path in sorted(record.found.tag_files):
         kind = manifest_name(path)
         if kind is None:
@@ -157,7 +165,8 @@ def _read_manifests(record: BagRecord, say: Findings) -> None:
         if path in record.contents:
             text = decode(record.contents[path], record.declaration, say, record.name, path)
             manifest.whole = text is not None
-            read_manifest(text or "", manifest, record.declaration.version, say, record.name)
+            version = record.declaration.version
+            read_manifest(text or "", manifest, version, say, record.name, most_entries=2 * members + _SLACK)
 
 
 def _match(record: BagRecord, say: Findings) -> None:

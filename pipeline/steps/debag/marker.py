@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import Fault, StagingDamaged
+from pipeline.errors import Fault, InvalidRid, StagingDamaged
 from pipeline.fixity import digests_name
 from pipeline.steps.debag.policy import Debagged, DebaggedWork
 from pipeline.steps.debag.zip_source import ZipSource
+from pipeline.work import checked_rid
 
 MARKER = "debag.json"
 TOOL = "bagline-debag 1"
@@ -56,8 +57,24 @@ def load_marker(into: Path) -> Debagged:
     Raises:
         StagingDamaged: there is no marker, or something is not as it says.
     """
+    return _read(into, whole=True)
+
+
+def read_marker(into: Path) -> Debagged:
+    """What `unpack` made of `into`, by its marker alone: works may have been moved elsewhere since.
+
+    Raises:
+        StagingDamaged: there is no marker, or it is none.
+    """
+    return _read(into, whole=False)
+
+
+def _read(into: Path, *, whole: bool) -> Debagged:
     try:
         facts = json.loads((into / MARKER).read_bytes())
+        if whole:
+            for work in facts["works"]:
+                _check_work(into, work)
         result = Debagged(
             works=tuple(_work(into, work) for work in facts["works"]),
             warnings=_warnings(facts["warnings"]),
@@ -66,7 +83,7 @@ def load_marker(into: Path) -> Debagged:
             seconds=float(facts["seconds"]),
             members=int(facts["members"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidRid) as error:
         raise StagingDamaged(f"{into / MARKER} cannot be trusted: {error}") from error
     return result
 
@@ -76,14 +93,18 @@ def _warnings(warnings: Sequence[Mapping[str, str]]) -> tuple[Fault, ...]:
 
 
 def _work(into: Path, facts: Mapping[str, Any]) -> DebaggedWork:
-    rid = facts["rid"]
+    rid = checked_rid(facts["rid"])
+    return DebaggedWork(rid, into / rid, facts["files"], facts["bytes"], into / digests_name(rid), facts["verified"])
+
+
+def _check_work(into: Path, facts: Mapping[str, Any]) -> None:
+    rid = checked_rid(facts["rid"])
     path, digests = into / rid, into / digests_name(rid)
     found, expected = count(path), (facts["files_on_disk"], facts["bytes_on_disk"])
     if found != expected:
         raise StagingDamaged(f"{path} has {found[0]} files of {found[1]} bytes, not {expected[0]} of {expected[1]}")
     if digests.stat().st_size != facts["digests_bytes"]:
         raise StagingDamaged(f"{digests} is not {facts['digests_bytes']} bytes")
-    return DebaggedWork(rid, path, facts["files"], facts["bytes"], digests, facts["verified"])
 
 
 def count(folder: Path) -> tuple[int, int]:

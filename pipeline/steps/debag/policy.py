@@ -94,7 +94,7 @@ class Debagged:
 
 
 def available_cpus() -> int:
-    """CPUs that this process may use: its affinity, cut down to its control group's quota (v2, v1); at least 1.
+    """CPUs that this process may use: its affinity, cut down to its cgroup's quota.
 
     `os.cpu_count()` tells the machine's, and a container with a quota of one CPU on a host of 64 would start 64 threads.
     """

@@ -25,7 +25,7 @@ def has_a_declaration(bag: BagRecord, _policy: Policy, say: Findings) -> None:
 def has_a_payload_folder(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """2.1.2: there is a folder `data`."""
     if not bag.found.has_payload_folder:
-        say.fault(FaultKind.PAYLOAD_MISSING, bag=bag.name, detail="no folder `data`")
+        say.fault(FaultKind.PAYLOAD_MISSING, bag=bag.name, path="data", detail="no payload folder")
 
 
 def has_a_payload_manifest(bag: BagRecord, _policy: Policy, say: Findings) -> None:

@@ -14,6 +14,7 @@ from pipeline.errors import NoRoom, StagingDamaged, WorkBusy
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _SYNC_FILE_RANGE_WRITE = 2
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _PRIVATE = 0o700
 _TRIES = 100
 
@@ -86,9 +87,10 @@ class Staging:
         os.fchmod(self.descriptor, self._public_mode())
         if durable:
             sync_file_system(self.descriptor)
-        if os.path.lexists(self.target):  # rename(2) would replace an empty folder
-            raise StagingDamaged(f"{self.target} appeared while {self.path} was made")
-        os.rename(self.path, self.target)
+        try:
+            rename_new(self.path, self.target)
+        except FileExistsError as error:
+            raise StagingDamaged(f"{self.target} appeared while {self.path} was made") from error
         self.published = True
         if durable:
             fsync_folder(self.target.parent)
@@ -98,6 +100,23 @@ class Staging:
         with os.scandir(self.descriptor) as entries:
             modes = [stat.S_IMODE(entry.stat().st_mode) for entry in entries if entry.is_dir(follow_symlinks=False)]
         return modes[0] if modes else 0o755
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Rename to a name that must be free: renameat2(2), as rename(2) would replace an empty folder.
+
+    Raises:
+        FileExistsError: the name is taken.
+        OSError: it could not be renamed.
+    """
+    if _libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in {errno.EINVAL, errno.ENOSYS}:
+        raise OSError(code, os.strerror(code), str(target))
+    if os.path.lexists(target):  # a file system that cannot do it in one
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    os.rename(source, target)
 
 
 def sync_file_system(descriptor: int) -> None:

@@ -29,6 +29,7 @@ ENCODINGS = {
     "windows-1252": "cp1252",
 }
 VERSIONS = ("0.93", "0.94", "0.95", "0.96", "0.97", "1.0")
+_MOST_FAULTS = 1000
 WEAK_ALGORITHMS = frozenset({"md5", "sha1"})
 ALGORITHMS = {
     "md5": "md5",
@@ -50,7 +51,7 @@ ALGORITHMS = {
 
 _DECLARATION = re.compile(
     r"BagIt-Version: (?P<version>[0-9]+\.[0-9]+)(?:\r\n|\n|\r)"
-    r"Tag-File-Character-Encoding: (?P<encoding>[^\s]{1,200})(?:\r\n|\n|\r)?"
+    r"Tag-File-Character-Encoding: (?P<encoding>[A-Za-z0-9_.:()-]+)(?:\r\n|\n|\r)?"
 )
 _MANIFEST_NAME = re.compile(r"(?P<tag>tag)?manifest-(?P<algorithm>[A-Za-z0-9_-]+)\.txt")
 _HEX = re.compile(r"[0-9A-Fa-f]+")
@@ -131,19 +132,25 @@ def decode(content: bytes, declaration: Declaration, say: Findings, bag: str, pa
         return None
 
 
-def lines(text: str) -> list[str]:
-    """The lines of a text tag file."""
+def lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of a text tag file that are not blank, with their numbers; one at a time, for there may be millions."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text.split("\n")
+    number, start, end = 1, 0, text.find("\n")
+    while end >= 0:
+        line = text[start:end]
+        if line and not line.isspace():
+            yield number, line
+        number, start = number + 1, end + 1
+        end = text.find("\n", start)
+    if not text[start:].isspace() and start < len(text):
+        yield number, text[start:]
 
 
 def read_metadata(text: str, say: Findings, bag: str, path: str) -> list[tuple[str, str]]:
     """2.2.2: the labels and values of bag-info.txt, in order; a line that begins with a blank goes on with the last."""
     found: list[tuple[str, list[str]]] = []
-    for number, line in enumerate(lines(text), 1):
-        if not line.strip():
-            continue
+    for number, line in lines(text):
         if line[0] in " \t" and found:
             found[-1][1].append(line.strip())
             continue
@@ -165,11 +172,19 @@ def is_unsafe(path: str) -> bool:
     return _UNSAFE_PATH.search(path) is not None
 
 
-def read_manifest(text: str, manifest: Manifest, version: tuple[int, int], say: Findings, bag: str) -> None:
-    """2.1.3: fill in the entries of a manifest; every line that is none is a fault."""
+def read_manifest(
+    text: str, manifest: Manifest, version: tuple[int, int], say: Findings, bag: str, *, most_entries: int
+) -> None:
+    """2.1.3: fill in the entries of a manifest; every line that is none is a fault, up to a thousand of them."""
     length = hashlib.new(manifest.algorithm).digest_size * 2 if manifest.algorithm else 0
     prefixed = 0
-    for number, line in enumerate(lines(text), 1):
+    most = len(say.faults) + _MOST_FAULTS
+    for number, line in lines(text):
+        if len(say.faults) > most or len(manifest.entries) > most_entries:
+            detail = f"not read beyond line {number}: it can be no manifest of this bag"
+            say.fault(FaultKind.MANIFEST_MALFORMED, bag=bag, path=manifest.file_name, detail=detail)
+            manifest.whole = False
+            break
         parts = line.split(None, 1)
         if len(parts) != 2 or line[0] == "#" or _separator(line, parts[0]) not in " \t":
             _odd_line(line, number, manifest, say, bag)
@@ -225,8 +240,6 @@ def repeated(manifest: Manifest, path: str, digest: str, version: tuple[int, int
 
 
 def _odd_line(line: str, number: int, manifest: Manifest, say: Findings, bag: str) -> None:
-    if not line.strip(" \t"):
-        return
     comment = line.startswith("#")
     detail = f"line {number} is {'a comment' if comment else 'no digest and path'}: {line[:120]!r}"
     say.judge(FaultKind.MANIFEST_MALFORMED, refuse=not comment, bag=bag, path=manifest.file_name, detail=detail)
@@ -234,9 +247,7 @@ def _odd_line(line: str, number: int, manifest: Manifest, say: Findings, bag: st
 
 def read_fetch(text: str, say: Findings, bag: str) -> Iterator[str]:
     """2.2.3: the payload paths that fetch.txt would have somebody fetch."""
-    for number, line in enumerate(lines(text), 1):
-        if not line.strip():
-            continue
+    for number, line in lines(text):
         parts = line.strip(" \t").split(None, 2)
         if len(parts) != 3 or not (parts[1] == "-" or parts[1].isdigit()):
             detail = f"line {number} is no URL, length and path: {line[:120]!r}"

@@ -86,11 +86,11 @@ class _Run:
                     self._copy(source, works, verify_only=bool(self.say.faults), readable=verdict.readable)
                 finally:
                     source.check_unchanged()
-                if self.say.faults:
-                    raise UnreadableZip
-                return self._publish(source, works, verdict.members, begun)
-        except UnreadableZip as error:
-            raise self._refusal(bag_zip, work_rid) from error
+                if not self.say.faults:
+                    return self._publish(source, works, verdict.members, begun)
+        except UnreadableZip:
+            pass  # the findings tell why
+        raise self._refusal(bag_zip, work_rid)
 
     def _copy(self, source: ZipSource, works: Sequence[WorkPlan], *, verify_only: bool, readable: bool) -> None:
         """The payload pass; of a zip that is refused already, only for a complete report."""

@@ -26,7 +26,8 @@ _EMPTY_DEFLATED = 2  # what packers write for a folder when they deflate even th
 _LONGEST_PART, _LONGEST_PATH = 255, 3000
 
 _SUSPECT = re.compile(
-    r"(?:\A|/)\.{0,2}/|(?:\A|/)\.{1,2}\Z|[\\\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]|\A[A-Za-z]:|[. ](?:/|\Z)"
+    r"(?:\A|/)\.{0,2}/|(?:\A|/)\.{1,2}\Z|\A[A-Za-z]:|[. ](?:/|\Z)"
+    r"|[\\\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
 _ODD = re.compile(r"[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -43,7 +44,7 @@ def check_members(
     crc_suspects = set()
     safe = []
     for member in directory.members:
-        if _check_name(member, say):
+        if check_name(member.name, member.raw, say):
             safe.append(member)
         _check_kind(member, say)
         if _check_local(source, directory, member, say):
@@ -54,16 +55,15 @@ def check_members(
     return safe, crc_suspects
 
 
-def _check_name(member: Member, say: Findings) -> bool:
+def check_name(name: str, raw: bytes, say: Findings) -> bool:
     """5.1: nothing in a name may lead out of the folder that it is unpacked in, or read differently elsewhere."""
-    raw = member.raw
     if len(raw) > 63 and (len(raw) > _LONGEST_PATH or any(len(part) > _LONGEST_PART for part in raw.split(b"/"))):
-        say.fault(FaultKind.NAME_TOO_LONG, path=member.name, detail=f"{len(raw)} bytes")
+        say.fault(FaultKind.NAME_TOO_LONG, path=name, detail=f"{len(raw)} bytes")
         return False
     if not raw or raw == b"/":
-        say.fault(FaultKind.NAME_EMPTY, path=member.name, detail="a member without a name")
+        say.fault(FaultKind.NAME_EMPTY, path=name, detail="a member without a name")
         return False
-    return _SUSPECT.search(member.name) is None or _suspect_name(member.name, say)
+    return _SUSPECT.search(name) is None or _suspect_name(name, say)
 
 
 def _suspect_name(name: str, say: Findings) -> bool:
@@ -188,7 +188,7 @@ def _check_places(source: ZipSource, directory: Directory, say: Findings) -> Non
             say.fault(FaultKind.MEMBERS_OVERLAP, path=member.name, detail=f"shares bytes with {other}")
             continue
         if member.flags & _HAS_DESCRIPTOR:
-            end += _check_descriptor(source, member, limit, say)
+            end += _descriptor_bytes(source, member, limit)
         if limit > end:
             hidden += limit - end
             places += 1
@@ -199,10 +199,11 @@ def _check_places(source: ZipSource, directory: Directory, say: Findings) -> Non
         say.warn(FaultKind.HIDDEN_BYTES, detail=f"{hidden} bytes at {places} places belong to no member")
 
 
-def _check_descriptor(source: ZipSource, member: Member, limit: int, say: Findings) -> int:
-    """See that what follows the content repeats its CRC-32 and sizes; returns the bytes that it takes.
+def _descriptor_bytes(source: ZipSource, member: Member, limit: int) -> int:
+    """Bytes of the data descriptor after the content, which repeats its CRC-32 and sizes; 0 if what is there is none.
 
     It may have a signature or not, and 4 or 8 bytes a size: nothing tells which, only what fits (APPNOTE 4.3.9).
+    Nothing is lost without it: the central directory has the same, and the digest decides.
     """
     end = member.data_offset + member.packed
     block = source.read(end, min(24, limit - end))
@@ -213,11 +214,6 @@ def _check_descriptor(source: ZipSource, member: Member, limit: int, say: Findin
             marked = values[0] == _DESCRIPTOR_MARK
             if (marked or len(values) == 3) and values[marked:] == (member.crc, member.packed, member.size):
                 return layout.size
-    local = source.read(member.offset + 14, 12)
-    if not block and local == struct.pack("<3L", member.crc, member.packed & _FULL32, member.size & _FULL32):
-        return 0  # promised, left out, and not needed
-    detail = "the data descriptor after it is missing or differs"
-    say.fault(FaultKind.LOCAL_HEADER_DIFFERS, path=member.name, detail=detail)
     return 0
 
 
