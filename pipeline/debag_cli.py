@@ -93,7 +93,7 @@ def _debag_zip(given: Path, into: Path, policy: Policy, threads: int, pulse: Pul
     bag_zip = given.resolve()
     if not bag_zip.is_file():
         detail = "no plain file" if bag_zip.exists() else "no such file"
-        return Outcome(faults=(Fault(FaultKind.NOT_A_ZIP, path=str(given), detail=detail),))
+        return Outcome(faults=(Fault(str(FaultKind.NOT_A_ZIP), path=str(given), detail=detail),))
     hidden = _hidden_folder(bag_zip, into)
     try:
         if not os.path.lexists(hidden):
@@ -133,7 +133,7 @@ def _publish(hidden: Path, into: Path) -> Outcome:
         difference = _difference(into / work.rid, work.digests)
         if difference:
             detail = f"{into / work.rid} is not what the zip holds: {difference}; nothing was changed"
-            faults.append(Fault(FaultKind.DESTINATION_EXISTS, bag=work.rid, path=work.rid, detail=detail))
+            faults.append(Fault(str(FaultKind.DESTINATION_EXISTS), bag=work.rid, path=work.rid, detail=detail))
         elif os.path.lexists(work.path):
             there.append(work.rid)
     if not faults:

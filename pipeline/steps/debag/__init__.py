@@ -2,7 +2,7 @@
 
 from pipeline.steps.debag.faults import FaultKind
 from pipeline.steps.debag.judging import Judgement, judge
-from pipeline.steps.debag.marker import MARKER, load_marker
+from pipeline.steps.debag.marker import MARKER, load_marker, read_marker
 from pipeline.steps.debag.policy import Debagged, DebaggedWork, Policy, available_cpus
 from pipeline.steps.debag.staging import discard
 from pipeline.steps.debag.unpacking import unpack
@@ -18,5 +18,6 @@ __all__ = [
     "discard",
     "judge",
     "load_marker",
+    "read_marker",
     "unpack",
 ]

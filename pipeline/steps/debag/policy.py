@@ -96,7 +96,7 @@ class Debagged:
 def available_cpus() -> int:
     """CPUs that this process may use: its affinity, cut down to its cgroup's quota.
 
-    `os.cpu_count()` tells the machine's, and a container with a quota of one CPU on a host of 64 would start 64 threads.
+    `os.cpu_count()` is the machine's; a container with a quota of one CPU on a host of 64 would start 64 threads.
     """
     cpus = len(os.sched_getaffinity(0))
     quota = _cgroup2_cpus() or _cgroup1_cpus()
