@@ -154,7 +154,11 @@ def _serve_luigid(state: str, port: int) -> None:
         api_port=bound,
         address=LOOPBACK,
         scheduler=luigi.scheduler.Scheduler(
-            state_path=state, worker_disconnect_delay=30, prune_on_get_work=True, remove_delay=86400
+            state_path=state,
+            worker_disconnect_delay=30,
+            prune_on_get_work=True,
+            remove_delay=86400,
+            stable_done_cooldown_secs=0,
         ),
     )
 

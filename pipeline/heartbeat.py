@@ -15,7 +15,7 @@ from pipeline.errors import DatabaseUnavailable, LeaseLost, PipelineError, Stopp
 from pipeline.steps.record import Leases
 from pipeline.work import Pulse
 
-_PROGRESS_SECONDS = 5.0
+_PROGRESS_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline import staging
+from pipeline import plug, staging
 from pipeline.errors import DatabaseUnavailable, NotUnderstood, PipelineError, SchedulerUnreachable
 from pipeline.settings import Source
 from pipeline.site import Site
@@ -148,6 +148,7 @@ class Lane:
             self._receiving = False
 
     def _process(self, message: Message) -> None:
+        plug.point("message received")
         source = self.here.settings.source(message.queue.source)
         assert source is not None
         sqs = self.here.sqs(source)
@@ -194,6 +195,7 @@ class Lane:
         assert source is not None
         sqs = self.here.sqs(source)
         outcomes = {verdict.outcome for verdict in verdicts}
+        plug.point("cleared, not acknowledged")
         open_ones = [v for v in verdicts if v.outcome in {Outcome.TRANSIENT, Outcome.BUSY, Outcome.STOPPED}]
         if Outcome.STOPPED in outcomes:
             intake.hide(sqs, message, seconds=0)
@@ -205,6 +207,7 @@ class Lane:
             self._not_understood(message, NotUnderstood("; ".join(delivery.not_understood)))
         else:
             intake.acknowledge(sqs, message)
+            plug.point("acknowledged")
 
     def _not_understood(self, message: Message, error: NotUnderstood) -> None:
         detail = {
@@ -228,6 +231,7 @@ class Lane:
             "BagId": verdict.bag_id,
             "Agent": self.here.agent,
         }
+        plug.point("refusal recorded, not dead-lettered")
         detail = {"message_id": message.message_id, "queue": message.queue.dead_letter_url, **reason}
         if intake.dead_letter(sqs, message, reason=reason):
             self.here.record.note("intake", "dead-lettered", detail, work_rid=verdict.work_rid, bag_id=verdict.bag_id)

@@ -6,7 +6,7 @@ import struct
 import tempfile
 from pathlib import Path
 
-
+from pipeline.steps import bag
 from pipeline.work import Bag, rid_from_name
 
 _IMAGES_A_GROUP = 8
@@ -26,8 +26,6 @@ def make_sample_bag(folder: Path, number: int, *, size_bytes: int, corrupt: bool
         size_bytes: of the payload.
         corrupt: flip one bit of one image after the bag was made.
     """
-    from pipeline.steps import bag  # noqa
-
     work_rid = sample_rid(number)
     target = folder / f"{work_rid}.bag.zip"
     if target.exists():

@@ -263,10 +263,10 @@ def _database_url(data: database, problems: list[str]) -> str:
 
 def _scheduler_url() -> str:
     config = luigi.configuration.get_config()
-    url = os.environ.get("PIPELINE_SCHEDULER_URL") or config.get("core", "default-scheduler-url", "")
+    url = os.environ.get("PIPELINE_SCHEDULER_URL") or config.get("core", "default_scheduler_url", "")
     if not url:
-        host = config.get("core", "default-scheduler-host", "localhost")
-        url = f"http://{host}:{config.get('core', 'default-scheduler-port', '8082')}"
+        host = config.get("core", "default_scheduler_host", "localhost")
+        url = f"http://{host}:{config.get('core', 'default_scheduler_port', '8082')}"
     return str(url).rstrip("/")
 
 
@@ -294,7 +294,7 @@ def _check(main: pipeline, messages: queue, bags: debag, problems: list[str]) ->
     ]
     problems += [text for holds, text in rules if not holds]
     if urlsplit(_scheduler_url()).scheme not in {"http", "https"}:
-        problems.append(f"[core] default-scheduler-url is {_scheduler_url()!r}, not http(s)://…")
+        problems.append(f"[core] default_scheduler_url is {_scheduler_url()!r}, not http(s)://…")
 
 
 def _path(text: str) -> Path:

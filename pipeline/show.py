@@ -2,16 +2,18 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.steps.record.views import WorkStatus
-from pipeline.work import human_bytes
+from pipeline.work import Pulse, human_bytes, no_pulse
 
 Row = Mapping[str, str]
 
@@ -37,7 +39,7 @@ def safe(text: str) -> str:
 
 def works_rows(works: Sequence[WorkStatus]) -> list[Row]:
     """Works with their stage, files, bytes, time and place."""
-    rows = []
+    rows: list[Row] = []
     for work in works:
         running = f" {100 * work.done_bytes // work.total_bytes}%" if work.total_bytes and work.owner else ""
         rows.append(
@@ -80,3 +82,15 @@ def tell(out: Console, rows: Sequence[Row]) -> None:
             for name, cell, width in zip(rows[0], line, widths, strict=False)
         ]
         out.print("  ".join([*padded, line[-1]]).rstrip())
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Pulse]:
+    """A progress bar on stderr where that is a terminal; the pulse of a step moves it."""
+    if not sys.stderr.isatty():
+        yield no_pulse
+        return
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
+        task = bar.add_task(what)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

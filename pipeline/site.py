@@ -11,6 +11,7 @@ import threading
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import aws, settings
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from sqlalchemy import Engine
+
+
+_AWS_SECRET = Path("/run/secrets/aws")
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class Site:
             logs=chosen.logs,
             web_parent=chosen.sync_web_parent,
             db_config=chosen.sync_db_config,
+            aws_credentials=_AWS_SECRET,
             debug=chosen.sync_debug,
             time_limit_seconds=chosen.sync_time_limit_seconds,
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import durable
+from pipeline import durable, plug
 from pipeline.errors import StagingDamaged
 from pipeline.work import Bag
 
@@ -95,13 +95,16 @@ def keep(place: Place, bag: Bag, *, report: dict[str, Any], text: str) -> Path:
     Returns:
         where the zip is kept.
     """
+    plug.point("refused, not reported")
     place.quarantine.mkdir(parents=True, exist_ok=True)
     durable.write_file(place.quarantine / "report.txt", text.encode())
     durable.write_json(place.report, report)
+    plug.point("reported, not moved to quarantine")
     if bag.is_local:
         return Path(bag.key)
     if place.bag_zip.exists():
         move(place.bag_zip, place.quarantined_zip)
+    plug.point("moved to quarantine, not recorded")
     clear(place)
     return place.quarantined_zip
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import luigi
 
-from pipeline import site, staging
+from pipeline import plug, site, staging
 from pipeline.errors import (
     InvalidBag,
     LeaseLost,
@@ -154,7 +154,9 @@ class Download(StepTask):
             "seconds": round(fetched.seconds, 3),
         }
         here.record.finished(self.phase, bag, {"bytes": fetched.size_bytes, **facts})
+        plug.point("download recorded, not marked")
         staging.vouch(place.download_marker, fetched.path, facts)
+        plug.point("download marked")
         _log.info(
             "%s: downloaded %s in %.1f s, verified by %s",
             self.work_rid,
@@ -181,6 +183,10 @@ class Debag(StepTask):
         """Unpack and verify; a bag that breaks the rules is kept in quarantine with its report."""
         place = self.place
         zip_file = _zip_of(place)
+        if place.debag.exists():
+            # Had it been whole, this task would have been complete: something has changed what the marker vouches for.
+            _log.warning("%s: %s is not as its marker says, and is made again", self.work_rid, place.debag)
+            debag.discard(place.debag)
         _log.info("%s: debagging %s", self.work_rid, zip_file)
         try:
             unpacked = debag.unpack(
@@ -200,6 +206,7 @@ class Debag(StepTask):
                 f"run_pipeline.py work {self.work_rid} --from download"
             )
             raise
+        plug.point("debag published, not recorded")
         here.record.finished(self.phase, bag, debag_facts(unpacked), works=tuple(work.rid for work in unpacked.works))
         _log.info(
             "%s: debagged %d files, %s in %.1f s",
@@ -234,6 +241,7 @@ class Sync(StepTask):
         for work in unpacked.works:
             if work.rid not in home:
                 self._bring_home(here, bag, work, place)
+        plug.point("sync committed, not done")
         finish(here, bag)
 
     def _bring_home(self, here: Site, bag: Bag, work: DebaggedWork, place: Place) -> None:
@@ -247,10 +255,12 @@ class Sync(StepTask):
                 site=here.sync_site(),
                 pulse=here.pulse(self.work_rid, self.phase),
             )
-        except StagingDamaged:
-            # What the marker vouches for is not there: the step that made it has to be done again.
-            shutil.rmtree(place.debag)
+        except StagingDamaged as error:
+            # What the marker vouches for is not what lies there: the step that made it has to be done again.
+            debag.discard(place.debag)
+            error.kept = "the unpacked work was discarded, the zip is kept"
             raise
+        plug.point("sync copied, not committed")
         facts = sync_facts(synced)
         here.record.commit_sync(
             bag,
@@ -261,7 +271,14 @@ class Sync(StepTask):
             facts=facts,
             leases=here.leases,
         )
-        _log.info("%s: synced to %s in %.1f s, %d files read back", work.rid, synced.path, synced.seconds, synced.files)
+        if work.rid != self.work_rid and here.heartbeat is not None:
+            here.heartbeat.drop(work.rid)
+            here.leases.release(work.rid)
+        _log.info(
+            "%s: synced to %s in %.1f s: %d files, %d of them new, read back and matched in %s%s",
+            *(work.rid, synced.path, synced.seconds, synced.files, synced.added, ", ".join(synced.algorithms)),
+            "" if synced.cache_dropped else " (the page cache could not be dropped)",
+        )
 
     def _lease(self, here: Site, work_rid: str) -> None:
         """The zip's own work is leased already; any other that it turned out to hold is leased before it is touched."""
@@ -286,6 +303,7 @@ class ProcessMessage(luigi.WrapperTask):
 def finish(here: Site, bag: Bag) -> None:
     """Everything that a bag holds is home: say so, then clear its staging folder; safe to do again."""
     here.record.done(bag)
+    plug.point("done, not cleared")
     staging.clear(here.place(bag))
 
 
@@ -317,9 +335,11 @@ def sync_facts(synced: sync.Synced) -> dict[str, Any]:
         "files": synced.files,
         "bytes": synced.bytes,
         "written": synced.written,
+        "added": synced.added,
+        "cache_dropped": synced.cache_dropped,
         "extra": list(synced.extra[:1000]),
         "algorithms": list(synced.algorithms),
-        "log": str(synced.log),
+        "log": str(synced.log or ""),
         "seconds": round(synced.seconds, 3),
     }
 

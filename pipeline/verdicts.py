@@ -13,7 +13,7 @@ import luigi
 import luigi.rpc
 import luigi.task_register
 
-from pipeline import tasks
+from pipeline import plug, tasks
 from pipeline.errors import (
     LeaseLost,
     NotRestored,
@@ -115,6 +115,7 @@ def bring_home(
                 held[known.work_rid] = None
                 mine.append(known)
         if mine:
+            plug.point("leases taken")
             _build(here, mine, held, local_scheduler=local_scheduler, extend_message=extend_message)
             verdicts += [_after(here, bag) for bag in mine]
     finally:
@@ -200,7 +201,11 @@ def _after(here: Site, bag: Bag) -> Verdict:
         if here.stopping.is_set():
             error = Stopping("stopped before it began", work_rid=bag.work_rid)
         else:
-            error = NotProcessed("the scheduler gave this work to nobody", work_rid=bag.work_rid)
+            error = NotProcessed(
+                "the scheduler gave this work to nobody (a worker that died may still stand as busy there)",
+                work_rid=bag.work_rid,
+                go_on=f"run_pipeline.py work {bag.work_rid}, in half a minute",
+            )
             _log.warning("%s", error)
         failure = Failure(error, here.settings.backoff_seconds)
     return _failed(here, bag.work_rid, bag.bag_id, failure)

@@ -48,6 +48,7 @@ class Site:
             sqs = aws.sqs_client(region="us-east-1", endpoint_url=moto_url)
         url = demo.set_up_aws(s3, sqs, bucket=f"bucket-{name}", queue=f"queue-{name}", dead_letters=f"dead-{name}")
         dead_url = sqs.get_queue_url(QueueName=f"dead-{name}")["QueueUrl"]
+        sqs.purge_queue(QueueUrl=url)  # S3's test event: each test begins with an empty queue
         made = cls(home, moto_url, luigid_url, s3, sqs, f"bucket-{name}", f"queue-{name}", url, dead_url)
         made.write_settings()
         (home / "archive").mkdir(exist_ok=True)
@@ -71,7 +72,7 @@ bucket = {self.bucket}
 queue = {self.queue}
 endpoint_url = {self.moto_url}
 [core]
-default-scheduler-url = {self.luigid_url}
+default_scheduler_url = {self.luigid_url}
 autoload_range = false
 no_configure_logging = true
 rpc_retry_attempts = 2

@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus
 
 import botocore.exceptions
 
+from pipeline import plug
 from pipeline.aws import translated
 from pipeline.errors import InvalidRid, NotUnderstood
 from pipeline.work import Bag, is_bag_zip, rid_from_name
@@ -205,6 +206,7 @@ def dead_letter(sqs: "SQSClient", message: Message, *, reason: Mapping[str, str]
         )
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
         raise translated(error, f"dead-lettering of message {message.message_id}") from error
+    plug.point("dead letter sent, not acknowledged")
     acknowledge(sqs, message)
     return True
 

@@ -8,8 +8,10 @@ from sqlalchemy import Engine, and_, func, or_, select
 
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
-from pipeline.steps.record.record import BagState
+from pipeline.steps.record.record import BagState, Phase
 from pipeline.steps.record.tables import bags, events, leases, syncs
+
+_NEXT = {"": Phase.DOWNLOAD, Phase.DOWNLOAD: Phase.DEBAG, Phase.DEBAG: Phase.SYNC}
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def _rfc3339(moment: datetime) -> str:
 def _work_status(row: Any) -> WorkStatus:
     stage = str(row.state)
     if stage != BagState.DONE and row.owner:
-        stage = row.step or "waiting"
+        stage = row.step or _NEXT.get(row.phase, Phase.SYNC)
     elif stage == BagState.UNFINISHED:
         stage = "waiting"
     return WorkStatus(

@@ -1,7 +1,6 @@
 """A work comes home: checked, compared, written by the site's script, made durable, read back; in this order."""
 
 import errno
-import logging
 import os
 import shlex
 import time
@@ -20,8 +19,6 @@ from pipeline.steps.sync.transcript import Transcript
 from pipeline.work import Pulse, archive_dir, checked_rid, no_pulse
 
 _NAMED = 10  # files told in a sentence; all are in the facts
-
-logger = logging.getLogger(__name__)
 
 
 def archive(  # the interface that the tasks are written against
@@ -54,15 +51,9 @@ def archive(  # the interface that the tasks are written against
     call = _Call(work_rid, work_dir.absolute(), folder, site, pulse, threads)
     try:
         known = staging.checked(call.work_dir, digests, work_rid=work_rid)
-        logger.info("%s: sync to %s: %d files, %d bytes", work_rid, folder, len(known.files), known.size_bytes)
         synced = call.bring_home(known, started)
     except OSError as error:
         raise call.unusable(error) from error
-    logger.info(
-        "%s: synced %d files, %d bytes (%d new, %d extra) in %.1f s; read back and matched in %s%s",
-        *(work_rid, synced.files, synced.bytes, synced.added, len(synced.extra), synced.seconds),
-        *(", ".join(synced.algorithms), "" if synced.cache_dropped else " (the page cache could not be dropped)"),
-    )
     return synced
 
 

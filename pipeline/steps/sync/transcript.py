@@ -84,9 +84,9 @@ class Transcript:
             return
         self._logged += 1
         if self._logged <= LOGGED_LINES:
-            logger.info("%s: sync script: %s", self._work_rid, text)
+            logger.debug("%s: sync script: %s", self._work_rid, text)
         elif self._logged == LOGGED_LINES + 1:
-            logger.info("%s: sync script: more lines are only in %s", self._work_rid, self._name)
+            logger.debug("%s: sync script: more lines are only in %s", self._work_rid, self._name)
 
 
 def _text(line: bytes) -> str:

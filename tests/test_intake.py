@@ -1,0 +1,181 @@
+"""Messages in, bags out: every form of event, and what becomes of a message."""
+
+import json
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from pipeline.errors import NotUnderstood, StorageUnreachable
+from pipeline.steps import intake
+from tests.stack import EVENTS, Site
+
+NLM = ("glacier.staging.nlm.bdrc.org", "Archive0/00/W1NLM4700/W1NLM4700.bag.zip")
+FPL = ("glacier.staging.nlm.bdrc.org", "Archive1/51/W1FPL2251/W1FPL2251.bag.zip")
+
+
+def event(name: str) -> str:
+    return (EVENTS / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("restore-completed.json", [NLM]),
+        ("created-multipart.json", [("manifest.bdrc.org", "ao1060/W1FPL2251.bag.zip")]),
+        ("created-put-encoded-key.json", [("manifest.bdrc.org", "ao1060/བཀྲ W1FPL2252.bag.zip")]),
+        ("many-records.json", [NLM, FPL]),
+        ("sns-wrapped.json", [NLM]),
+        ("eventbridge.json", [NLM]),
+    ],
+)
+def test_each_wanted_record_is_one_bag_under_its_decoded_key(name: str, where: list[tuple[str, str]]) -> None:
+    delivery = intake.parse(event(name), source="test")
+
+    assert [(bag.bucket, bag.key) for bag in delivery.bags] == where
+    assert {bag.source for bag in delivery.bags} == {"test"}
+
+
+@pytest.mark.parametrize(
+    "name", ["restore-initiated.json", "restore-expired.json", "test-event.json", "not-a-bag.json"]
+)
+def test_what_asks_for_nothing_is_no_bag_and_says_why(name: str) -> None:
+    delivery = intake.parse(event(name))
+
+    assert delivery.bags == ()
+    assert delivery.ignored
+    assert not delivery.not_understood
+
+
+@pytest.mark.parametrize("name", ["malformed.txt", "missing-fields.json"])
+def test_what_is_not_understood_is_an_error_never_nothing_to_do(name: str) -> None:
+    with pytest.raises(NotUnderstood):
+        intake.parse(event(name))
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "null", '"text"', "{}", '{"Records": 1}', "[" * 100_000, '{"Records": [7]}']
+)
+def test_other_people_s_messages_are_not_understood_and_break_nothing(body: str) -> None:
+    with pytest.raises(NotUnderstood):
+        intake.parse(body)
+
+
+def test_a_restore_tells_size_etag_time_and_expiry() -> None:
+    (bag,) = intake.parse(event("restore-completed.json")).bags
+
+    assert bag.work_rid == "W1NLM4700"
+    assert bag.size_bytes == 17017201852
+    assert bag.etag == "41654cbd2a8f2d3c0abc83444fde825b-2029"
+    assert bag.event_time == datetime(2024, 4, 6, 0, 11, 23, 730000, UTC)
+    assert bag.restore_expires_on == datetime(2024, 4, 12, tzinfo=UTC)
+
+
+def test_the_same_bytes_are_the_same_bag_in_whatever_envelope() -> None:
+    names = ["restore-completed.json", "sns-wrapped.json", "eventbridge.json"]
+
+    assert len({intake.parse(event(name)).bags[0].bag_id for name in names}) == 1
+
+
+def test_the_same_object_twice_in_a_message_is_one_bag() -> None:
+    record = json.loads(event("restore-completed.json"))["Records"][0]
+
+    assert len(intake.parse(json.dumps({"Records": [record, record]})).bags) == 1
+
+
+@pytest.mark.parametrize(
+    "key", ["..%2F..%2Fetc.bag.zip", "a/-rf.bag.zip", "a/.bag.zip", "a/W1%0A.bag.zip", "%FF.bag.zip"]
+)
+def test_a_key_without_a_rid_is_not_understood_but_does_not_hold_up_the_others(key: str) -> None:
+    records = json.loads(event("many-records.json"))["Records"]
+    records[0]["s3"]["object"]["key"] = key
+
+    delivery = intake.parse(json.dumps({"Records": records}))
+
+    assert [bag.work_rid for bag in delivery.bags] in (["W1FPL2251"], ["etc", "W1FPL2251"])
+    assert bool(delivery.not_understood) is (len(delivery.bags) == 1)
+
+
+def test_a_record_without_an_etag_still_names_a_bag_which_is_then_asked_of_s3() -> None:
+    body = {
+        "Records": [
+            {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": "x/W1.bag.zip"}}}
+        ]
+    }
+
+    (bag,) = intake.parse(json.dumps(body)).bags
+
+    assert (bag.bucket, bag.key, bag.etag) == ("b", "x/W1.bag.zip", "")
+
+
+def test_the_delay_doubles_up_to_its_limit_with_jitter() -> None:
+    delays = [[intake.backoff_seconds(n, first=60, limit=3600) for _ in range(50)] for n in (1, 2, 3, 20, 10_000)]
+
+    for drawn, full in zip(delays, (60, 120, 240, 3600, 3600), strict=True):
+        assert full * 0.75 - 1 <= min(drawn) < max(drawn) <= full
+
+
+def test_a_message_is_hidden_and_comes_back_with_its_count(site: Site) -> None:
+    queue = intake.find_queue(site.sqs, source="test", queue=site.queue)
+    site.send("hello")
+
+    first = intake.receive(site.sqs, queue, wait_seconds=1, visibility_seconds=30)
+    assert first is not None
+    assert intake.receive(site.sqs, queue, wait_seconds=0, visibility_seconds=30) is None
+    intake.hide(site.sqs, first, seconds=0)
+    again = intake.receive(site.sqs, queue, wait_seconds=1, visibility_seconds=30)
+
+    assert again is not None
+    assert (again.body, again.receives) == ("hello", 2)
+
+
+def test_no_message_is_hidden_beyond_the_12_hours_that_sqs_allows(site: Site) -> None:
+    queue = intake.find_queue(site.sqs, source="test", queue=site.queue)
+    site.send("hello")
+    message = intake.receive(site.sqs, queue, wait_seconds=1, visibility_seconds=30)
+    assert message is not None
+
+    intake.hide(site.sqs, message, seconds=10**9)  # SQS itself would refuse more than 43,200
+
+    assert site.hidden() == 1
+
+
+def test_a_dead_letter_keeps_its_body_and_says_why(site: Site) -> None:
+    queue = intake.find_queue(site.sqs, source="test", queue=site.queue)
+    site.send("poison")
+    message = intake.receive(site.sqs, queue, wait_seconds=1, visibility_seconds=30)
+    assert message is not None
+
+    assert intake.dead_letter(site.sqs, message, reason={"Reason": "bad\x00 \ufffe" + "x" * 20_000, "Empty": ""})
+
+    assert site.depth() == 0
+    (dead,) = site.dead_letters()
+    assert dead["Body"] == "poison"
+    assert dead["MessageAttributes"]["Reason"]["StringValue"].startswith("bad\ufffd \ufffdxxx")
+    assert "Empty" not in dead["MessageAttributes"]
+
+
+def test_without_a_dead_letter_queue_nothing_is_deleted(site: Site) -> None:
+    url = site.sqs.create_queue(QueueName=f"{site.queue}-alone")["QueueUrl"]
+    queue = intake.find_queue(site.sqs, source="test", queue=url)
+    site.sqs.send_message(QueueUrl=url, MessageBody="poison")
+    message = intake.receive(site.sqs, queue, wait_seconds=1, visibility_seconds=30)
+    assert message is not None
+
+    assert not intake.dead_letter(site.sqs, message, reason={})
+
+    assert site.depth(url) == 1
+
+
+def test_a_queue_that_is_not_there_is_a_named_failure(site: Site) -> None:
+    with pytest.raises(StorageUnreachable, match=f"{site.queue}-nowhere"):
+        intake.find_queue(site.sqs, source="test", queue=f"{site.queue}-nowhere")
+
+
+def test_an_empty_queue_is_waited_for_as_long_as_asked(site: Site) -> None:
+    queue = intake.find_queue(site.sqs, source="test", queue=site.queue)
+    started = time.monotonic()
+
+    assert intake.receive(site.sqs, queue, wait_seconds=1, visibility_seconds=30) is None
+
+    assert time.monotonic() - started >= 0.9

@@ -1,0 +1,271 @@
+"""The record: what is known of a bag, what happened to a work, and who works on it."""
+
+import multiprocessing
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine
+
+from pipeline.errors import Fault, InvalidBag, LeaseLost, NotRestored, SettingsError, StorageUnreachable
+from pipeline.steps import record
+from pipeline.steps.record import BagState, Leases, Phase, Record, tables, views
+from pipeline.work import Bag
+
+BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7, event_time=datetime(2026, 4, 6, 1, 2, 3, tzinfo=UTC))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = record.connect(f"sqlite:///{tmp_path}/pipeline.db")
+    record.prepare(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def book(engine: Engine) -> Record:
+    return Record(engine, agent="host/1/1", host="host")
+
+
+def leases(engine: Engine, owner: str = "me", seconds: int = 60) -> Leases:
+    return Leases(engine, owner=owner, seconds=seconds)
+
+
+def synced(book: Record, owner: Leases, work_rid: str = "W1") -> None:
+    book.commit_sync(BAG, work_rid, archive_path="/a", files=3, size_bytes=9, facts={"x": 1}, leases=owner)
+
+
+def progress(engine: Engine, work_rid: str = "W1") -> sqlalchemy.Row[tuple[object, ...]]:
+    with engine.connect() as connection:
+        return connection.execute(
+            sqlalchemy.select(tables.progress).where(tables.progress.c.object_name == work_rid)
+        ).one()
+
+
+def test_the_migrations_make_exactly_the_tables_that_the_program_reads(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.metadata) == []
+
+
+def test_the_table_of_bdrc_keeps_its_name_and_columns(engine: Engine) -> None:
+    columns = [column["name"] for column in sqlalchemy.inspect(engine).get_columns("glacier_sync_progress")]
+
+    assert columns == [
+        "id",
+        "object_name",
+        "restore_requested_on",
+        "restore_complete_on",
+        "download_complete_on",
+        "debag_complete_on",
+        "sync_complete_on",
+        "user_data",
+        "create_time",
+        "update_time",
+    ]
+
+
+def test_every_stage_is_dated_and_appended_to_user_data(engine: Engine, book: Record) -> None:
+    owner = leases(engine)
+    owner.take("W1", BAG.bag_id)
+    book.see(BAG)
+    book.finished(Phase.DOWNLOAD, BAG, {"bytes": 7})
+    book.finished(Phase.DEBAG, BAG, {"files": 3}, works=("W1",))
+    synced(book, owner)
+
+    row = progress(engine)
+
+    assert row.restore_complete_on == datetime(2026, 4, 6, 1, 2, 3)  # noqa: DTZ001  # the table holds UTC without a zone
+    assert row.download_complete_on <= row.debag_complete_on <= row.sync_complete_on
+    assert [entry["user_data"]["stage"] for entry in row.user_data] == [
+        "restore_complete_on",
+        "download_complete_on",
+        "debag_complete_on",
+        "sync_complete_on",
+    ]
+    for entry in row.user_data:
+        assert datetime.fromisoformat(entry["time_stamp"]).tzinfo is not None
+
+
+def test_a_bag_is_seen_once_however_often_it_is_delivered(engine: Engine, book: Record) -> None:
+    book.see(BAG)
+    book.see(BAG)
+
+    assert [event["outcome"] for event in views.history(engine, "W1")] == ["seen"]
+    assert len(book.bags_of("W1")) == 1
+
+
+def test_a_zip_of_two_works_is_home_only_when_both_are(engine: Engine, book: Record) -> None:
+    owner = leases(engine)
+    owner.take("W1", BAG.bag_id)
+    book.see(BAG)
+    assert not book.all_synced(BAG.bag_id)
+    book.finished(Phase.DEBAG, BAG, {}, works=("W1", "W2"))
+
+    synced(book, owner, "W1")
+    assert not book.all_synced(BAG.bag_id)
+    synced(book, owner, "W2")
+
+    assert book.all_synced(BAG.bag_id)
+    assert progress(engine, "W2").sync_complete_on is not None
+
+
+def test_a_sync_row_is_written_once_even_when_committed_twice(engine: Engine, book: Record) -> None:
+    owner = leases(engine)
+    owner.take("W1", BAG.bag_id)
+    book.see(BAG)
+
+    synced(book, owner)
+    synced(book, owner)
+
+    assert len(views.works(engine)) == 1
+
+
+def test_a_lane_that_lost_its_lease_commits_nothing(engine: Engine, book: Record) -> None:
+    mine, theirs = leases(engine, "me", seconds=0), leases(engine, "they")
+    mine.take("W1", BAG.bag_id)
+    book.see(BAG)
+    assert theirs.take("W1", BAG.bag_id)
+
+    with pytest.raises(LeaseLost):
+        synced(book, mine)
+
+    assert book.synced(BAG.bag_id) == frozenset()
+    assert progress(engine).sync_complete_on is None
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (InvalidBag("bad", faults=[Fault("digest-differs", "W1.bag", "data/1")]), BagState.REFUSED),
+        (StorageUnreachable("reset"), BagState.FAILED),
+        (NotRestored("frozen"), BagState.NOT_RESTORED),
+    ],
+)
+def test_a_failure_has_its_state_its_reason_and_its_event(
+    engine: Engine, book: Record, error: InvalidBag, state: BagState
+) -> None:
+    book.see(BAG)
+    book.failed(BAG, "debag", error)
+
+    row = book.bag(BAG.bag_id)
+    assert row is not None
+    assert (row.state, row.error_kind, row.failures) == (state, error.kind, 1)
+    last = views.history(engine, "W1")[-1]
+    assert (last["outcome"], last["detail"]["error"]) == ("failed", str(error))
+    if state is BagState.REFUSED:
+        assert last["detail"]["faults"] == [{"kind": "digest-differs", "bag": "W1.bag", "path": "data/1", "detail": ""}]
+
+
+def test_a_bag_that_waited_for_its_restore_is_unfinished_again_when_the_next_event_comes(book: Record) -> None:
+    book.see(BAG)
+    book.failed(BAG, "download", NotRestored("frozen"))
+
+    assert book.see(BAG).state is BagState.UNFINISHED
+
+
+def test_unfinished_bags_are_taken_up_when_nobody_holds_them_and_their_time_has_come(
+    engine: Engine, book: Record
+) -> None:
+    book.see(BAG)
+    assert views.unfinished(engine, host="host") == [BAG.bag_id]
+
+    owner = leases(engine)
+    owner.take("W1", BAG.bag_id)
+    assert views.unfinished(engine, host="host") == []
+    owner.release("W1")
+    book.failed(BAG, "download", StorageUnreachable("reset"), retry_seconds=60)
+    assert views.unfinished(engine, host="host") == []
+    book.failed(BAG, "download", StorageUnreachable("reset"), retry_seconds=-1)
+    assert views.unfinished(engine, host="host") == [BAG.bag_id]
+    book.done(BAG)
+    assert views.unfinished(engine, host="host") == []
+
+
+def test_a_lease_is_held_by_one_and_taken_over_only_when_it_has_expired(engine: Engine) -> None:
+    mine, theirs = leases(engine, "me"), leases(engine, "they")
+
+    assert mine.take("W1", "b")
+    assert mine.take("W1", "b")
+    assert not theirs.take("W1", "b")
+    assert not theirs.renew("W1")
+    assert 0 < mine.remaining_seconds("W1") <= 61
+    mine.release("W1")
+    assert theirs.take("W1", "b")
+    assert not mine.renew("W1")
+    mine.release("W1")  # not ours any more: no harm
+    assert theirs.renew("W1", step="debag", done_bytes=1, total_bytes=2)
+
+
+def test_an_expired_lease_is_taken_over(engine: Engine) -> None:
+    mine, theirs = leases(engine, "me", seconds=-1), leases(engine, "they")
+    mine.take("W1", "b")
+
+    assert mine.remaining_seconds("W1") == 0
+    assert theirs.take("W1", "b")
+
+
+def _take(url: str, owner: str, barrier: object, won: object) -> None:
+    engine = record.connect(url)
+    barrier.wait()  # type: ignore[attr-defined]  # multiprocessing's proxies have no public types
+    if Leases(engine, owner=owner, seconds=60).take("W1", "b"):
+        won.put(owner)  # type: ignore[attr-defined]  # as above
+    engine.dispose()
+
+
+def test_of_many_processes_exactly_one_takes_the_lease(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/pipeline.db"
+    engine = record.connect(url)
+    record.prepare(engine)
+    engine.dispose()
+    context = multiprocessing.get_context("spawn")
+    barrier, won = context.Barrier(4), context.Queue()
+    processes = [context.Process(target=_take, args=(url, f"lane-{n}", barrier, won)) for n in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    winner = won.get(timeout=5)
+    assert winner.startswith("lane-")
+    assert won.empty()
+    won.close()
+    won.join_thread()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "oracle://x", "postgresql+nothing://x/y"])
+def test_a_wrong_url_is_a_named_setting(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"\[database\] url"):
+        record.connect(url)
+
+
+def test_tables_of_another_release_are_named_with_the_command_to_upgrade(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+
+    with pytest.raises(record.SchemaOutdated, match=r"run_pipeline\.py db upgrade"):
+        record.prepare(engine)
+
+
+def test_the_table_of_bdrc_is_taken_over_with_its_rows(tmp_path: Path) -> None:
+    engine = record.connect(f"sqlite:///{tmp_path}/theirs.db")
+    with engine.begin() as connection:
+        tables.progress.create(connection)
+        connection.exec_driver_sql(
+            "INSERT INTO glacier_sync_progress (object_name, create_time, update_time)"
+            " VALUES ('W1', '2020-01-01', '2020-01-01')"
+        )
+
+    record.prepare(engine)
+    Record(engine, agent="a", host="h").see(BAG)
+
+    row = progress(engine)
+    assert row.id == 1
+    assert row.restore_complete_on is not None
+    engine.dispose()
