@@ -26,7 +26,7 @@ PICTURE = peers.ROOT / "docs" / "pictures" / "debag.svg"
 OURS, OURS_DURABLE = "ours, no sync", "ours, durable"
 _OURS_HERE = (OURS, OURS_DURABLE)
 _MEGABYTE = 1_000_000
-_WAIT_SECONDS = 4
+_WAIT_SECONDS = 1
 
 Figures = dict[str, float | int | str]
 

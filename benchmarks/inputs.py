@@ -35,7 +35,7 @@ class Input:
 FULL = {
     "images": Input("2,000 images of 600 KB", 2_000, 600_000),
     "large": Input("4 files of 300 MB", 4, 300_000_000),
-    "deflated": Input("1,000 files of 600 KB, deflated", 1_000, 600_000, deflated=True),
+    "deflated": Input("600 files of 600 KB, deflated", 600, 600_000, deflated=True),
     "small": Input("20,000 files of 20 KB", 20_000, 20_000),
 }
 QUICK = {
