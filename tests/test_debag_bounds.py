@@ -99,6 +99,17 @@ def test_a_manifest_of_millions_of_bad_lines_takes_no_gigabyte(tmp_path: Path, l
     assert (seconds < 20, peak < 500 << 20) == (True, True), (seconds, peak >> 20)
 
 
+@pytest.mark.parametrize("name", ["fetch.txt", "bag-info.txt"])
+@pytest.mark.parametrize(
+    "line", [b"x\n", b"a:\n", b"a - b\n", b"a 1 ../b\n"], ids=["bare", "label", "elsewhere", "outside"]
+)
+def test_other_tag_files_of_a_million_bad_lines_take_no_gigabyte(tmp_path: Path, name: str, line: bytes) -> None:
+    bag_zip = tmp_path / "W1.bag.zip"
+    bag_zip.write_bytes(zip_bytes(members_of(bag_with(replaced={name: line * (4_000_000 // len(line))}))))
+    _, seconds, peak = judged(bag_zip)
+    assert (seconds < 15, peak < 500 << 20) == (True, True), (seconds, peak >> 20)
+
+
 @pytest.mark.parametrize("method", [0, DEFLATED], ids=["stored", "deflated"])
 def test_a_payload_of_many_megabytes_takes_little_memory(tmp_path: Path, method: int) -> None:
     files = {**SMALL_WORK, **{f"{number}.tif": os.urandom(2 << 20) * 24 for number in range(2)}}
