@@ -31,6 +31,7 @@ EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 0, 1, 2, 3
 _FORCED = 130
 _RESTART_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
+_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 _LOG_BYTES, _LOG_FILES = 10 << 20, 5
 _log = logging.getLogger(__name__)
 
@@ -170,7 +171,12 @@ class Lanes:
         gc.collect()
         gc.freeze()  # the lanes' collections then leave the shared pages alone
         process = self._context.Process(target=target, args=args, name=name)
-        process.start()
+        # A child must not meet a signal before it has its own handlers: it unblocks them when it is ready.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return process
 
     def _start(self, number: int) -> None:
@@ -201,6 +207,9 @@ class Lanes:
 
 def _prepare_process(chosen: Settings, options: Options) -> None:
     """What is done once before the lanes start."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     log_to(chosen.logs, "prepare", verbose=options.verbose)
     try:
         lane_module.sweep(site.open_site(chosen, lane="0"))
@@ -232,6 +241,7 @@ def _lane_process(chosen: Settings, options: Options, number: int, counts: Any, 
         lane.stop()
 
     signal.signal(signal.SIGTERM, on_term)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     try:
         sys.exit(exit_status(lane.run()))
     except PipelineError as error:

@@ -24,7 +24,7 @@ from pipeline.errors import (
 from pipeline.site import Failure, Site
 from pipeline.staging import Place
 from pipeline.steps import debag, download, intake, sync
-from pipeline.steps.debag import Debagged, DebaggedWork
+from pipeline.steps.debag import Debagged, DebaggedWork, report
 from pipeline.steps.record import BagRow, Phase, failure_facts
 from pipeline.targets import SyncRows, WorkFolderTarget, ZipTarget
 from pipeline.work import Bag, human_bytes
@@ -198,7 +198,9 @@ class Debag(StepTask):
                 pulse=here.pulse(self.work_rid, self.phase),
             )
         except InvalidBag as error:
-            kept = staging.keep(place, bag, report=_report(bag, error), text="\n".join(map(str, error.faults)))
+            name = zip_file.name
+            text = report.as_text(error, zip_name=name)
+            kept = staging.keep(place, bag, report=_report(bag, error, name), text=text)
             error.what = refusal(error)
             error.kept = f"the zip is kept at {kept}, the report at {place.quarantine / 'report.txt'}"
             error.go_on = (
@@ -348,14 +350,13 @@ def _zip_of(place: Place) -> Path:
     return Path(staging.vouched(place.download_marker)["zip"])
 
 
-def _report(bag: Bag, error: InvalidBag) -> dict[str, Any]:
+def _report(bag: Bag, error: InvalidBag, zip_name: str) -> dict[str, Any]:
     return {
         "work_rid": bag.work_rid,
         "bag_id": bag.bag_id,
         "from": bag.address,
         "etag": bag.etag,
-        **failure_facts(error),
-        "warnings": [fault.as_dict() for fault in error.warnings],
+        **report.as_data(error, zip_name=zip_name),
     }
 
 

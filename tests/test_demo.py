@@ -1,0 +1,88 @@
+"""The demo: what a newcomer sees first, and all that it claims."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.stack import RUN_PIPELINE, lines, wait_until
+
+
+def start(home: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, str(RUN_PIPELINE), "demo", "--home", str(home), "--bags", "3", "--size", "200k", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_the_demo_brings_its_bags_home_and_a_second_one_finds_nothing_left_to_do(tmp_path: Path) -> None:
+    home = tmp_path / "demo home"  # with a blank, as people have them
+
+    first = start(home)
+    out, err = first.communicate(timeout=120)
+    assert first.returncode == 0, err
+    assert lines(out, "W1DEMO27", "done", str(home / "archive"))
+    assert lines(out, "W0DEMO00", "refused", "digest-differs")
+    assert lines(out, "2 works came home")
+    for name in ("archive", "database", "logs", "visualiser"):
+        assert lines(out, name)
+    assert len(list((home / "archive").glob("Archive*/*/W*/images/*/*.jpg"))) == 2 * 16
+
+    second = start(home)
+    out, err = second.communicate(timeout=120)
+    assert second.returncode == 0, err
+    assert lines(out, "Nothing was left to do")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_every_child_ends_with_the_demo_however_it_ends(tmp_path: Path, number: signal.Signals) -> None:
+    demo = start(tmp_path / "home", "--keep")
+    try:
+        children: list[psutil.Process] = []
+
+        def running() -> bool:
+            children[:] = psutil.Process(demo.pid).children(recursive=True)
+            return len(children) >= 2
+
+        wait_until(running, seconds=60)
+        os.kill(demo.pid, number)
+        demo.communicate(timeout=60)
+        _, alive = psutil.wait_procs(children, timeout=15)
+        assert alive == []
+    finally:
+        if demo.poll() is None:
+            os.killpg(demo.pid, signal.SIGKILL)
+            demo.communicate()
+
+
+def test_keep_leaves_the_visualiser_running_until_ctrl_c(tmp_path: Path) -> None:
+    demo = start(tmp_path / "home", "--keep")
+    try:
+        assert demo.stdout is not None
+        seen = ""
+        for line in demo.stdout:
+            seen += line
+            if "Ctrl-C" in line:
+                break
+        page = re.search(r"http://127\.0\.0\.1:\d+/static/visualiser/index\.html", seen)
+        assert page, seen
+        fetched = subprocess.run(
+            [sys.executable, "-c", f"import urllib.request as r; print(r.urlopen('{page[0]}').status)"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert fetched.stdout.strip() == "200"
+    finally:
+        os.kill(demo.pid, signal.SIGINT)
+        demo.communicate(timeout=60)
+    assert demo.returncode == 0
