@@ -26,7 +26,6 @@ PICTURE = peers.ROOT / "docs" / "pictures" / "debag.svg"
 OURS, OURS_DURABLE = "ours, no sync", "ours, durable"
 _OURS_HERE = (OURS, OURS_DURABLE)
 _MEGABYTE = 1_000_000
-_WAIT_SECONDS = 1
 
 Figures = dict[str, float | int | str]
 
@@ -54,6 +53,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the size, 3 runs, nothing saved")
     parser.add_argument("--runs", type=int, default=0, help="runs of each contender; default 5")
+    parser.add_argument(
+        "--patience", type=float, default=5, help="seconds to wait, before each run, for others to rest"
+    )
     parser.add_argument("--only", nargs="+", default=list(inputs.FULL), choices=list(inputs.FULL))
     parser.add_argument("--folder", type=Path, help="where to work: on the disk that shall be measured")
     parser.add_argument("--peers-python", default=sys.executable, help="an interpreter with requirements-bench.txt")
@@ -73,7 +75,7 @@ def _measured(wanted: inputs.Input, folder: Path, options: argparse.Namespace) -
     for turn in range(options.runs):
         for number, name in enumerate(peers.CONTENDERS):
             if name not in verdicts:
-                one, verdict = _one(name, wanted, bag_zip, folder / f"{turn}-{number}", options.peers_python)
+                one, verdict = _one(name, wanted, bag_zip, folder / f"{turn}-{number}", options)
                 runs[name].append(one)
                 verdicts |= {name: verdict} if verdict else {}
                 print(f"{wanted.title}: {turn + 1}/{options.runs} {name}: {verdict or f'{one.wall_seconds:.2f} s'}",
@@ -82,13 +84,15 @@ def _measured(wanted: inputs.Input, folder: Path, options: argparse.Namespace) -
     return {name: _figures(wanted, runs[name], verdicts.get(name, "")) for name in runs}
 
 
-def _one(name: str, wanted: inputs.Input, bag_zip: Path, into: Path, peers_python: str) -> tuple[measure.Run, str]:
+def _one(
+    name: str, wanted: inputs.Input, bag_zip: Path, into: Path, options: argparse.Namespace
+) -> tuple[measure.Run, str]:
     """One run, and what spoils it: nothing, `missing`, or what went wrong."""
     into.mkdir()
     _warm(bag_zip)
     peers.sync_file_system(into)  # what others left to be written is not this one's burden
-    busy = measure.wait_for_quiet(_WAIT_SECONDS)
-    python = sys.executable if name in _OURS_HERE or name.startswith("limit") else peers_python
+    busy = measure.wait_for_quiet(options.patience)
+    python = sys.executable if name in _OURS_HERE or name.startswith("limit") else options.peers_python
     environment = {**os.environ, "HOME": str(into.parent), "PYTHONDONTWRITEBYTECODE": ""}
     run = measure.run(
         [python, str(Path(peers.__file__)), name, str(bag_zip), str(into)],
