@@ -76,7 +76,7 @@ def read_bag(source: ZipSource, found: FoundBag, policy: Policy, say: Findings, 
     _read_contents(source, record, policy, say, members)
     if "bagit.txt" in record.contents:
         record.declaration = read_declaration(record.contents["bagit.txt"], say, found.folder)
-    _read_metadata(record, say)
+    _read_metadata(record, say, members)
     _read_manifests(record, say, members)
     _match(record, say)
     return record
@@ -144,14 +144,14 @@ def _whole(
     return None
 
 
-def _read_metadata(record: BagRecord, say: Findings) -> None:
+def _read_metadata(record: BagRecord, say: Findings, members: int) -> None:
     for path in _METADATA_NAMES:
         if path in record.contents:
             text = decode(record.contents[path], record.declaration, say, record.name, path)
             record.metadata += read_metadata(text or "", say, record.name, path)
     if "fetch.txt" in record.contents:
         text = decode(record.contents["fetch.txt"], record.declaration, say, record.name, "fetch.txt")
-        record.to_fetch = list(read_fetch(text or "", say, record.name))
+        record.to_fetch = list(read_fetch(text or "", say, record.name, most_entries=2 * members + _SLACK))
 
 
 def _read_manifests(record: BagRecord, say: Findings, members: int) -> None:

@@ -21,7 +21,7 @@ from pipeline.work import Pulse
 BUFFER_BYTES = 256 * 1024
 _INFLATE_BYTES = 64 * 1024
 _BATCH_BYTES, _BATCH_FILES = 4 << 20, 64
-_LARGE_BYTES = 64 << 20
+_WORTH_SKIPPING = 4096
 _ALLOCATE_BYTES = 1 << 20
 _PULSE_SECONDS = 0.1
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -46,7 +46,7 @@ class _BadMember(Exception):
         self.detail = detail
 
 
-def new_hashes(algorithms: Sequence[str]) -> tuple[Callable[[], Hash], ...]:
+def new_hashes(algorithms: Sequence[str]) -> tuple[Callable[..., Hash], ...]:
     """Makers of hash objects; none of them is for security, so md5 also works where FIPS forbids it."""
     return tuple(partial(getattr(hashlib, name), usedforsecurity=False) for name in algorithms)
 
@@ -66,6 +66,18 @@ def batches(jobs: Sequence[Job]) -> list[list[Job]]:
         batch.append(job)
         size += job.member.size
     return large + [batch for batch in small if batch]
+
+
+def _reach(batch: Sequence[Job], index: int) -> int:
+    """Bytes from the start of a small member to the end of the last one that still fits into the buffer."""
+    start = batch[index].member.data_offset
+    reach = batch[index].member.size
+    for job in batch[index + 1 :]:
+        longer = job.member.data_offset + job.member.size - start
+        if longer > BUFFER_BYTES or longer - reach - job.member.size > _WORTH_SKIPPING:
+            break
+        reach = max(reach, longer)
+    return reach
 
 
 class CopyPass:
@@ -95,7 +107,7 @@ class CopyPass:
         self._done: list[int] = []
         self._errors: list[BaseException] = []
         self._threads = 1
-        self._makers: dict[tuple[str, ...], tuple[Callable[[], Hash], ...]] = {}
+        self._makers: dict[tuple[str, ...], tuple[Callable[..., Hash], ...]] = {}
 
     def run(self, jobs: Sequence[Job], *, threads: int, pulse: Pulse, total: int) -> None:
         """Do all jobs; returns when every thread has ended, however it ends.
@@ -144,23 +156,41 @@ class CopyPass:
                     batch = self._queue.popleft()
                 except IndexError:
                     return
-                for job in batch:
-                    if self.stopped:
-                        return
-                    self._take(job, buffer, number)
+                self._take_batch(batch, buffer, number)
         except BaseException as error:  # noqa: BLE001  # carried to the thread that called `run`, and raised there
             self.stopped = True
             self._errors.append(error)
 
-    def _take(self, job: Job, buffer: memoryview, number: int) -> None:
-        """One file: read, hash, write, compare."""
+    def _take_batch(self, batch: list[Job], buffer: memoryview, number: int) -> None:
+        """Some files; what lies together in the zip and fits into the buffer is read at once."""
+        start = end = 0
+        for index, job in enumerate(batch):
+            if self.stopped:
+                return
+            member = job.member
+            if member.method != STORED or job.check_crc or member.size > BUFFER_BYTES:
+                self._take(job, buffer, None, number)
+                end = 0
+                continue
+            if member.data_offset < start or member.data_offset + member.size > end:
+                start = member.data_offset
+                end = start + os.preadv(self.source, [buffer[: _reach(batch, index)]], start)
+                if end < start + member.size:
+                    raise OSError(errno.EIO, "the zip ended before a member did")
+            at = member.data_offset - start
+            self._take(job, buffer, buffer[at : at + member.size], number)
+
+    def _take(self, job: Job, buffer: memoryview, content: memoryview | None, number: int) -> None:
+        """One file: read (unless its content is there), hash, write, compare."""
         out = -1
         try:
             if self.root is not None and job.target and not self.say.faults:
                 out = os.open(job.target, _NEW_FILE, 0o666, dir_fd=self.root)
-            if job.member.size <= BUFFER_BYTES and job.member.method == STORED and not job.check_crc:
-                self._small(job, buffer, out)
-                self._done[number] += job.member.size
+            if content is not None:
+                job.digests = tuple([maker(content).hexdigest() for maker in self._makers[job.algorithms]])
+                if out >= 0 and content:
+                    write_all(out, content)
+                self._done[number] += len(content)
             else:
                 self._stream(job, buffer, out, number)
             if out >= 0:
@@ -175,20 +205,6 @@ class CopyPass:
         finally:
             if out >= 0:
                 os.close(out)
-
-    def _small(self, job: Job, buffer: memoryview, out: int) -> None:
-        size = job.member.size
-        view = buffer[:size]
-        if os.preadv(self.source, [view], job.member.data_offset) != size:
-            raise OSError(errno.EIO, "the zip ended before a member did")
-        digests = []
-        for maker in self._makers[job.algorithms]:
-            digest = maker()
-            digest.update(view)
-            digests.append(digest.hexdigest())
-        job.digests = tuple(digests)
-        if out >= 0:
-            write_all(out, view)
 
     def _stream(self, job: Job, buffer: memoryview, out: int, number: int) -> None:
         size = job.member.size

@@ -51,13 +51,17 @@ def marker_bytes(
     return (json.dumps(facts, ensure_ascii=False) + "\n").encode()
 
 
-def load_marker(into: Path) -> Debagged:
+def load_marker(into: Path, *, of: Path | None = None) -> Debagged:
     """What `unpack` made of `into`, if all of it is still there: every work, with its files and bytes.
+
+    Args:
+        into: the result.
+        of: the zip that it should have been made of; not asked for if it is gone, as it may once the marker stands.
 
     Raises:
         StagingDamaged: there is no marker, or something is not as it says.
     """
-    return _read(into, whole=True)
+    return _read(into, whole=True, of=of)
 
 
 def read_marker(into: Path) -> Debagged:
@@ -69,9 +73,20 @@ def read_marker(into: Path) -> Debagged:
     return _read(into, whole=False)
 
 
-def _read(into: Path, *, whole: bool) -> Debagged:
+def _check_zip(into: Path, facts: Mapping[str, Any], bag_zip: Path) -> None:
+    try:
+        zip_facts = bag_zip.lstat()
+    except FileNotFoundError:
+        return
+    if (zip_facts.st_size, zip_facts.st_mtime_ns) != (facts["bytes"], facts["mtime_ns"]):
+        raise StagingDamaged(f"{into} was made of another zip than {bag_zip}, or it was changed since")
+
+
+def _read(into: Path, *, whole: bool, of: Path | None = None) -> Debagged:
     try:
         facts = json.loads((into / MARKER).read_bytes())
+        if of is not None:
+            _check_zip(into, facts["zip"], of)
         if whole:
             for work in facts["works"]:
                 _check_work(into, work)

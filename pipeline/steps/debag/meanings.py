@@ -74,7 +74,7 @@ MEANINGS: Mapping[K, str] = {
     K.FILE_MISSING: "A file that the manifest lists is not there: part of the work was lost.",
     K.FILE_UNLISTED: "A file of the payload is in no manifest, so nothing can prove it.",
     K.FILE_NOT_IN_EVERY_MANIFEST: "From BagIt 1.0 on every file has to be in every manifest.",
-    K.DIGEST_DIFFERS: "A file is not what it was when the bag was made. Fetch the zip again; then look for another copy.",
+    K.DIGEST_DIFFERS: "A file is not what it was when the bag was made. Fetch the zip again, or find another copy.",
     K.TAG_FILE_TOO_BIG: "A tag file is larger than any honest one.",
     K.TAG_FILE_UNDECODABLE: "A tag file is not in the encoding that bagit.txt declares.",
     K.TAG_FILE_BOM: "A tag file begins with a byte order mark. It was ignored.",

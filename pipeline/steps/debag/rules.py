@@ -160,7 +160,7 @@ def payload_oxum_is_right(bag: BagRecord, _policy: Policy, say: Findings) -> Non
 def needs_no_fetching(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """2.2.3: all that fetch.txt lists is here already; nothing is ever fetched (5.2)."""
     listed = bag.to_fetch or ()
-    absent = [path for path in listed if path not in bag.found.payload]
+    absent = list(dict.fromkeys(path for path in listed if path not in bag.found.payload))
     for path in absent:
         say.fault(FaultKind.FETCH_NEEDED, bag=bag.name, path=path, detail="would have to be fetched")
     if listed and not absent:

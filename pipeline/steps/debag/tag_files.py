@@ -30,6 +30,7 @@ ENCODINGS = {
 }
 VERSIONS = ("0.93", "0.94", "0.95", "0.96", "0.97", "1.0")
 _MOST_FAULTS = 1000
+_MOST_LABELS = 100_000
 WEAK_ALGORITHMS = frozenset({"md5", "sha1"})
 ALGORITHMS = {
     "md5": "md5",
@@ -150,7 +151,11 @@ def lines(text: str) -> Iterator[tuple[int, str]]:
 def read_metadata(text: str, say: Findings, bag: str, path: str) -> list[tuple[str, str]]:
     """2.2.2: the labels and values of bag-info.txt, in order; a line that begins with a blank goes on with the last."""
     found: list[tuple[str, list[str]]] = []
+    most = len(say.faults) + _MOST_FAULTS
     for number, line in lines(text):
+        if len(say.faults) > most or len(found) > _MOST_LABELS:
+            say.fault(FaultKind.BAG_INFO_MALFORMED, bag=bag, path=path, detail=f"not read beyond line {number}")
+            break
         if line[0] in " \t" and found:
             found[-1][1].append(line.strip())
             continue
@@ -177,6 +182,8 @@ def read_manifest(
 ) -> None:
     """2.1.3: fill in the entries of a manifest; every line that is none is a fault, up to a thousand of them."""
     length = hashlib.new(manifest.algorithm).digest_size * 2 if manifest.algorithm else 0
+    if length and _read_plain(text, manifest, length, most_entries):
+        return
     prefixed = 0
     most = len(say.faults) + _MOST_FAULTS
     for number, line in lines(text):
@@ -204,6 +211,26 @@ def read_manifest(
     if prefixed:
         detail = f"{prefixed} names have `*` or `./` before them, as md5sum writes it"
         say.warn(FaultKind.MD5SUM_PREFIX, bag=bag, path=manifest.file_name, detail=detail)
+
+
+def _read_plain(text: str, manifest: Manifest, length: int, most_entries: int) -> bool:
+    """Read a manifest in which nothing is out of the ordinary, as the bagit package writes it, in a fifth of the time.
+
+    Returns:
+        False if there is anything that wants a closer look; nothing was read then.
+    """
+    if any(odd in text for odd in ("%", "\r", "\\", "\0", "/../", "/..\n")) or not text.endswith("\n"):
+        return False
+    count = text.count("\n")
+    if count > most_entries:
+        return False
+    pattern = f"^([0-9a-f]{{{length}}})  (data/[^\\n]*\\S|[a-z][a-z0-9.-]*)$"
+    pairs = re.findall(pattern, text, re.MULTILINE)
+    entries = {path: digest for digest, path in pairs}
+    if not len(entries) == len(pairs) == count:
+        return False
+    manifest.entries = entries
+    return True
 
 
 def _separator(line: str, digest: str) -> str:
@@ -245,9 +272,13 @@ def _odd_line(line: str, number: int, manifest: Manifest, say: Findings, bag: st
     say.judge(FaultKind.MANIFEST_MALFORMED, refuse=not comment, bag=bag, path=manifest.file_name, detail=detail)
 
 
-def read_fetch(text: str, say: Findings, bag: str) -> Iterator[str]:
+def read_fetch(text: str, say: Findings, bag: str, *, most_entries: int) -> Iterator[str]:
     """2.2.3: the payload paths that fetch.txt would have somebody fetch."""
-    for number, line in lines(text):
+    most = len(say.faults) + _MOST_FAULTS
+    for entries, (number, line) in enumerate(lines(text)):
+        if len(say.faults) > most or entries > most_entries:
+            say.fault(FaultKind.FETCH_MALFORMED, bag=bag, path="fetch.txt", detail=f"not read beyond line {number}")
+            break
         parts = line.strip(" \t").split(None, 2)
         if len(parts) != 3 or not (parts[1] == "-" or parts[1].isdigit()):
             detail = f"line {number} is no URL, length and path: {line[:120]!r}"

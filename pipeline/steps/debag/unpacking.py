@@ -52,11 +52,11 @@ def unpack(
     """
     begun = time.monotonic()
     if os.path.lexists(into):
-        return load_marker(into)
+        return load_marker(into, of=bag_zip)
     try:
         with staged(into) as staging:
             if os.path.lexists(into):
-                return load_marker(into)
+                return load_marker(into, of=bag_zip)
             run = _Run(staging, policy or Policy(), threads or available_cpus(), pulse, durable=durable)
             return run.unpack(bag_zip, work_rid, begun)
     except TransientError:

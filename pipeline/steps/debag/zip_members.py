@@ -3,6 +3,7 @@
 Everything here is known before a byte is unpacked.
 """
 
+import os
 import re
 import stat
 import struct
@@ -20,6 +21,8 @@ _LOCAL_MARK = b"PK\x03\x04"
 _FULL32 = 0xFFFFFFFF
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 _HAS_DESCRIPTOR = 0x0008
+_HARMLESS = 0x0808  # a data descriptor, a name in UTF-8
+_PLAIN_MODES = frozenset({0, stat.S_IFREG >> 12})
 _DEFLATE_EFFORT = 0x0006  # how hard the packer tried: says nothing about the bytes
 _DESCRIPTOR_MARK = b"PK\x07\x08"
 _EMPTY_DEFLATED = 2  # what packers write for a folder when they deflate even that
@@ -29,6 +32,8 @@ _SUSPECT = re.compile(
     r"(?:\A|/)\.{0,2}/|(?:\A|/)\.{1,2}\Z|\A[A-Za-z]:|[. ](?:/|\Z)"
     r"|[\\\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
+_PLAIN_UNLESS = re.compile(r"[\\\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069:]|/[./]|\A[./]|[. ](?:/|\Z)")
+"""A quick look that lets plain names pass; what it finds is looked at closely."""
 _ODD = re.compile(r"[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -63,7 +68,7 @@ def check_name(name: str, raw: bytes, say: Findings) -> bool:
     if not raw or raw == b"/":
         say.fault(FaultKind.NAME_EMPTY, path=name, detail="a member without a name")
         return False
-    return _SUSPECT.search(name) is None or _suspect_name(name, say)
+    return _PLAIN_UNLESS.search(name) is None or _SUSPECT.search(name) is None or _suspect_name(name, say)
 
 
 def _suspect_name(name: str, say: Findings) -> bool:
@@ -92,6 +97,9 @@ def _suspect_name(name: str, say: Findings) -> bool:
 def _check_kind(member: Member, say: Findings) -> None:
     """Only plain files and folders, only stored or deflated, never encrypted."""
     name = member.name
+    plain = member.mode >> 12 in _PLAIN_MODES and not member.flags & ~_HARMLESS and not name.endswith("/")
+    if plain and member.method == STORED and member.packed == member.size:
+        return
     kind = stat.S_IFMT(member.mode)
     if kind == stat.S_IFLNK:
         say.fault(FaultKind.LINK, path=name, detail="a symbolic link")
@@ -114,7 +122,7 @@ def _check_local(source: ZipSource, directory: Directory, member: Member, say: F
     if member.offset + _LOCAL.size > directory.start:
         say.fault(FaultKind.LOCAL_HEADER_DAMAGED, path=member.name, detail=f"should be at {member.offset}")
         return False
-    local = source.read(member.offset, _LOCAL.size + len(raw))
+    local = os.pread(source.descriptor, _LOCAL.size + len(raw), member.offset)
     if local[4:28] == member.head and local[30:] == raw and local[:4] == _LOCAL_MARK and member.packed != _FULL32:
         member.data_offset = member.offset + len(local) + local[28] + (local[29] << 8)
         if not member.flags & _HAS_DESCRIPTOR:
