@@ -4,51 +4,34 @@ hashlib, zlib and the system calls release the GIL. The figures behind the sizes
 """
 
 import errno
-import hashlib
 import os
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from pipeline.steps.debag.faults import FaultKind, Findings
 from pipeline.steps.debag.jobs import Job
+from pipeline.steps.debag.streams import (
+    BUFFER_BYTES,
+    BadMember,
+    Hash,
+    HashesHere,
+    HashesInLine,
+    allocate,
+    content,
+    new_hashes,
+    write_all,
+)
 from pipeline.steps.debag.zip_members import STORED
 from pipeline.work import Pulse
 
-BUFFER_BYTES = 256 * 1024
-_INFLATE_BYTES = 64 * 1024
+_LARGE_BYTES = 64 << 20
 _BATCH_BYTES, _BATCH_FILES = 4 << 20, 64
 _WORTH_SKIPPING = 4096
 _ALLOCATE_BYTES = 1 << 20
 _PULSE_SECONDS = 0.1
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class Hash(Protocol):
-    """What hashlib's objects can do."""
-
-    def update(self, data: memoryview, /) -> None:
-        """Take in more bytes."""
-
-    def hexdigest(self) -> str:
-        """The digest so far."""
-
-
-class _BadMember(Exception):
-    """The member's bytes are not what its header says."""
-
-    def __init__(self, kind: FaultKind, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
-
-
-def new_hashes(algorithms: Sequence[str]) -> tuple[Callable[..., Hash], ...]:
-    """Makers of hash objects; none of them is for security, so md5 also works where FIPS forbids it."""
-    return tuple(partial(getattr(hashlib, name), usedforsecurity=False) for name in algorithms)
 
 
 def batches(jobs: Sequence[Job]) -> list[list[Job]]:
@@ -107,6 +90,7 @@ class CopyPass:
         self._done: list[int] = []
         self._errors: list[BaseException] = []
         self._threads = 1
+        self._waiting = 0  # bytes in the queue, as near as threads without a lock know it
         self._makers: dict[tuple[str, ...], tuple[Callable[..., Hash], ...]] = {}
 
     def run(self, jobs: Sequence[Job], *, threads: int, pulse: Pulse, total: int) -> None:
@@ -122,6 +106,7 @@ class CopyPass:
             OSError: reading or writing failed.
         """
         self._queue.extend(batches(jobs))
+        self._waiting = sum(job.member.size for job in jobs)
         self._threads = max(1, threads)
         self._makers = {job.algorithms: new_hashes(job.algorithms) for job in jobs}
         self._done = [0] * self._threads
@@ -156,6 +141,7 @@ class CopyPass:
                     batch = self._queue.popleft()
                 except IndexError:
                     return
+                self._waiting -= sum(job.member.size for job in batch)
                 self._take_batch(batch, buffer, number)
         except BaseException as error:  # noqa: BLE001  # carried to the thread that called `run`, and raised there
             self.stopped = True
@@ -180,24 +166,24 @@ class CopyPass:
             at = member.data_offset - start
             self._take(job, buffer, buffer[at : at + member.size], number)
 
-    def _take(self, job: Job, buffer: memoryview, content: memoryview | None, number: int) -> None:
-        """One file: read (unless its content is there), hash, write, compare."""
+    def _take(self, job: Job, buffer: memoryview, ready: memoryview | None, number: int) -> None:
+        """One file: read (unless its bytes are there), hash, write, compare."""
         out = -1
         try:
             if self.root is not None and job.target and not self.say.faults:
                 out = os.open(job.target, _NEW_FILE, 0o666, dir_fd=self.root)
-            if content is not None:
-                job.digests = tuple([maker(content).hexdigest() for maker in self._makers[job.algorithms]])
-                if out >= 0 and content:
-                    write_all(out, content)
-                self._done[number] += len(content)
+            if ready is not None:
+                job.digests = tuple([maker(ready).hexdigest() for maker in self._makers[job.algorithms]])
+                if out >= 0 and ready:
+                    write_all(out, ready)
+                self._done[number] += len(ready)
             else:
                 self._stream(job, buffer, out, number)
             if out >= 0:
                 os.utime(out, (job.mtime, job.mtime))
             if job.digests != job.expected:
                 self._compare(job)
-        except _BadMember as error:
+        except BadMember as error:
             self.say.fault(error.kind, bag=job.bag, path=job.path, detail=error.detail)
         except FileExistsError:
             detail = "the disk cannot tell it from another file of the bag"
@@ -208,33 +194,29 @@ class CopyPass:
 
     def _stream(self, job: Job, buffer: memoryview, out: int, number: int) -> None:
         size = job.member.size
-        hashes = [maker() for maker in self._makers[job.algorithms]]
-        crc, done = 0, 0
+        makers = self._makers[job.algorithms]
         if out >= 0 and size >= _ALLOCATE_BYTES:
             allocate(out, size)
-        for chunk in self._content(job, buffer):
-            if self.stopped:
-                return
-            for digest in hashes:
-                digest.update(chunk)
-            if job.check_crc:
-                crc = zlib.crc32(chunk, crc)
-            if out >= 0:
-                write_all(out, chunk)
-            done += len(chunk)
-            self._done[number] += len(chunk)
-        job.digests = tuple(digest.hexdigest() for digest in hashes)
+        in_line = size >= _LARGE_BYTES and self._threads > 1 and self._waiting < size // 2 and len(makers) > 0
+        hashes = HashesInLine(makers) if in_line else HashesHere(makers, buffer)
+        crc = 0
+        try:
+            for piece, occupied in content(self.source, job.member, buffer, hashes):
+                if self.stopped:
+                    return
+                hashes.feed(piece, occupied)
+                if job.check_crc:
+                    crc = zlib.crc32(piece, crc)
+                if out >= 0:
+                    write_all(out, piece)
+                self._done[number] += len(piece)
+        finally:
+            job.digests = hashes.finish()
         if self.written is not None and out >= 0 and size >= _ALLOCATE_BYTES:
             self.written(out, 0, size)
         if job.check_crc and crc != job.member.crc:
             detail = f"CRC-32 should be {job.member.crc:08x}, it is {crc:08x}"
-            raise _BadMember(FaultKind.CRC_DIFFERS, detail)
-
-    def _content(self, job: Job, buffer: memoryview) -> Iterator[memoryview]:
-        """The file's bytes, piece by piece; each piece is gone when the next is asked for."""
-        if job.member.method == STORED:
-            return stored(self.source, job.member.data_offset, job.member.size, buffer)
-        return inflated(self.source, job, buffer)
+            raise BadMember(FaultKind.CRC_DIFFERS, detail)
 
     def _compare(self, job: Job) -> None:
         wrong = [
@@ -245,62 +227,3 @@ class CopyPass:
         if wrong:
             kind = FaultKind.TAG_DIGEST_DIFFERS if job.of_tags else FaultKind.DIGEST_DIFFERS
             self.say.fault(kind, bag=job.bag, path=job.path, detail="; ".join(wrong))
-
-
-def stored(source: int, offset: int, size: int, buffer: memoryview) -> Iterator[memoryview]:
-    """The bytes of a stored member."""
-    while size > 0:
-        count = os.preadv(source, [buffer[: min(size, len(buffer))]], offset)
-        if not count:
-            raise OSError(errno.EIO, "the zip ended before a member did")
-        yield buffer[:count]
-        offset += count
-        size -= count
-
-
-def inflated(source: int, job: Job, buffer: memoryview) -> Iterator[memoryview]:
-    """The bytes of a deflated member, never more than it should have, and a bounded piece at a time."""
-    member = job.member
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    offset, packed, left = member.data_offset, member.packed, member.size
-    try:
-        while packed > 0 and not inflate.eof:
-            count = os.preadv(source, [buffer[: min(packed, _INFLATE_BYTES)]], offset)
-            if not count:
-                raise OSError(errno.EIO, "the zip ended before a member did")
-            offset += count
-            packed -= count
-            data = inflate.decompress(buffer[:count], min(left + 1, BUFFER_BYTES))
-            while data:
-                left -= len(data)
-                if left < 0:
-                    raise _BadMember(FaultKind.MEMBER_TOO_LONG, f"inflates to more than {member.size} bytes")
-                yield memoryview(data)
-                data = inflate.decompress(inflate.unconsumed_tail, min(left + 1, BUFFER_BYTES))
-    except zlib.error as error:
-        raise _BadMember(FaultKind.MEMBER_DAMAGED, f"cannot be inflated: {error}") from error
-    if left or not inflate.eof:
-        raise _BadMember(FaultKind.MEMBER_CUT_SHORT, f"inflates to {member.size - left} of {member.size} bytes")
-    if packed or inflate.unused_data:
-        raise _BadMember(FaultKind.MEMBER_TOO_LONG, "bytes follow the end of its deflated data")
-
-
-def write_all(out: int, view: memoryview) -> None:
-    """Write all of `view`; write(2) may take less at a time."""
-    count = os.write(out, view)
-    while count < len(view):
-        view = view[count:]
-        count = os.write(out, view)
-
-
-def allocate(out: int, size: int) -> None:
-    """Reserve the room of a file: a full disk is found now, and the blocks lie together.
-
-    Raises:
-        OSError: there is no room.
-    """
-    try:
-        os.posix_fallocate(out, 0, size)
-    except OSError as error:
-        if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
-            raise

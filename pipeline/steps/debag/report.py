@@ -4,10 +4,9 @@ Pure: nothing is read or written here. Names come from strangers: whatever could
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pipeline.errors import Fault, InvalidBag
-from pipeline.steps.debag.faults import FaultKind
 from pipeline.steps.debag.meanings import MEANINGS
 
 _SHOWN = 20
@@ -71,8 +70,7 @@ def _line(fault: Fault) -> str:
 
 def meaning(kind: str) -> str:
     """What a kind of fault means, in a sentence; empty for one that is not known."""
-    known: Iterable[str] = FaultKind
-    return MEANINGS[FaultKind(kind)] if kind in known else ""
+    return {str(known): text for known, text in MEANINGS.items()}.get(kind, "")
 
 
 def _safe(text: str) -> str:
