@@ -10,6 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline import plug
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -39,8 +41,10 @@ def sync_file_system(folder: Path) -> None:
 
 def publish(source: Path, target: Path) -> None:
     """Give `source` (complete and already durable itself) its final name, durably; same file system only."""
+    plug.before(plug.Act.RENAME)
     os.replace(source, target)
     fsync_folder(target.parent)
+    plug.after(plug.Act.RENAME)
     if source.parent != target.parent:
         fsync_folder(source.parent)
 

@@ -114,7 +114,7 @@ class Lane:
         if self._looked and now - self._looked < _LOOK_AGAIN_SECONDS:
             return False
         self._looked = now
-        for bag_id in views.unfinished(self.here.engine, host=self.here.host, limit=10):
+        for bag_id in self._unfinished():
             row = self.here.record.bag(bag_id)
             if row is None or self.here.stopping.is_set():
                 continue
@@ -127,6 +127,12 @@ class Lane:
             self.on_change(self.tally)
             return True
         return False
+
+    def _unfinished(self) -> list[str]:
+        # A host that is gone keeps its works to itself for two leases: the first one ends in that time.
+        return views.unfinished(
+            self.here.engine, host=self.here.host, others_after_seconds=2 * self.here.settings.lease_seconds, limit=10
+        )
 
     def _receive(self, source: Source) -> Message | None:
         sqs = self.here.sqs(source)
@@ -183,6 +189,7 @@ class Lane:
             self.here,
             delivery.bags,
             local_scheduler=self.local_scheduler,
+            again=message.redriven,
             extend_message=lambda: intake.hide(sqs, message, seconds=self.here.settings.lease_seconds),
         )
 
@@ -195,19 +202,23 @@ class Lane:
         assert source is not None
         sqs = self.here.sqs(source)
         outcomes = {verdict.outcome for verdict in verdicts}
-        plug.point("cleared, not acknowledged")
         open_ones = [v for v in verdicts if v.outcome in {Outcome.TRANSIENT, Outcome.BUSY, Outcome.STOPPED}]
         if Outcome.STOPPED in outcomes:
             intake.hide(sqs, message, seconds=0)
         elif open_ones:
-            intake.hide(sqs, message, seconds=max(verdict.wait_seconds for verdict in open_ones))
+            waits = [
+                intake.busy_seconds(message, lease_seconds=verdict.wait_seconds)
+                if verdict.outcome is Outcome.BUSY
+                else verdict.wait_seconds
+                for verdict in open_ones
+            ]
+            intake.hide(sqs, message, seconds=max(waits))
         elif Outcome.PERMANENT in outcomes:
             self._dead_letter(message, next(v for v in verdicts if v.outcome is Outcome.PERMANENT))
         elif delivery.not_understood:
             self._not_understood(message, NotUnderstood("; ".join(delivery.not_understood)))
         else:
             intake.acknowledge(sqs, message)
-            plug.point("acknowledged")
 
     def _not_understood(self, message: Message, error: NotUnderstood) -> None:
         detail = {
@@ -231,10 +242,14 @@ class Lane:
             "BagId": verdict.bag_id,
             "Agent": self.here.agent,
         }
-        plug.point("refusal recorded, not dead-lettered")
         detail = {"message_id": message.message_id, "queue": message.queue.dead_letter_url, **reason}
-        if intake.dead_letter(sqs, message, reason=reason):
-            self.here.record.note("intake", "dead-lettered", detail, work_rid=verdict.work_rid, bag_id=verdict.bag_id)
+        if message.queue.dead_letter_url:
+            if not self.here.record.is_dead_lettered(message.message_id, work_rid=verdict.work_rid):
+                intake.dead_letter(sqs, message, reason=reason)
+                self.here.record.note(
+                    "intake", "dead-lettered", detail, work_rid=verdict.work_rid, bag_id=verdict.bag_id
+                )
+            intake.acknowledge(sqs, message)
             _log.error("message %s moved to the dead-letter queue: %s", message.message_id, verdict.reason)
         else:
             # Never deleted silently: without a dead-letter queue it stays, and comes back after the longest delay.

@@ -9,6 +9,7 @@ knows where a setting came from. `PIPELINE_ENV` (`dev` or `prod`) chooses the pr
 
 import os
 import re
+import socket
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class pipeline(luigi.Config):
 
     environment = luigi.Parameter(default="dev", description="dev or prod; PIPELINE_ENV wins")
     lanes = luigi.IntParameter(default=2, description="works brought home at the same time on this host")
+    host = luigi.Parameter(default="", description="name of this host in the record; empty: its own")
     staging = luigi.Parameter(default="var/staging", description="fast local disk for downloads and unpacked bags")
     quarantine = luigi.Parameter(default="var/quarantine", description="where refused bags are kept with their reports")
     logs = luigi.Parameter(default="var/logs", description="logs of the lanes and of the sync script")
@@ -123,6 +125,7 @@ class Settings:
     """Everything that was set, checked."""
 
     environment: str
+    host: str
     lanes: int
     staging: Path
     quarantine: Path
@@ -179,6 +182,7 @@ def load() -> Settings:
         raise SettingsError(problems)
     return Settings(
         environment=main.environment,
+        host=main.host or socket.gethostname(),
         lanes=main.lanes,
         staging=_path(main.staging),
         quarantine=_path(main.quarantine),

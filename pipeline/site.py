@@ -6,7 +6,6 @@ returns other people's bytes and rows.
 """
 
 import os
-import socket
 import threading
 import uuid
 from dataclasses import dataclass
@@ -51,7 +50,7 @@ class Site:
     def __init__(self, chosen: Settings, *, lane: str = "0") -> None:
         self.settings = chosen
         self.lane = lane
-        self.host = socket.gethostname()
+        self.host = chosen.host
         self.agent = f"{self.host}/{os.getpid()}/{lane}"
         self.stopping = threading.Event()
         self.heartbeat: Heartbeat | None = None

@@ -7,6 +7,7 @@
 Names come from the checked RID and the bag identity alone, so no two bags can meet and no name leaves its folder.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -95,16 +96,13 @@ def keep(place: Place, bag: Bag, *, report: dict[str, Any], text: str) -> Path:
     Returns:
         where the zip is kept.
     """
-    plug.point("refused, not reported")
     place.quarantine.mkdir(parents=True, exist_ok=True)
     durable.write_file(place.quarantine / "report.txt", text.encode())
     durable.write_json(place.report, report)
-    plug.point("reported, not moved to quarantine")
     if bag.is_local:
         return Path(bag.key)
     if place.bag_zip.exists():
         move(place.bag_zip, place.quarantined_zip)
-    plug.point("moved to quarantine, not recorded")
     clear(place)
     return place.quarantined_zip
 
@@ -135,6 +133,7 @@ def move(source: Path, target: Path) -> None:
 
 def clear(place: Place) -> None:
     """Remove what is left of a bag in staging, and nothing else."""
+    plug.before(plug.Act.DELETE)
     if place.staging.is_symlink():
         place.staging.unlink()
     elif place.staging.exists():
@@ -142,7 +141,9 @@ def clear(place: Place) -> None:
         doomed = place.staging.with_name(f".{place.staging.name}.removed")
         shutil.rmtree(doomed, ignore_errors=True)
         os.replace(place.staging, doomed)
+        plug.point("half cleared")
         shutil.rmtree(doomed)
+    plug.after(plug.Act.DELETE)
 
 
 def residue(staging: Path) -> list[tuple[str, Path]]:
@@ -156,3 +157,13 @@ def residue(staging: Path) -> list[tuple[str, Path]]:
         elif "-" in folder.name and folder.is_dir() and not folder.is_symlink():
             found.append((folder.name.rpartition("-")[2], folder))
     return found
+
+
+def used_bytes(folder: Path) -> int:
+    """What a folder occupies on its disk, in bytes; what vanishes meanwhile counts nothing."""
+    used = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                used += os.lstat(os.path.join(root, name)).st_blocks * 512
+    return used

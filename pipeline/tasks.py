@@ -154,9 +154,7 @@ class Download(StepTask):
             "seconds": round(fetched.seconds, 3),
         }
         here.record.finished(self.phase, bag, {"bytes": fetched.size_bytes, **facts})
-        plug.point("download recorded, not marked")
         staging.vouch(place.download_marker, fetched.path, facts)
-        plug.point("download marked")
         _log.info(
             "%s: downloaded %s in %.1f s, verified by %s",
             self.work_rid,
@@ -243,7 +241,6 @@ class Sync(StepTask):
         for work in unpacked.works:
             if work.rid not in home:
                 self._bring_home(here, bag, work, place)
-        plug.point("sync committed, not done")
         finish(here, bag)
 
     def _bring_home(self, here: Site, bag: Bag, work: DebaggedWork, place: Place) -> None:
@@ -305,7 +302,6 @@ class ProcessMessage(luigi.WrapperTask):
 def finish(here: Site, bag: Bag) -> None:
     """Everything that a bag holds is home: say so, then clear its staging folder; safe to do again."""
     here.record.done(bag)
-    plug.point("done, not cleared")
     staging.clear(here.place(bag))
 
 
@@ -361,14 +357,24 @@ def _report(bag: Bag, error: InvalidBag, zip_name: str) -> dict[str, Any]:
 
 
 def _make_room(here: Site, bag: Bag) -> None:
-    """Room first: the zip, what it unpacks to (stored zips: as much again), and the margin."""
+    """Room first: the zip, what it unpacks to (stored zips: as much again), and the margin.
+
+    What works that began before this one on this host have yet to write is theirs: their leases are the reservations.
+
+    Raises:
+        NoRoom: there is not enough.
+    """
     root = here.settings.staging
     root.mkdir(parents=True, exist_ok=True)
-    need = bag.size_bytes * (1 if bag.is_local else 2) + here.settings.margin_bytes
     free = shutil.disk_usage(root).free
-    if free < need:
+    need = bag.size_bytes * (1 if bag.is_local else 2) + here.settings.margin_bytes
+    reserved = 0
+    for work_rid, bag_id, size_bytes in here.leases.before_mine(bag.work_rid, host=here.host):
+        reserved += max(0, 2 * size_bytes - staging.used_bytes(root / f"{work_rid}-{bag_id}"))
+    if free - reserved < need:
+        others = f", of which {human_bytes(reserved)} are reserved for works in progress" if reserved else ""
         raise NoRoom(
-            f"{human_bytes(free)} free on {root}, {human_bytes(need)} needed (zip, payload and margin)",
+            f"{human_bytes(free)} free on {root}{others}; {human_bytes(need)} needed (zip, payload and margin)",
             work_rid=bag.work_rid,
             kept="nothing was downloaded",
             go_on="make room; the message comes back by itself",

@@ -92,11 +92,19 @@ def bring_home(
     bags: Sequence[Bag],
     *,
     local_scheduler: bool,
+    again: bool = False,
     extend_message: Callable[[], None] = lambda: None,
 ) -> list[Verdict]:
     """Work on the bags of one message until each is home or has failed.
 
     Leases are taken before anything is touched and given back at the end, whatever happens.
+
+    Args:
+        here: the lane's site.
+        bags: what the message carries.
+        local_scheduler: without luigid.
+        again: an operator asks for them again: bags that were refused are tried once more.
+        extend_message: hides the message further.
 
     Raises:
         SchedulerUnreachable: luigid stopped answering; nothing is lost.
@@ -108,7 +116,7 @@ def bring_home(
     try:
         for bag in bags:
             known = _identified(here, bag)
-            verdict = known if isinstance(known, Verdict) else _before(here, here.record.see(known))
+            verdict = known if isinstance(known, Verdict) else _before(here, here.record.see(known), again=again)
             if verdict is not None:
                 verdicts.append(verdict)
             elif isinstance(known, Bag):
@@ -135,7 +143,7 @@ def _identified(here: Site, bag: Bag) -> Bag | Verdict:
         return _failed(here, bag.work_rid, "", Failure(error, here.settings.backoff_seconds))
 
 
-def _before(here: Site, row: BagRow) -> Verdict | None:
+def _before(here: Site, row: BagRow, *, again: bool) -> Verdict | None:
     """The verdict on a bag that needs no work, or that somebody else works on; None: its lease is ours now."""
     bag = row.bag
     if here.record.all_synced(bag.bag_id):
@@ -144,7 +152,9 @@ def _before(here: Site, row: BagRow) -> Verdict | None:
             here.leases.release(bag.work_rid)
         _log.info("%s: home already, nothing to do", bag.work_rid)
         return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
-    if row.state == BagState.REFUSED:
+    if row.state == BagState.REFUSED and again:
+        here.record.reopen(bag, reason="its message was sent back from the dead-letter queue")
+    elif row.state == BagState.REFUSED:
         return Verdict(bag.work_rid, bag.bag_id, Outcome.PERMANENT, reason=row.error, kind=row.error_kind)
     if not here.leases.take(bag.work_rid, bag.bag_id):
         wait = here.leases.remaining_seconds(bag.work_rid) + _BUSY_MARGIN_SECONDS

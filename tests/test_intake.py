@@ -146,25 +146,31 @@ def test_a_dead_letter_keeps_its_body_and_says_why(site: Site) -> None:
     message = intake.receive(site.sqs, queue, wait_seconds=1, visibility_seconds=30)
     assert message is not None
 
-    assert intake.dead_letter(site.sqs, message, reason={"Reason": "bad\x00 \ufffe" + "x" * 20_000, "Empty": ""})
+    intake.dead_letter(site.sqs, message, reason={"Reason": "bad\x00 \ufffe" + "x" * 20_000, "Empty": ""})
 
-    assert site.depth() == 0
+    assert site.depth() == 1  # deleted only when it is recorded that it was sent
     (dead,) = site.dead_letters()
     assert dead["Body"] == "poison"
     assert dead["MessageAttributes"]["Reason"]["StringValue"].startswith("bad\ufffd \ufffdxxx")
     assert "Empty" not in dead["MessageAttributes"]
 
 
-def test_without_a_dead_letter_queue_nothing_is_deleted(site: Site) -> None:
-    url = site.sqs.create_queue(QueueName=f"{site.queue}-alone")["QueueUrl"]
-    queue = intake.find_queue(site.sqs, source="test", queue=url)
-    site.sqs.send_message(QueueUrl=url, MessageBody="poison")
-    message = intake.receive(site.sqs, queue, wait_seconds=1, visibility_seconds=30)
-    assert message is not None
+def test_a_queue_tells_its_dead_letter_queue_and_one_without_tells_none(site: Site) -> None:
+    alone = site.sqs.create_queue(QueueName=f"{site.queue}-alone")["QueueUrl"]
 
-    assert not intake.dead_letter(site.sqs, message, reason={})
+    assert intake.find_queue(site.sqs, source="test", queue=site.queue).dead_letter_url == site.dead_url
+    assert intake.find_queue(site.sqs, source="test", queue=site.queue).max_receives == 5
+    assert intake.find_queue(site.sqs, source="test", queue=alone).dead_letter_url == ""
 
-    assert site.depth(url) == 1
+
+@pytest.mark.parametrize(
+    ("receives", "seconds"), [(1, 300), (2, 600), (3, 1200), (4, 43_200), (5, 43_200), (100, 43_200)]
+)
+def test_the_last_deliveries_of_a_busy_work_are_put_off_as_long_as_sqs_allows(receives: int, seconds: int) -> None:
+    queue = intake.Queue("test", "url", "dead", max_receives=5)
+    message = intake.Message(queue, "id", "handle", "", receives=receives, received_at=0)
+
+    assert intake.busy_seconds(message, lease_seconds=300) == seconds
 
 
 def test_a_queue_that_is_not_there_is_a_named_failure(site: Site) -> None:

@@ -2,17 +2,11 @@
 
 from pathlib import Path
 
-import pytest
-
-from pipeline import plug
 from pipeline.work import staging_key
 from tests.bags import SMALL_WORK, make_bag_zip
 from tests.stack import Site, lines, tree
 
 BAD_IMAGE = "images/I1/I10001.jpg"
-SHORT_LEASE = {"PIPELINE_QUEUE_LEASE_SECONDS": "2", "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "0.5"}
-REFUSAL_POINTS = plug.POINTS[plug.POINTS.index("refused, not reported") :]
-HOMECOMING_POINTS = tuple(name for name in plug.POINTS if name not in REFUSAL_POINTS)
 
 
 def test_a_message_in_the_work_in_the_archive_the_row_written_the_queue_empty(site: Site, tmp_path: Path) -> None:
@@ -135,48 +129,3 @@ def test_with_the_local_scheduler_and_one_lane_everything_happens_in_one_process
     assert ended.returncode == 0, ended.stderr
     assert site.archived("W1") == SMALL_WORK
     assert len({row["agent"].split("/")[1] for row in site.rows("events")}) == 1
-
-
-@pytest.mark.parametrize("name", HOMECOMING_POINTS)
-def test_killed_at_any_point_and_run_again_the_work_is_home_once(site: Site, tmp_path: Path, name: str) -> None:
-    site.announce(make_bag_zip(tmp_path, "W1"))
-
-    killed = site.call("run", "--lanes", "1", PIPELINE_TEST_KILL_AT=name, **SHORT_LEASE)
-    _run_until_empty(site)
-
-    assert lines(killed.stderr, "lane 1 died", "-9")
-    assert site.archived("W1") == SMALL_WORK
-    assert [row["work_rid"] for row in site.rows("syncs")] == ["W1"]
-    assert site.works()["W1"].stage == "done"
-    assert site.staged() == []
-    assert site.dead_letters() == []
-
-
-@pytest.mark.parametrize("name", REFUSAL_POINTS)
-def test_killed_while_refusing_a_bag_and_run_again_it_is_kept_once_with_its_report(
-    site: Site, tmp_path: Path, name: str
-) -> None:
-    bag_zip = make_bag_zip(tmp_path, "W2", corrupt=BAD_IMAGE)
-    site.announce(bag_zip)
-
-    killed = site.call("run", "--lanes", "1", PIPELINE_TEST_KILL_AT=name, **SHORT_LEASE)
-    _run_until_empty(site)
-
-    assert lines(killed.stderr, "lane 1 died", "-9")
-    (kept,) = (site.home / "quarantine").iterdir()
-    assert (kept / "W2.bag.zip").read_bytes() == bag_zip.read_bytes()
-    assert BAD_IMAGE in (kept / "report.txt").read_text(encoding="utf-8")
-    assert site.works()["W2"].stage == "refused"
-    assert site.staged() == []
-    # Sent before it is deleted: killed in between, SQS has it twice; never not at all.
-    assert len(site.dead_letters()) == (2 if name == "dead letter sent, not acknowledged" else 1)
-    assert not (site.home / "archive" / "Archive0").exists()
-
-
-def _run_until_empty(site: Site) -> None:
-    """Run as cron does, until the lease of the killed lane and the invisibility of its message are over."""
-    for _ in range(10):
-        site.call("run", "--lanes", "1", **SHORT_LEASE)
-        if site.depth() == 0 and all(work.stage in {"done", "refused"} for work in site.works().values()):
-            return
-    raise AssertionError(f"not settled: {site.works()}, {site.depth()} messages")

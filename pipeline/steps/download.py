@@ -157,9 +157,7 @@ def fetch(s3: "S3Client", bag: Bag, *, to: Path, pulse: Pulse = no_pulse) -> Fet
             raise DownloadMismatch(
                 f"{bag.address}: the bytes that came have ETag {digest.etag()}, S3 says {etag}", work_rid=bag.work_rid
             )
-        plug.point("download complete, not renamed")
         durable.publish(part, to)
-        plug.point("download renamed, not recorded")
     except PipelineError:
         part.unlink(missing_ok=True)
         raise

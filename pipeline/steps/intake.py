@@ -31,6 +31,7 @@ _EVENTBRIDGE_NAMES = {
     "Object Restore Expired": "ObjectRestore:Delete",
 }
 _LONGEST_DELAY_SECONDS = 43_200
+_MARK = "ErrorKind"  # the message attribute by which a dead letter of ours is known again
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Message:
     Attributes:
         receives: how often SQS has delivered it, this time included.
         received_at: the local clock's reading, seconds since the epoch; what SQS counts its 12 hours from.
+        redriven: an operator has sent it back from the dead-letter queue, where this pipeline had put it.
     """
 
     queue: Queue
@@ -65,6 +67,7 @@ class Message:
     body: str
     receives: int
     received_at: float
+    redriven: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,18 @@ def find_queue(sqs: "SQSClient", *, source: str, queue: str) -> Queue:
     return Queue(source, url, dead_letter_url, int(policy.get("maxReceiveCount", 0)))
 
 
+def busy_seconds(message: Message, *, lease_seconds: int) -> int:
+    """For how long to hide a message whose work another lane has: until that lane's lease is over, or longer.
+
+    Every delivery counts towards the queue's redrive, also one that only finds the work busy. So the delays double,
+    and the last deliveries that the queue allows are put off by SQS's longest delay: a healthy work's duplicate
+    outlives the work instead of ending in the dead-letter queue.
+    """
+    if message.queue.max_receives and message.receives >= message.queue.max_receives - 1:
+        return _LONGEST_DELAY_SECONDS
+    return min(_LONGEST_DELAY_SECONDS, lease_seconds << min(message.receives - 1, 16))
+
+
 def depth(sqs: "SQSClient", url: str) -> dict[str, int]:
     """How many messages wait in a queue, are in flight, and are delayed; approximate, as SQS tells it.
 
@@ -135,6 +150,7 @@ def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_sec
             WaitTimeSeconds=wait_seconds,
             VisibilityTimeout=visibility_seconds,
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            MessageAttributeNames=[_MARK],
         )
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
         raise translated(error, f"receive from {queue.url}") from error
@@ -146,6 +162,7 @@ def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_sec
             body=message.get("Body", ""),
             receives=int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")),
             received_at=now,
+            redriven=_MARK in message.get("MessageAttributes", {}),
         )
     return None
 
@@ -156,10 +173,12 @@ def acknowledge(sqs: "SQSClient", message: Message) -> None:
     Raises:
         PipelineError: SQS cannot be reached, or refuses; the message comes back, which is harmless.
     """
+    plug.before(plug.Act.ACKNOWLEDGE)
     try:
         sqs.delete_message(QueueUrl=message.queue.url, ReceiptHandle=message.receipt_handle)
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
         raise translated(error, f"delete of message {message.message_id}") from error
+    plug.after(plug.Act.ACKNOWLEDGE)
 
 
 def hide(sqs: "SQSClient", message: Message, *, seconds: int) -> None:
@@ -180,19 +199,16 @@ def hide(sqs: "SQSClient", message: Message, *, seconds: int) -> None:
         raise translated(error, f"visibility of message {message.message_id}") from error
 
 
-def dead_letter(sqs: "SQSClient", message: Message, *, reason: Mapping[str, str]) -> bool:
-    """Move a message to its dead-letter queue: the body as it was, the reason as message attributes.
+def dead_letter(sqs: "SQSClient", message: Message, *, reason: Mapping[str, str]) -> None:
+    """Send a message to its dead-letter queue: the body as it was, the reason as message attributes.
 
-    Sent first, deleted then: killed in between, it is there twice, never lost.
-
-    Returns:
-        False when the queue has no dead-letter queue, and nothing was done.
+    It is not deleted here: the caller records that it was sent, then acknowledges it. So it is never lost, and sent
+    twice only if the process is killed between sending and recording.
 
     Raises:
         PipelineError: SQS cannot be reached, or refuses.
     """
-    if not message.queue.dead_letter_url:
-        return False
+    plug.before(plug.Act.SEND)
     attributes = {"MessageId": message.message_id, "Source": message.queue.source, **reason}
     try:
         sqs.send_message(
@@ -206,9 +222,7 @@ def dead_letter(sqs: "SQSClient", message: Message, *, reason: Mapping[str, str]
         )
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
         raise translated(error, f"dead-lettering of message {message.message_id}") from error
-    plug.point("dead letter sent, not acknowledged")
-    acknowledge(sqs, message)
-    return True
+    plug.after(plug.Act.SEND)
 
 
 def backoff_seconds(failures: int, *, first: int, limit: int) -> int:

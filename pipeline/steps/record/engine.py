@@ -17,6 +17,7 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 
+from pipeline import plug
 from pipeline.errors import DatabaseUnavailable, SettingsError
 
 _BUSY_SECONDS = 30
@@ -98,8 +99,11 @@ def writing(engine: Engine) -> Iterator[Connection]:
     Raises:
         DatabaseUnavailable: the database is out of reach, or stayed locked for half a minute.
     """
-    with translated(), engine.begin() as connection:
-        yield connection
+    with translated():
+        with engine.begin() as connection:
+            yield connection
+            plug.before(plug.Act.COMMIT)
+        plug.after(plug.Act.COMMIT)
 
 
 @contextmanager

@@ -4,12 +4,12 @@ A lease is a row that says who works on a work and until when, by the database's
 back by conditional updates alone, so it holds between processes and hosts on every database.
 """
 
-from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading, writing
-from pipeline.steps.record.tables import leases
+from pipeline.steps.record.tables import bags, leases
 
 
 class Leases:
@@ -90,6 +90,26 @@ class Leases:
         if row is None:
             return 0
         return max(0, int((row.until - row.now).total_seconds() + 1))
+
+    def before_mine(self, work_rid: str, *, host: str) -> list[tuple[str, str, int]]:
+        """Bags (RID, identity, zip bytes) that lanes of this host lease, and took before our lease of `work_rid`.
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach.
+        """
+        mine = select(leases.c.taken_on).where(leases.c.work_rid == work_rid).scalar_subquery()
+        query = (
+            select(bags.c.work_rid, bags.c.bag_id, bags.c.size_bytes)
+            .join(leases, and_(leases.c.bag_id == bags.c.bag_id, leases.c.work_rid == bags.c.work_rid))
+            .where(
+                leases.c.owner.startswith(f"{host}/", autoescape=True),
+                leases.c.work_rid != work_rid,
+                leases.c.until > utc_in(),
+                or_(leases.c.taken_on < mine, and_(leases.c.taken_on == mine, leases.c.work_rid < work_rid)),
+            )
+        )
+        with reading(self._engine) as connection:
+            return [(row.work_rid, row.bag_id, row.size_bytes) for row in connection.execute(query)]
 
     def holds(self, connection: Connection, work_rid: str) -> bool:
         """Whether the lease is ours and not expired, seen and locked inside the caller's transaction."""

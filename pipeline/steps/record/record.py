@@ -230,6 +230,17 @@ class Record:
         with writing(self._engine) as connection:
             self._event(connection, work_rid, bag_id, step, outcome, detail)
 
+    def is_dead_lettered(self, message_id: str, *, work_rid: str) -> bool:
+        """Whether a message was already sent to the dead-letter queue, and only its deletion is left to do."""
+        query = (
+            select(events.c.detail)
+            .where(events.c.work_rid == work_rid, events.c.outcome == "dead-lettered")
+            .order_by(events.c.id.desc())
+            .limit(1000)
+        )
+        with reading(self._engine) as connection:
+            return any(detail.get("message_id") == message_id for detail in connection.scalars(query))
+
     def _row(self, connection: Connection, bag_id: str) -> Row[Any] | None:
         return connection.execute(select(bags).where(bags.c.bag_id == bag_id)).first()
 

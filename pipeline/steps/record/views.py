@@ -75,10 +75,11 @@ def works(engine: Engine, *, work_rid: str = "") -> list[WorkStatus]:
         return [_work_status(row) for row in connection.execute(query)]
 
 
-def unfinished(engine: Engine, *, host: str, limit: int = 100) -> list[str]:
+def unfinished(engine: Engine, *, host: str, others_after_seconds: int = 0, limit: int = 100) -> list[str]:
     """Bags that somebody began and nobody works on: their lease has expired, their time to be tried again has come.
 
-    Bags whose staging lies on this host come first, then those that were never begun anywhere.
+    Bags whose staging lies on this host come first, then those that were never begun anywhere. What another host has
+    in its staging is left to that host for a while longer: here it would have to be downloaded again.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
@@ -89,6 +90,10 @@ def unfinished(engine: Engine, *, host: str, limit: int = 100) -> list[str]:
         .where(
             bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]),
             or_(bags.c.retry_on.is_(None), bags.c.retry_on <= utc_in()),
+            or_(
+                bags.c.host.in_([host, ""]),
+                func.coalesce(bags.c.retry_on, bags.c.updated_on) <= utc_in(-others_after_seconds),
+            ),
             ~held,
         )
         .order_by((bags.c.host != host), bags.c.restore_expires_on, bags.c.seen_on)

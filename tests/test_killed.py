@@ -1,0 +1,94 @@
+"""Promise 4: killed right before or after anything that becomes visible, durable or gone, run again: same result."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import plug
+from tests.bags import SMALL_WORK, make_bag_zip
+from tests.stack import Site, lines
+
+BAD_IMAGE = "images/I1/I10001.jpg"
+SHORT_LEASE = {"PIPELINE_QUEUE_LEASE_SECONDS": "2", "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "0.5"}
+
+# The acts of one work's homecoming, and of one bag's refusal, in the lane that does them: see the first test.
+HOMECOMING = {"commit": 9, "rename": 3, "delete": 1, "acknowledge": 1}
+REFUSAL = {"commit": 8, "rename": 5, "delete": 1, "send": 1, "acknowledge": 1}
+IN_ONE_PROCESS = ("run", "--lanes", "1")
+
+
+def instants(acts: dict[str, int]) -> list[str]:
+    """Right before each act, and right after the last of each kind: after one act is before the next."""
+    found = [f"before {kind} {number}" for kind, count in acts.items() for number in range(1, count + 1)]
+    return [*found, *(f"after {kind} {count}" for kind, count in acts.items())]
+
+
+def acts_of_lane(log: Path) -> dict[str, int]:
+    """How often the busiest process did what."""
+    acts: dict[str, dict[str, int]] = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        pid, when, kind, number = line.split()
+        if when == "after":
+            acts.setdefault(pid, {})[kind] = int(number)
+    return max(acts.values(), key=lambda counts: sum(counts.values()))
+
+
+@pytest.mark.parametrize(("corrupt", "acts"), [("", HOMECOMING), (BAD_IMAGE, REFUSAL)])
+def test_the_instants_tried_below_are_all_there_are(
+    site: Site, tmp_path: Path, corrupt: str, acts: dict[str, int]
+) -> None:
+    site.announce(make_bag_zip(tmp_path, "W1", corrupt=corrupt))
+
+    site.call(*IN_ONE_PROCESS, PIPELINE_TEST_LOG_ACTS=str(tmp_path / "acts"))
+
+    assert acts_of_lane(tmp_path / "acts") == acts
+
+
+@pytest.mark.parametrize("instant", [*plug.POINTS, *instants(HOMECOMING)])
+def test_killed_at_any_instant_and_run_again_the_work_is_home_once(site: Site, tmp_path: Path, instant: str) -> None:
+    site.announce(make_bag_zip(tmp_path, "W1"))
+
+    killed = site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=instant, **SHORT_LEASE)
+    run_until_empty(site)
+
+    assert lines(killed.stderr, "lane 1 died", "-9"), killed.stderr
+    assert site.archived("W1") == SMALL_WORK
+    assert [row["work_rid"] for row in site.rows("syncs")] == ["W1"]
+    assert site.works()["W1"].stage == "done"
+    assert site.staged() == []
+    assert site.dead_letters() == []
+
+
+@pytest.mark.parametrize("instant", instants(REFUSAL))
+def test_killed_while_refusing_a_bag_and_run_again_it_is_kept_once_with_its_report(
+    site: Site, tmp_path: Path, instant: str
+) -> None:
+    bag_zip = make_bag_zip(tmp_path, "W2", corrupt=BAD_IMAGE)
+    site.announce(bag_zip)
+
+    killed = site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=instant, **SHORT_LEASE)
+    run_until_empty(site)
+
+    assert lines(killed.stderr, "lane 1 died", "-9"), killed.stderr
+    (kept,) = (site.home / "quarantine").iterdir()
+    assert (kept / "W2.bag.zip").read_bytes() == bag_zip.read_bytes()
+    assert BAD_IMAGE in (kept / "report.txt").read_text(encoding="utf-8")
+    assert site.works()["W2"].stage == "refused"
+    assert site.staged() == []
+    # Sent, then recorded: killed in between, SQS has it twice; never not at all.
+    between = {"after send 1", f"before commit {REFUSAL['commit']}"}
+    assert len(site.dead_letters()) == (2 if instant in between else 1)
+    assert not (site.home / "archive" / "Archive0").exists()
+
+
+def run_until_empty(site: Site) -> None:
+    """Run as cron does, until the lease of the killed lane and the invisibility of its message are over.
+
+    Raises:
+        AssertionError: it never settles.
+    """
+    for _ in range(10):
+        site.call(*IN_ONE_PROCESS, **SHORT_LEASE)
+        if site.depth() == 0 and all(work.stage in {"done", "refused"} for work in site.works().values()):
+            return
+    raise AssertionError(f"not settled: {site.works()}, {site.depth()} messages")
