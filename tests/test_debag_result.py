@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from pipeline import fixity
 from pipeline.errors import InvalidBag, PipelineError
 from pipeline.steps import debag
-from tests.awkward import Member, bag_with, members_of, write, zip_bytes
+from tests.awkward import DEFLATED, STORED, Member, bag_with, members_of, write, zip_bytes
 from tests.bags import SMALL_WORK, make_bag_zip
 from tests.verdicts import accepted, refused
 
@@ -95,3 +96,27 @@ def test_a_refusal_says_what_is_left_and_how_to_go_on(tmp_path: Path) -> None:
     assert "I10001.jpg" in str(refusal)
     assert refusal.kept
     assert refusal.go_on
+
+
+@pytest.mark.parametrize("method", [STORED, DEFLATED], ids=["stored", "deflated"])
+def test_a_huge_file_that_is_left_alone_is_verified_to_its_last_byte(tmp_path: Path, method: int) -> None:
+    content = os.urandom(1 << 20) * 70 + b"end"  # from 64 MiB on it is hashed in threads of its own
+    contents = bag_with(files={"huge": content}, algorithms=("sha256", "md5"))
+    for flipped in (None, 0, 256 * 1024, len(content) - 1):
+        damaged = bytearray(content)
+        if flipped is not None:
+            damaged[flipped] ^= 1
+        packer = zlib.compressobj(0, zlib.DEFLATED, -15)
+        packed = bytes(damaged) if method == STORED else packer.compress(damaged) + packer.flush()
+        huge = Member("W1.bag/data/huge", bytes(damaged), method, packed=packed)
+        members = [huge if m.name == huge.name else m for m in members_of(contents)]
+        if flipped is None:
+            work = accepted(tmp_path / "good", zip_bytes(members), threads=4).works[0]
+            assert (work.path / "huge").read_bytes() == content
+            told = fixity.load(work.digests).files["huge"].digests
+            assert told == {name: hashlib.new(name, content).hexdigest() for name in ("sha256", "md5")}
+        else:
+            faults = refused(tmp_path / str(flipped), zip_bytes(members), threads=4).faults
+            assert [(fault.kind, fault.path) for fault in faults] == [("digest-differs", "data/huge")]
+            assert "sha256" in faults[0].detail
+            assert "md5" in faults[0].detail
