@@ -46,7 +46,7 @@ def marker_bytes(
         "works": works,
         "algorithms": list(result.algorithms),
         "warnings": [warning.as_dict() for warning in result.warnings],
-        "seconds": round(result.seconds, 3),
+        "seconds": result.seconds,
     }
     return (json.dumps(facts, ensure_ascii=False) + "\n").encode()
 

@@ -47,7 +47,7 @@ MEANINGS: Mapping[K, str] = {
     K.NAME_CP437: "A name is UTF-8, and the zip does not say so. It was read as the manifest has it.",
     K.NO_BAG: "The zip has neither a bag nor a work in it.",
     K.UNBAGGED: "The zip has works without a bag, so nothing can prove them.",
-    K.OUTSIDE_BAG: "A file lies beside the bags, so no manifest can prove it. Was it left out of its bag?",
+    K.OUTSIDE_BAG: "A file lies beside the bags, so no manifest can prove it. Perhaps it was left out of its bag.",
     K.LITTER: "What an operating system left beside the bags was not unpacked.",
     K.RID_INVALID: "The bag's folder is not named after a work.",
     K.RID_MISMATCH: "Folder, BDRC-RID and key name different works. Find out which it is before anything else.",

@@ -134,7 +134,7 @@ class _Run:
         _, warnings = self.say.in_order()
         algorithms = tuple(sorted({name for work in works for name in work.algorithms}))
         works_done = tuple(sorted(done, key=lambda work: work.rid))
-        seconds = time.monotonic() - begun
+        seconds = round(time.monotonic() - begun, 3)
         result = Debagged(works_done, warnings, algorithms, source.size, seconds, members)
         self.staging.write(MARKER, marker_bytes(result, source, kept, digests_bytes))
         self.staging.publish(durable=self.durable)
