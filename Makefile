@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 # A checkout may belong to another user, and the home folder may be read-only: nothing is kept outside .venv.
 PIP := $(RUN) -m pip --disable-pip-version-check --no-cache-dir install --quiet
 
-.PHONY: help demo test lint format bench clean venv
+.PHONY: help demo test lint format torture bench clean venv
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: $(VENV)/.dev  ## formatting, ruff, mypy, shellcheck
 format: $(VENV)/.dev  ## put the code in shape
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
+
+torture: $(VENV)/.dev  ## kill everything again and again; options as TORTURE="--kills 500"
+	$(RUN) -m tests.torture $(TORTURE)
 
 bench: $(VENV)/.bench  ## measure against the peers; takes a quarter of an hour
 	$(RUN) -m benchmarks.line

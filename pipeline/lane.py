@@ -138,7 +138,7 @@ class Lane:
         sqs = self.here.sqs(source)
         if source.name not in self._queues:
             self._queues[source.name] = intake.find_queue(sqs, source=source.name, queue=source.queue)
-        wait = _EMPTY_POLL_SECONDS
+        wait = min(_EMPTY_POLL_SECONDS, self.here.settings.wait_seconds)
         if self.watch:
             # All sources are polled in turn: together they take one long poll's time.
             wait = max(1, self.here.settings.wait_seconds // len(self.here.settings.sources))
@@ -147,7 +147,7 @@ class Lane:
             return intake.receive(
                 sqs,
                 self._queues[source.name],
-                wait_seconds=min(wait, self.here.settings.wait_seconds),
+                wait_seconds=wait,
                 visibility_seconds=self.here.settings.lease_seconds,
             )
         finally:

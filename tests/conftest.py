@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import embedded
+from pipeline.steps import record
+from tests import servers
 from tests.stack import Site
 
 
@@ -22,6 +24,41 @@ def luigid_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its tables and nothing in them."""
+    path = tmp_path_factory.mktemp("database") / "pipeline.db"
+    engine = record.connect(f"sqlite:///{path}")
+    record.prepare(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    with servers.postgresql(tmp_path_factory.mktemp("postgresql")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    with servers.mariadb(tmp_path_factory.mktemp("mariadb")) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database, on each of the three kinds that are promised."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/pipeline.db"
+        return
+    url = request.getfixturevalue(f"{request.param}_url")
+    if url is None:
+        pytest.skip(f"the {request.param} server is not installed; .ci/run installs it")
+    with servers.empty_database(url) as empty:
+        yield empty
+
+
 @pytest.fixture
-def site(tmp_path: Path, moto_url: str, luigid_url: str) -> Site:
-    return Site.make(tmp_path / "site", moto_url, luigid_url)
+def site(tmp_path: Path, moto_url: str, luigid_url: str, database: Path) -> Site:
+    return Site.make(tmp_path / "site", moto_url, luigid_url, database=database)

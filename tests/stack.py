@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -41,7 +42,8 @@ class Site:
     settings: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, home: Path, moto_url: str, luigid_url: str) -> "Site":
+    def make(cls, home: Path, moto_url: str, luigid_url: str, *, database: Path | None = None) -> "Site":
+        """A new site; with a database of the right tables at hand, its copy saves making them anew."""
         name = uuid.uuid4().hex[:10]
         with demo.credentials():
             s3 = aws.s3_client(region="us-east-1", endpoint_url=moto_url)
@@ -52,6 +54,8 @@ class Site:
         made = cls(home, moto_url, luigid_url, s3, sqs, f"bucket-{name}", f"queue-{name}", url, dead_url)
         made.write_settings()
         (home / "archive").mkdir(exist_ok=True)
+        if database is not None:
+            shutil.copy(database, home / "pipeline.db")
         return made
 
     def write_settings(self) -> None:
@@ -66,6 +70,8 @@ archive_root = {self.home}/archive
 margin_bytes = 1000000
 [database]
 url = sqlite:///{self.home}/pipeline.db
+[queue]
+wait_seconds = 0
 [source test]
 region = us-east-1
 bucket = {self.bucket}

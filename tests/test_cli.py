@@ -242,6 +242,7 @@ def test_wrong_usage_is_2_and_help_is_0(site: Site) -> None:
 
 
 def test_db_tells_and_makes_the_tables(site: Site) -> None:
+    (site.home / "pipeline.db").unlink()
     before = site.call("db", "status")
     made = site.call("db", "upgrade")
 

@@ -20,8 +20,8 @@ BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7, event_time=da
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = record.connect(f"sqlite:///{tmp_path}/pipeline.db")
+def engine(any_database: str) -> Iterator[Engine]:
+    engine = record.connect(any_database)
     record.prepare(engine)
     yield engine
     engine.dispose()
@@ -218,8 +218,8 @@ def _take(url: str, owner: str, barrier: object, won: object) -> None:
     engine.dispose()
 
 
-def test_of_many_processes_exactly_one_takes_the_lease(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/pipeline.db"
+def test_of_many_processes_exactly_one_takes_the_lease(any_database: str) -> None:
+    url = any_database
     engine = record.connect(url)
     record.prepare(engine)
     engine.dispose()
@@ -253,8 +253,8 @@ def test_tables_of_another_release_are_named_with_the_command_to_upgrade(engine:
         record.prepare(engine)
 
 
-def test_the_table_of_bdrc_is_taken_over_with_its_rows(tmp_path: Path) -> None:
-    engine = record.connect(f"sqlite:///{tmp_path}/theirs.db")
+def test_the_table_of_bdrc_is_taken_over_with_its_rows(any_database: str) -> None:
+    engine = record.connect(any_database)
     with engine.begin() as connection:
         tables.progress.create(connection)
         connection.exec_driver_sql(
@@ -269,3 +269,39 @@ def test_the_table_of_bdrc_is_taken_over_with_its_rows(tmp_path: Path) -> None:
     assert row.id == 1
     assert row.restore_complete_on is not None
     engine.dispose()
+
+
+def _lease_in_another_time(url: str, hours: int, won: object) -> None:
+    engine = record.connect(url)
+    theirs = Leases(engine, owner="they", seconds=60)
+    won.put((hours, theirs.take("W1", "b"), theirs.remaining_seconds("W1")))  # type: ignore[attr-defined]  # as above
+    engine.dispose()
+
+
+@pytest.mark.parametrize("hours", [-48, 48])
+def test_hosts_whose_clocks_differ_by_days_agree_on_a_lease(
+    any_database: str, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if any_database.startswith("sqlite"):
+        pytest.skip("SQLite is on one host, whose clock is everybody's")
+    faketime = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not faketime:
+        pytest.skip("libfaketime is not installed; .ci/run installs it")
+    engine = record.connect(any_database)
+    record.prepare(engine)
+    assert leases(engine).take("W1", "b")
+    engine.dispose()
+    context = multiprocessing.get_context("spawn")
+    won = context.Queue()
+    monkeypatch.setenv("LD_PRELOAD", str(faketime[0]))
+    monkeypatch.setenv("FAKETIME", f"{hours:+d}h")
+    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    process = context.Process(target=_lease_in_another_time, args=(any_database, hours, won))
+    process.start()
+    told, taken, remaining = won.get(timeout=60)
+    process.join(60)
+    won.close()
+    won.join_thread()
+
+    assert (told, taken) == (hours, False)
+    assert 0 < remaining <= 61

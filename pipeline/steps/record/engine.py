@@ -53,7 +53,8 @@ def connect(text: str) -> Engine:
         if url.get_backend_name() != "sqlite":
             return sqlalchemy.create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
         Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
-        engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+        patience = {} if "timeout" in url.query else {"timeout": _BUSY_SECONDS}
+        engine = sqlalchemy.create_engine(url, connect_args=patience)
     except (ImportError, NoSuchModuleError) as error:
         raise SettingsError([f"[database] url: its driver is not installed ({error})"]) from error
     except OSError as error:
