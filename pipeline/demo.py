@@ -186,7 +186,7 @@ rpc_connect_timeout = 10
 
 [worker]
 keep_alive = false
-ping_interval = 5
+ping_interval = 1
 check_complete_on_run = true
 timeout = 0
 """

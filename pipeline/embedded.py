@@ -155,7 +155,7 @@ def _serve_luigid(state: str, port: int) -> None:
         address=LOOPBACK,
         scheduler=luigi.scheduler.Scheduler(
             state_path=state,
-            worker_disconnect_delay=30,
+            worker_disconnect_delay=3,
             prune_on_get_work=True,
             remove_delay=86400,
             stable_done_cooldown_secs=0,

@@ -32,7 +32,6 @@ from pipeline.work import Bag
 
 _log = logging.getLogger(__name__)
 _PROBE_SECONDS = 10
-_BUSY_MARGIN_SECONDS = 15
 
 
 class Outcome(StrEnum):
@@ -157,7 +156,7 @@ def _before(here: Site, row: BagRow, *, again: bool) -> Verdict | None:
     elif row.state == BagState.REFUSED:
         return Verdict(bag.work_rid, bag.bag_id, Outcome.PERMANENT, reason=row.error, kind=row.error_kind)
     if not here.leases.take(bag.work_rid, bag.bag_id):
-        wait = here.leases.remaining_seconds(bag.work_rid) + _BUSY_MARGIN_SECONDS
+        wait = _rest_of_lease(here, bag.work_rid)
         _log.info("%s: another lane works on it", bag.work_rid)
         return Verdict(bag.work_rid, bag.bag_id, Outcome.BUSY, "another lane works on it", "work-busy", wait)
     return None
@@ -221,6 +220,11 @@ def _after(here: Site, bag: Bag) -> Verdict:
     return _failed(here, bag.work_rid, bag.bag_id, failure)
 
 
+def _rest_of_lease(here: Site, work_rid: str) -> int:
+    """Seconds until somebody else's lease is over, and a little."""
+    return here.leases.remaining_seconds(work_rid) + 1 + here.settings.lease_seconds // 20
+
+
 def _failed(here: Site, work_rid: str, bag_id: str, failure: Failure) -> Verdict:
     error, wait = failure.error, failure.retry_seconds
     outcome = Outcome.TRANSIENT
@@ -228,7 +232,7 @@ def _failed(here: Site, work_rid: str, bag_id: str, failure: Failure) -> Verdict
         outcome, wait = Outcome.STOPPED, 0
     elif isinstance(error, LeaseLost | WorkBusy):
         outcome = Outcome.BUSY
-        wait = here.leases.remaining_seconds(error.work_rid or work_rid) + _BUSY_MARGIN_SECONDS
+        wait = _rest_of_lease(here, error.work_rid or work_rid)
     elif isinstance(error, NotRestored):
         outcome = Outcome.NOT_RESTORED
     elif isinstance(error, PermanentError):

@@ -50,7 +50,9 @@ class Site:
             sqs = aws.sqs_client(region="us-east-1", endpoint_url=moto_url)
         url = demo.set_up_aws(s3, sqs, bucket=f"bucket-{name}", queue=f"queue-{name}", dead_letters=f"dead-{name}")
         dead_url = sqs.get_queue_url(QueueName=f"dead-{name}")["QueueUrl"]
-        sqs.purge_queue(QueueUrl=url)  # S3's test event: each test begins with an empty queue
+        for message in sqs.receive_message(QueueUrl=url).get("Messages", []):
+            # S3's test event: each test begins with an empty queue.
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         made = cls(home, moto_url, luigid_url, s3, sqs, f"bucket-{name}", f"queue-{name}", url, dead_url)
         made.write_settings()
         (home / "archive").mkdir(exist_ok=True)
@@ -85,7 +87,7 @@ rpc_retry_attempts = 2
 rpc_retry_wait = 1
 [worker]
 keep_alive = false
-ping_interval = 5
+ping_interval = 1
 check_complete_on_run = true
 timeout = 0
 """,

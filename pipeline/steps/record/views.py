@@ -159,7 +159,7 @@ def _rfc3339(moment: datetime) -> str:
 def _work_status(row: Any) -> WorkStatus:
     stage = str(row.state)
     if stage != BagState.DONE and row.owner:
-        stage = row.step or _NEXT.get(row.phase, Phase.SYNC)
+        stage = _NEXT.get(row.phase, Phase.SYNC)
     elif stage == BagState.UNFINISHED:
         stage = "waiting"
     return WorkStatus(
@@ -173,8 +173,8 @@ def _work_status(row: Any) -> WorkStatus:
         bytes=row.bytes or 0,
         archive_path=row.archive_path or "",
         seconds=((row.synced_on or row.updated_on) - row.seen_on).total_seconds(),
-        done_bytes=row.done_bytes or 0,
-        total_bytes=row.total_bytes or 0,
+        done_bytes=(row.done_bytes or 0) if row.step == stage else 0,
+        total_bytes=(row.total_bytes or 0) if row.step == stage else 0,
         owner=row.owner or "",
         failures=row.failures,
         error_kind=row.error_kind or "",
