@@ -24,7 +24,7 @@ def draw(report: dict[str, Any], target: Path) -> None:
     """A panel an input, a bar a contender, and a line where the digests alone would end."""
     matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.hashsalt": "debag", "font.family": "DejaVu Sans", "font.size": 9})
+    matplotlib.rcParams.update({"svg.hashsalt": "debag", "svg.fonttype": "none", "font.size": 9})
     pyplot = importlib.import_module("matplotlib.pyplot")
     titles = QUICK if report["quick"] else FULL
     figure, axes = pyplot.subplots(2, 2, figsize=(10, 6.2), facecolor="white")
@@ -51,7 +51,7 @@ def _panel(axis: Any, title: str, figures: dict[str, Any]) -> None:
         axis.text(wall, row, f" {wall:.2f}{ratio}" if wall else " missing", va="center", color="#222", fontsize=8)
     if "wall_seconds" in figures.get(_LIMIT, {}):
         axis.axvline(figures[_LIMIT]["wall_seconds"], color="#222", linestyle="--", linewidth=1)
-    axis.set_xlim(0, max([*walls, 0.01]) * 1.25)
+    axis.set_xlim(0, max([*walls, 0.01]) * 1.45)
     axis.set_title(title, loc="left", fontsize=10, color="#222")
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(colors="#444")
