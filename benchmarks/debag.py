@@ -58,7 +58,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--only", nargs="+", default=list(inputs.FULL), choices=list(inputs.FULL))
     parser.add_argument("--folder", type=Path, help="where to work: on the disk that shall be measured")
-    parser.add_argument("--peers-python", default=sys.executable, help="an interpreter with requirements-bench.txt")
+    parser.add_argument(
+        "--peers-python", default=sys.executable, help="an interpreter with benchmarks/requirements-debag.txt"
+    )
     parser.add_argument("--save", action=argparse.BooleanOptionalAction, help="write results and picture")
     options = parser.parse_args()
     options.runs = options.runs or (3 if options.quick else 5)
@@ -181,7 +183,7 @@ def _machine() -> dict[str, str | int]:
 def _draw(python: str) -> None:
     done = subprocess.run([python, "-m", "benchmarks.picture", str(RESULTS), str(PICTURE)], cwd=peers.ROOT, check=False)
     if done.returncode:
-        print("no picture: matplotlib (requirements-bench.txt) is missing", file=sys.stderr)
+        print("no picture: matplotlib (benchmarks/requirements-debag.txt) is missing", file=sys.stderr)
 
 
 if __name__ == "__main__":
