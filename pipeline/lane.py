@@ -62,6 +62,7 @@ class Lane:
     _queues: dict[str, Queue] = field(default_factory=dict)
     _receiving: bool = False
     _looked: float = 0.0
+    _swept: float = field(default_factory=time.monotonic)
 
     def stop(self) -> None:
         """Called by a signal handler: end at the next safe point; at once when only waiting for a message."""
@@ -100,6 +101,7 @@ class Lane:
         self.tally.unreachable = ""
         if self._take_up_unfinished():
             return True
+        self._sweep_now_and_then()
         sources = self.here.settings.sources
         for source in sources:
             if (message := self._receive(source)) is not None:
@@ -127,6 +129,13 @@ class Lane:
             self.on_change(self.tally)
             return True
         return False
+
+    def _sweep_now_and_then(self) -> None:
+        """In watch mode: works that began here and were brought home by another host leave their staging behind."""
+        now = time.monotonic()
+        if self.watch and now - self._swept > 2 * self.here.settings.lease_seconds:
+            self._swept = now
+            sweep(self.here)
 
     def _unfinished(self) -> list[str]:
         # A host that is gone keeps its works to itself for two leases: the first one ends in that time.
@@ -264,7 +273,8 @@ class Lane:
 
 
 def sweep(here: Site) -> None:
-    """Remove what works that are home left in staging: a run was killed between their last commit and its clearing."""
+    """Remove what killed runs left behind: staging of works that are home, leases that nobody gave back."""
+    here.leases.clear_expired()
     for bag_id, folder in staging.residue(here.settings.staging):
         row = here.record.bag(bag_id)
         if row is None or row.state != BagState.DONE or here.place(row.bag).staging != folder:

@@ -155,7 +155,8 @@ class Lanes:
                     if not lane.is_alive():
                         self._ended(number, lane)
         done, failed = sum(self._counts[0::2]), sum(self._counts[1::2])
-        return Summary(done, failed, self._worst)
+        # A watch that ends because it was asked to has done its job, whatever became of single works meanwhile.
+        return Summary(done, failed, EXIT_DONE if self._options.watch and self._stopping else self._worst)
 
     def _prepared(self) -> bool:
         """Make the tables and sweep staging, once for all lanes, in a process of its own."""

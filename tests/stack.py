@@ -40,10 +40,13 @@ class Site:
     queue_url: str
     dead_url: str
     settings: dict[str, str] = field(default_factory=dict)
+    database_url: str = ""
 
     @classmethod
-    def make(cls, home: Path, moto_url: str, luigid_url: str, *, database: Path | None = None) -> "Site":
-        """A new site; with a database of the right tables at hand, its copy saves making them anew."""
+    def make(
+        cls, home: Path, moto_url: str, luigid_url: str, *, database: Path | None = None, database_url: str = ""
+    ) -> "Site":
+        """A new site, on SQLite unless told otherwise; a copy of a database with the right tables saves making them."""
         name = uuid.uuid4().hex[:10]
         with demo.credentials():
             s3 = aws.s3_client(region="us-east-1", endpoint_url=moto_url)
@@ -54,6 +57,7 @@ class Site:
             # S3's test event: each test begins with an empty queue.
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         made = cls(home, moto_url, luigid_url, s3, sqs, f"bucket-{name}", f"queue-{name}", url, dead_url)
+        made.database_url = database_url or f"sqlite:///{home}/pipeline.db"
         made.write_settings()
         (home / "archive").mkdir(exist_ok=True)
         if database is not None:
@@ -71,7 +75,7 @@ logs = {self.home}/logs
 archive_root = {self.home}/archive
 margin_bytes = 1000000
 [database]
-url = sqlite:///{self.home}/pipeline.db
+url = {self.database_url.replace("%", "%%")}
 [queue]
 wait_seconds = 0
 [source test]
@@ -171,7 +175,7 @@ timeout = 0
         )
 
     def works(self) -> dict[str, views.WorkStatus]:
-        engine = record.connect(f"sqlite:///{self.home}/pipeline.db")
+        engine = record.connect(self.database_url)
         record.prepare(engine)
         try:
             return {work.work_rid: work for work in views.works(engine)}
@@ -179,7 +183,7 @@ timeout = 0
             engine.dispose()
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        engine = record.connect(f"sqlite:///{self.home}/pipeline.db")
+        engine = record.connect(self.database_url)
         try:
             with engine.connect() as connection:
                 return [dict(row) for row in connection.exec_driver_sql(f"SELECT * FROM {table}").mappings()]

@@ -6,6 +6,7 @@ Prints its seed, so that a failure can be tried again, and its figures. The shor
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -22,11 +23,13 @@ from pathlib import Path
 
 import psutil
 import sqlalchemy
+from sqlalchemy.exc import OperationalError
 
 from pipeline import embedded
 from pipeline.steps import record
 from pipeline.steps.record import tables
 from pipeline.work import archive_dir, staging_key
+from tests import servers
 from tests.bags import bag_members, write_zip
 from tests.stack import RUN_PIPELINE, Site, tree
 
@@ -81,18 +84,20 @@ class Torture:
         seed: of every random choice.
         works: how many works, some of them two in a zip, some in one message, some corrupt.
         kills: how many processes are killed before everything is left to finish.
+        database_url: of an empty database; SQLite if there is none. A server's connections are killed as well.
     """
 
-    def __init__(self, home: Path, moto_url: str, *, seed: int, works: int, kills: int) -> None:
+    def __init__(self, home: Path, moto_url: str, *, seed: int, works: int, kills: int, database_url: str = "") -> None:
         self._dice = random.Random(seed)
         self._home = home
         self._kills = kills
         self._works = works
         self._scheduler = embedded.start_luigid(state=home / "luigid.pickle", log=home / "luigid.log")
-        self._site = Site.make(home / "site", moto_url, self._scheduler.url)
+        self._site = Site.make(home / "site", moto_url, self._scheduler.url, database_url=database_url)
         self._load = Load()
         self._runs: list[subprocess.Popen[bytes]] = []
         self._waiting: dict[str, tuple[str, float]] = {}
+        self._before = {process.pid for process in psutil.process_iter()}
         self.figures = Figures(seed)
 
     def run(self) -> Figures:
@@ -102,7 +107,7 @@ class Torture:
             AssertionError: a promise was broken.
         """
         started = time.monotonic()
-        self._engine = record.connect(f"sqlite:///{self._site.home}/pipeline.db")
+        self._engine = record.connect(self._site.database_url)
         record.prepare(self._engine)
         try:
             self._put_everything_in()
@@ -207,7 +212,7 @@ class Torture:
         number = self._dice.randrange(len(self._runs))
         run = self._runs[number]
         lanes = psutil.Process(run.pid).children() if run.poll() is None else []
-        what = self._dice.choices(["lane", "parent", "luigid"], weights=[8, 1, 1])[0]
+        what = self._dice.choices(["lane", "parent", "luigid", "connections"], weights=[8, 1, 1, 2])[0]
         if what == "lane" and lanes:
             victim = self._dice.choice(lanes)
             now = time.monotonic()
@@ -216,6 +221,8 @@ class Torture:
             self._waiting |= {rid: (owner, now) for rid, owner in held.items()}
             self.figures.takeovers += len(held)
             self.figures.kills["lanes"] += 1
+        elif what == "connections" and self._kill_connections():
+            self.figures.kills["database connections"] += 1
         elif what == "parent":
             run.kill()
             run.wait()
@@ -232,15 +239,39 @@ class Torture:
             )
             self.figures.kills["schedulers"] += 1
 
+    def _kill_connections(self) -> bool:
+        """Every connection to the database server but our own; False where there is no server."""
+        dialect = self._engine.dialect.name
+        if dialect == "sqlite":
+            return False
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if dialect == "postgresql":
+                connection.exec_driver_sql(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+                return True
+            own = connection.exec_driver_sql("SELECT connection_id()").scalar()
+            for number in connection.exec_driver_sql(
+                "SELECT id FROM information_schema.processlist WHERE db = database()"
+            ).scalars():
+                if number != own:
+                    with contextlib.suppress(OperationalError):  # it has ended by itself
+                        connection.exec_driver_sql(f"KILL {int(number)}")
+        return True
+
     def _let_it_finish(self) -> None:
         over = time.monotonic() + 120 + 3 * self._works
         while True:
             self._pause(0.5)
             done = {rid for rid, work in self._site.works().items() if work.stage == "done"}
-            if done == set(self._load.works) and self._site.depth() == 0 and not self._waiting:
+            everything = done == set(self._load.works) and self._site.depth() == 0 and not self._waiting
+            if everything and not self._staged():
                 return
             missing = set(self._load.works) - done
-            assert time.monotonic() < over, f"not home: {missing}; {self._site.depth()} messages; {self._waiting}"
+            assert time.monotonic() < over, (
+                f"not home: {missing}; {self._site.depth()} messages; {self._waiting}; staged: {self._staged()}"
+            )
 
     def _stop(self) -> None:
         for run in self._runs:
@@ -262,11 +293,13 @@ class Torture:
         poison = {key for key in load.poison if any(key in body for body in bodies)}
         assert poison == load.poison, f"not dead-lettered: {load.poison - poison}"
         assert all(any(key in body for key in load.poison) for body in bodies), "a healthy work is a dead letter"
-        left = [path for host in ("one", "two") for path in (self._home / f"staging-{host}").glob("*")]
-        assert left == [], f"left in staging: {left}"
+        assert self._staged() == [], f"left in staging: {self._staged()}"
         assert site.rows("leases") == [], "a lease is left"
         assert self._processes() == [], "a process is left"
         assert max(self.figures.recovery_seconds, default=0.0) <= RECOVERY_SECONDS
+
+    def _staged(self) -> list[Path]:
+        return [path for host in ("one", "two") for path in (self._home / f"staging-{host}").glob("*")]
 
     def _all_dead_letters(self) -> list[dict[str, str]]:
         found: dict[str, dict[str, str]] = {}
@@ -286,7 +319,7 @@ class Torture:
         for process in psutil.process_iter(["pid", "cmdline", "environ", "status"]):
             facts = process.info
             mine = str(self._home) in " ".join(facts["cmdline"] or ()) + str(facts["environ"] or {})
-            if mine and facts["pid"] not in {os.getpid(), self._scheduler.process.pid}:
+            if mine and facts["pid"] not in {*self._before, os.getpid(), self._scheduler.process.pid}:
                 found.append(" ".join(facts["cmdline"] or ()))
         return found
 
@@ -307,13 +340,24 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--works", type=int, default=60)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--database", choices=["sqlite", "postgresql", "mariadb"], default="sqlite")
     options = parser.parse_args()
     tell: Callable[[str], object] = sys.stdout.write
     tell(f"seed {options.seed}\n")
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="torture-")))
         url = stack.enter_context(embedded.moto(log=home / "moto.log"))
-        figures = Torture(home, url, seed=options.seed, works=options.works, kills=options.kills).run()
+        database_url = ""
+        if options.database != "sqlite":
+            folder = home / "database"
+            folder.mkdir()
+            home.chmod(0o755)
+            server = stack.enter_context(getattr(servers, options.database)(folder))
+            assert server, f"{options.database} is not installed"
+            database_url = stack.enter_context(servers.empty_database(server))
+        figures = Torture(
+            home, url, seed=options.seed, works=options.works, kills=options.kills, database_url=database_url
+        ).run()
     tell(f"{figures}\n")
     return 0
 

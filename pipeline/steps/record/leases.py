@@ -77,6 +77,15 @@ class Leases:
         with writing(self._engine) as connection:
             connection.execute(delete(leases).where(leases.c.work_rid == work_rid, leases.c.owner == self.owner))
 
+    def clear_expired(self) -> int:
+        """Remove leases that ended without being given back; returns how many. Their owners were killed.
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach.
+        """
+        with writing(self._engine) as connection:
+            return int(connection.execute(delete(leases).where(leases.c.until < utc_in())).rowcount)
+
     def remaining_seconds(self, work_rid: str) -> int:
         """For how long somebody still holds the work's lease; 0 when nobody does.
 
