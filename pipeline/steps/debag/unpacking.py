@@ -16,7 +16,7 @@ from pipeline.steps.debag.marker import MARKER, load_marker, marker_bytes
 from pipeline.steps.debag.policy import Debagged, DebaggedWork, Policy, available_cpus
 from pipeline.steps.debag.staging import Staging, staged, start_write_back
 from pipeline.steps.debag.zip_source import ZipSource, opened, transient
-from pipeline.work import Pulse, no_pulse
+from pipeline.work import Pulse, checked_rid, no_pulse
 
 
 def unpack(
@@ -44,6 +44,7 @@ def unpack(
         durable: False only in benchmarks, to compare with tools that do not wait for the disk.
 
     Raises:
+        InvalidRid: `work_rid` is no identifier.
         InvalidBag: the zip or a bag in it breaks the rules; all faults are listed, and nothing was published.
         NoRoom: the disk is full, or would be.
         WorkBusy: another process is making `into`.
@@ -51,6 +52,8 @@ def unpack(
         TransientError: reading or writing failed.
     """
     begun = time.monotonic()
+    if work_rid:
+        checked_rid(work_rid, source="the work that was expected")
     if os.path.lexists(into):
         return load_marker(into, of=bag_zip)
     try:
