@@ -19,6 +19,7 @@ _DENIED = frozenset(
         "AccountProblem",
         "AllAccessDisabled",
         "ExpiredToken",
+        "RequestExpired",
         "Forbidden",
         "InvalidAccessKeyId",
         "InvalidClientTokenId",

@@ -16,7 +16,7 @@ from pipeline.steps.sync import script, staging
 from pipeline.steps.sync.readback import Comparison, Difference, compare
 from pipeline.steps.sync.site import Site, Synced
 from pipeline.steps.sync.transcript import Transcript
-from pipeline.work import Pulse, archive_dir, checked_rid, no_pulse
+from pipeline.work import Pulse, archive_dir, checked_rid, human_bytes, no_pulse
 
 _NAMED = 10  # files told in a sentence; all are in the facts
 
@@ -127,6 +127,8 @@ class _Call:
 
     def run_script(self, known: Fixity) -> Path:
         """Run the site's script; returns its log."""
+        if not self.folder.exists():
+            self.see_room(known, "nothing was written")
         durable.write_file(self.unfinished, b"")
         job = jobs.opened(self.site)
         root = self.site.archive_root.absolute()
@@ -147,6 +149,8 @@ class _Call:
             )
             transcript.note(f"exit status {ended.status}")
         jobs.close(job)
+        if ended.status != 0:
+            self.see_room(known, f"the sync script's log is {job.log}")
         if ended.status != 0 or ended.timed_out:
             raise self.script_failed(ended, job.log, transcript.last_lines())
         self.unfinished.unlink()
@@ -211,6 +215,23 @@ class _Call:
                 "staging": str(self.work_dir),
             },
         )
+
+    def see_room(self, known: Fixity, kept: str) -> None:
+        """Whether a full archive is what keeps, or kept, the script from copying.
+
+        Raises:
+            NoRoom: less space is left there than the whole work needs.
+        """
+        disk = os.statvfs(self.site.archive_root)
+        free = disk.f_bavail * disk.f_frsize
+        if free < known.size_bytes:
+            raise NoRoom(
+                f"no space left in the archive {self.site.archive_root}: {human_bytes(free)} free, "
+                f"the work has {human_bytes(known.size_bytes)}",
+                work_rid=self.work_rid,
+                kept=f"{kept}; {self.staging_kept}",
+                go_on=f"make room there, then {self.again}",
+            )
 
     def script_failed(self, ended: script.Ended, log: Path, last_lines: list[str]) -> SyncFailed:
         """The script said no, or took too long."""

@@ -1,0 +1,72 @@
+"""What the errors of S3 and SQS mean here."""
+
+import botocore.exceptions
+import pytest
+
+from pipeline import aws
+from pipeline.errors import (
+    AccessDenied,
+    NotRestored,
+    ObjectGone,
+    ObjectReplaced,
+    PermanentError,
+    PipelineError,
+    StorageUnreachable,
+    TransientError,
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("SlowDown", StorageUnreachable),
+        ("ServiceUnavailable", StorageUnreachable),
+        ("InternalError", StorageUnreachable),
+        ("RequestTimeout", StorageUnreachable),
+        ("ThrottlingException", StorageUnreachable),
+        ("AccessDenied", AccessDenied),
+        ("ExpiredToken", AccessDenied),
+        ("RequestExpired", AccessDenied),
+        ("InvalidAccessKeyId", AccessDenied),
+        ("InvalidObjectState", NotRestored),
+        ("NoSuchKey", ObjectGone),
+        ("404", ObjectGone),
+        ("PreconditionFailed", ObjectReplaced),
+        ("412", ObjectReplaced),
+    ],
+)
+def test_each_answer_of_the_service_has_its_name(code: str, kind: type[PipelineError]) -> None:
+    error = botocore.exceptions.ClientError({"Error": {"Code": code, "Message": "m"}}, "GetObject")
+
+    named = aws.translated(error, "download of s3://b/k", work_rid="W1")
+
+    assert type(named) is kind
+    assert str(named).startswith("W1: download of s3://b/k")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        botocore.exceptions.EndpointConnectionError(endpoint_url="http://x"),
+        botocore.exceptions.ReadTimeoutError(endpoint_url="http://x"),
+        botocore.exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2),
+        ConnectionResetError("reset"),
+        TimeoutError("time out"),
+    ],
+)
+def test_whatever_the_network_does_may_pass_later(error: Exception) -> None:
+    assert isinstance(aws.translated(error, "x"), StorageUnreachable)
+
+
+def test_missing_credentials_wait_for_an_operator_and_are_not_the_bag_s_fault() -> None:
+    named = aws.translated(botocore.exceptions.NoCredentialsError(), "x")
+
+    assert isinstance(named, AccessDenied)
+    assert isinstance(named, TransientError)
+    assert not isinstance(named, PermanentError)
+    assert "credentials" in named.go_on
+
+
+def test_a_profile_that_is_not_there_is_named() -> None:
+    with pytest.raises(AccessDenied, match="no-such-profile"):
+        aws.s3_client(region="us-east-1", profile="no-such-profile")
