@@ -80,6 +80,7 @@ def test_links_special_files_and_names_that_no_bag_can_carry_are_all_named(tmp_p
         "name-undecodable",
         "special-file",
     ]
+    assert {fault.kind for fault in refusal.value.faults} <= set(debag.FaultKind)
     assert not (tmp_path / "zips").exists()
 
 

@@ -4,26 +4,25 @@
 `pipeline.steps.debag` and the bagit package accept.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
 import stat
 import time
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from pipeline import durable
-from pipeline.errors import InvalidBag, TransientError, WorkBusy
-from pipeline.steps.debag.faults import FaultKind, Findings
-from pipeline.steps.debag.zip_members import check_name
-from pipeline.steps.debag.zip_source import transient
+from pipeline.errors import Fault, InvalidBag, NoRoom, TransientError, WorkBusy
 from pipeline.work import Pulse, checked_rid, no_pulse
 
 _BUFFER_BYTES = 256 * 1024
+_LONGEST_PATH = 2900  # bytes; debag takes 3000
 _EARLIEST, _LATEST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)  # what a zip can tell
 _FILE_MODE, _FOLDER_MODE = (stat.S_IFREG | 0o644) << 16, (stat.S_IFDIR | 0o755) << 16 | 0x10
 
@@ -70,15 +69,14 @@ def make(
         WorkBusy: another process is making the same zip.
         TransientError: reading or writing failed, or a file changed meanwhile.
     """
-    say = Findings()
-    works = [_look_through(Path(folder).resolve(), say) for folder in work_dirs]
+    faults: list[Fault] = []
+    works = [_look_through(Path(folder).resolve(), faults) for folder in work_dirs]
     for work in works:
         name = f"{work.rid}.bag.zip"
         if os.path.lexists(into / name) or sum(other.rid == work.rid for other in works) > 1:
-            say.fault(FaultKind.DESTINATION_EXISTS, bag=f"{work.rid}.bag", path=name, detail="is there already")
-    if say.faults:
-        faults, warnings = say.in_order()
-        raise InvalidBag(f"cannot be bagged: {faults[0]}", faults=faults, warnings=warnings)
+            faults.append(Fault("destination-exists", f"{work.rid}.bag", name, "is there already"))
+    if faults:
+        raise InvalidBag(f"cannot be bagged: {min(faults)}", faults=sorted(faults))
     total = sum(facts.st_size for work in works for _, facts in work.files)
     done = 0
     bagged = []
@@ -89,11 +87,17 @@ def make(
             bagged.append(writer.make(into))
             done = writer.done
     except OSError as error:
-        raise transient(error, what="the bag could not be made") from error
+        raise _failed(error, "the bag could not be made") from error
     return bagged
 
 
-def _look_through(folder: Path, say: Findings) -> _Work:
+def _failed(error: OSError, what: str) -> TransientError:
+    """What an operating-system error means: nothing about the work, so it may pass later."""
+    text = f"{what}: {error.strerror or error}"
+    return NoRoom(text) if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else TransientError(text)
+
+
+def _look_through(folder: Path, faults: list[Fault]) -> _Work:
     """List a work, and name everything in it that no bag can carry."""
     work = _Work(checked_rid(folder.name, source=str(folder)), folder)
     bag = f"{work.rid}.bag"
@@ -104,11 +108,11 @@ def _look_through(folder: Path, say: Findings) -> _Work:
             with os.scandir(folder / below) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            raise transient(error, what=f"{folder / below} cannot be read", work_rid=work.rid) from error
+            raise _failed(error, f"{folder / below} cannot be read") from error
         for entry in entries:
             path = f"{below}{entry.name}"
             facts = entry.stat(follow_symlinks=False)
-            _check_entry(path, facts, say, bag)
+            faults += (Fault(kind, bag, ascii(path)[1:-1], detail) for kind, detail in _faults_of(path, facts))
             if stat.S_ISDIR(facts.st_mode):
                 work.folders.append((f"{path}/", facts))
                 waiting.append(f"{path}/")
@@ -119,15 +123,18 @@ def _look_through(folder: Path, say: Findings) -> _Work:
     return work
 
 
-def _check_entry(path: str, facts: os.stat_result, say: Findings, bag: str) -> None:
+def _faults_of(path: str, facts: os.stat_result) -> Iterator[tuple[str, str]]:
+    """What debag would refuse about a file or folder: kinds as `pipeline.steps.debag.faults` has them, and details."""
     if stat.S_ISLNK(facts.st_mode):
-        say.fault(FaultKind.LINK, bag=bag, path=path, detail="a symbolic link")
+        yield "link", "a symbolic link"
     elif not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
-        say.fault(FaultKind.SPECIAL_FILE, bag=bag, path=path, detail="neither file nor folder")
-    try:
-        check_name(f"{bag}/data/{path}", f"{bag}/data/{path}".encode(), say)
-    except UnicodeEncodeError:
-        say.fault(FaultKind.NAME_UNDECODABLE, bag=bag, path=ascii(path), detail="is not UTF-8")
+        yield "special-file", "neither file nor folder"
+    if "\\" in path:
+        yield "name-backslash", "a separator on Windows"
+    if any("\ud800" <= char <= "\udfff" for char in path):
+        yield "name-undecodable", "is not UTF-8"
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        yield "name-too-long", f"{len(os.fsencode(path))} bytes"
 
 
 class _Writer:
