@@ -112,7 +112,8 @@ def _look_through(folder: Path, faults: list[Fault]) -> _Work:
         for entry in entries:
             path = f"{below}{entry.name}"
             facts = entry.stat(follow_symlinks=False)
-            faults += (Fault(kind, bag, ascii(path)[1:-1], detail) for kind, detail in _faults_of(path, facts))
+            shown = path.encode("utf-8", "backslashreplace").decode()
+            faults += (Fault(kind, bag, shown, detail) for kind, detail in _faults_of(path, facts))
             if stat.S_ISDIR(facts.st_mode):
                 work.folders.append((f"{path}/", facts))
                 waiting.append(f"{path}/")
