@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 # A checkout may belong to another user, and the home folder may be read-only: nothing is kept outside .venv.
 PIP := $(RUN) -m pip --disable-pip-version-check --no-cache-dir install --quiet
 
-.PHONY: help demo test lint format torture bench clean venv
+.PHONY: help demo test lint format torture soak bench clean venv
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ format: $(VENV)/.dev  ## put the code in shape
 
 torture: $(VENV)/.dev  ## kill everything again and again; options as TORTURE="--kills 500"
 	$(RUN) -m tests.torture $(TORTURE)
+
+soak: $(VENV)/.dev  ## thousands of works through the same lanes; options as SOAK="--works 5000"
+	$(RUN) -m tests.soak $(SOAK)
 
 bench: $(VENV)/.bench  ## measure against the peers; takes a quarter of an hour
 	$(RUN) -m benchmarks.line

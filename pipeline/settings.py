@@ -24,7 +24,7 @@ from pipeline.errors import SettingsError
 from pipeline.steps.debag import Policy
 
 ENVIRONMENTS = ("dev", "prod")
-_SOURCE_FIELDS = ("kind", "region", "bucket", "queue", "profile", "endpoint_url")
+_SOURCE_FIELDS = ("kind", "region", "bucket", "queue", "profile", "endpoint_url", "allow_unbagged")
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -65,12 +65,15 @@ class debag(luigi.Config):
 
     threads = luigi.IntParameter(default=0, description="threads a bag; 0: the CPUs available to the process")
     max_ratio = luigi.FloatParameter(default=50.0, description="largest expansion of a compressed member over 8 MB")
-    max_members = luigi.IntParameter(default=1_000_000, description="most members of a zip")
+    max_members = luigi.IntParameter(default=200_000, description="most members of a zip")
     allow_weak_digests = luigi.BoolParameter(
         default=True, parsing=luigi.BoolParameter.EXPLICIT_PARSING, description="accept bags with md5 or sha1 alone"
     )
+    require_tag_manifest = luigi.BoolParameter(
+        default=False, parsing=luigi.BoolParameter.EXPLICIT_PARSING, description="refuse bags without a tag manifest"
+    )
     rid_mismatch = luigi.ChoiceParameter(
-        default="warn", choices=["warn", "refuse"], description="when BDRC-RID, folder and key name different works"
+        default="refuse", choices=["warn", "refuse"], description="when BDRC-RID, folder and key name different works"
     )
 
 
@@ -103,6 +106,7 @@ class Source:
         queue: the queue's name, or its URL.
         profile: section of the AWS credentials file; empty leaves the search to boto3.
         endpoint_url: another S3 and SQS than Amazon's; for trials.
+        allow_unbagged: accept plain zips of works without a bag, recorded as verified by nothing.
     """
 
     name: str
@@ -111,6 +115,7 @@ class Source:
     queue: str = ""
     profile: str = ""
     endpoint_url: str = ""
+    allow_unbagged: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,7 @@ def load() -> Settings:
             max_members=bags.max_members,
             allow_weak_digests=bags.allow_weak_digests,
             rid_mismatch=bags.rid_mismatch,
+            require_tag_manifest=bags.require_tag_manifest,
             reserve_bytes=main.margin_bytes,
         ),
         sync_script=_path(syncing.script),
@@ -252,7 +258,10 @@ def _sources(problems: list[str]) -> Iterator[Source]:
         if values.pop("kind") not in {"", "queue"}:
             problems.append(f"[{section}] kind: only 'queue' is known")
         problems += [f"[{section}] {field} is missing" for field in ("region", "bucket", "queue") if not values[field]]
-        yield Source(name=name, **values)
+        unbagged = values.pop("allow_unbagged").lower()
+        if unbagged not in {"", "true", "false"}:
+            problems.append(f"[{section}] allow_unbagged is {unbagged!r}, not true or false")
+        yield Source(name=name, **values, allow_unbagged=unbagged == "true")
 
 
 def _database_url(data: database, problems: list[str]) -> str:

@@ -5,6 +5,7 @@ ProcessMessage ─> Sync ─> Debag ─> Download
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -191,7 +192,7 @@ class Debag(StepTask):
                 zip_file,
                 into=place.debag,
                 work_rid=bag.work_rid,
-                policy=here.settings.debag_policy,
+                policy=_policy(here, bag),
                 threads=here.settings.debag_threads,
                 pulse=here.pulse(self.work_rid, self.phase),
             )
@@ -340,6 +341,11 @@ def sync_facts(synced: sync.Synced) -> dict[str, Any]:
         "log": str(synced.log or ""),
         "seconds": round(synced.seconds, 3),
     }
+
+
+def _policy(here: Site, bag: Bag) -> debag.Policy:
+    source = here.settings.source(bag.source)
+    return replace(here.settings.debag_policy, allow_unbagged=source is not None and source.allow_unbagged)
 
 
 def _zip_of(place: Place) -> Path:
