@@ -62,3 +62,37 @@ def write_file(target: Path, content: bytes) -> None:
 def write_json(target: Path, facts: Mapping[str, object]) -> None:
     """Write `facts` to `target` as `write_file` does; names keep their script, keys their order."""
     write_file(target, (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def empty_folder(descriptor: int) -> None:
+    """Empty a folder, however deep it is: `shutil.rmtree` gives up a thousand folders down, a hostile zip does not."""
+    waiting, folders = ["."], []
+    while waiting:
+        folder = waiting.pop()
+        below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+        try:
+            with os.scandir(below) as entries:
+                for entry in entries:
+                    path = entry.name if folder == "." else f"{folder}/{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(path)
+                        folders.append(path)
+                    else:
+                        os.unlink(path, dir_fd=descriptor)
+        finally:
+            os.close(below)
+    for folder in reversed(folders):
+        os.rmdir(folder, dir_fd=descriptor)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all that is in it, however deep; harmless where there is none."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        empty_folder(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rmdir(folder)

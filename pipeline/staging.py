@@ -139,10 +139,10 @@ def clear(place: Place) -> None:
     elif place.staging.exists():
         # Under another name first: a removal cut short must not leave a marker that vouches for half a work.
         doomed = place.staging.with_name(f".{place.staging.name}.removed")
-        shutil.rmtree(doomed, ignore_errors=True)
+        durable.remove_tree(doomed)
         os.replace(place.staging, doomed)
         plug.point("half cleared")
-        shutil.rmtree(doomed)
+        durable.remove_tree(doomed)
     plug.after(plug.Act.DELETE)
 
 
@@ -153,7 +153,7 @@ def residue(staging: Path) -> list[tuple[str, Path]]:
         return []
     for folder in sorted(staging.iterdir()):
         if folder.name.startswith(".") and folder.name.endswith(".removed"):
-            shutil.rmtree(folder, ignore_errors=True)
+            durable.remove_tree(folder)
         elif "-" in folder.name and folder.is_dir() and not folder.is_symlink():
             found.append((folder.name.rpartition("-")[2], folder))
     return found
@@ -161,9 +161,12 @@ def residue(staging: Path) -> list[tuple[str, Path]]:
 
 def used_bytes(folder: Path) -> int:
     """What a folder occupies on its disk, in bytes; what vanishes meanwhile counts nothing."""
-    used = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                used += os.lstat(os.path.join(root, name)).st_blocks * 512
+    used, waiting = 0, [str(folder)]
+    while waiting:
+        with contextlib.suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    used += entry.stat(follow_symlinks=False).st_blocks * 512
     return used

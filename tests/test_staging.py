@@ -90,3 +90,22 @@ def test_a_file_moves_between_file_systems_without_being_half_there(tmp_path: Pa
     assert target.read_bytes() == b"x" * 100_000
     assert not source.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
+
+
+def test_what_is_a_thousand_folders_deep_is_removed_and_measured_like_anything_else(tmp_path: Path) -> None:
+    bag, found = place(tmp_path)
+    deep = found.staging / "debag"
+    deep.mkdir()
+    descriptor = os.open(deep, os.O_RDONLY)
+    for _ in range(1400):
+        os.mkdir("a", dir_fd=descriptor)
+        below = os.open("a", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+
+    assert staging.used_bytes(found.staging) > 0
+    staging.clear(found)
+
+    assert staging.residue(tmp_path / "staging") == []
+    assert bag.work_rid == "W1"

@@ -2,14 +2,13 @@
 
 import logging
 import re
-import shutil
 from argparse import Namespace
 from pathlib import Path
 
 from pipeline import lanes, settings, site, staging
 from pipeline.errors import InvalidRid, ObjectGone, PipelineError, UsageError
 from pipeline.site import Site
-from pipeline.steps import download
+from pipeline.steps import debag, download
 from pipeline.steps.record import BagState, Phase
 from pipeline.verdicts import Outcome, Verdict, bring_home, scheduler_paused
 from pipeline.work import Bag, checked_rid, rid_from_name, staging_key
@@ -102,8 +101,8 @@ def _again(here: Site, bag: Bag, from_step: str | None) -> None:
     try:
         here.record.reopen(row.bag, reason=f"asked for again from {from_step}", undo_syncs=True)
         place = here.place(row.bag)
-        if from_step in {Phase.DOWNLOAD, Phase.DEBAG} and place.debag.exists():
-            shutil.rmtree(place.debag)
+        if from_step in {Phase.DOWNLOAD, Phase.DEBAG}:
+            debag.discard(place.debag)
         if from_step == Phase.DOWNLOAD:
             staging.clear(place)
             place.quarantined_zip.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline import durable
 from pipeline.errors import NoRoom, StagingDamaged, WorkBusy
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -159,12 +160,12 @@ def staged(target: Path) -> Iterator[Staging]:
     descriptor = _locked(path)
     staging = Staging(path, descriptor, target)
     try:
-        _sweep(descriptor)
+        durable.empty_folder(descriptor)
         yield staging
     finally:
         try:
             if not staging.published:
-                _sweep(descriptor)
+                durable.empty_folder(descriptor)
                 path.rmdir()
         finally:
             os.close(descriptor)
@@ -205,27 +206,6 @@ def _lock(descriptor: int, path: Path) -> bool:
     except FileNotFoundError:
         return False
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
-
-
-def _sweep(descriptor: int) -> None:
-    """Empty a folder, however deep it is: `shutil.rmtree` gives up a thousand folders down, a hostile zip does not."""
-    waiting, folders = ["."], []
-    while waiting:
-        folder = waiting.pop()
-        below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
-        try:
-            with os.scandir(below) as entries:
-                for entry in entries:
-                    path = entry.name if folder == "." else f"{folder}/{entry.name}"
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(path)
-                        folders.append(path)
-                    else:
-                        os.unlink(path, dir_fd=descriptor)
-        finally:
-            os.close(below)
-    for folder in reversed(folders):
-        os.rmdir(folder, dir_fd=descriptor)
 
 
 def discard(target: Path) -> None:
