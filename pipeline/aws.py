@@ -3,7 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import boto3.s3.inject  # what boto3 adds to every client of S3, imported before lanes are forked
 import botocore.exceptions
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 
 from pipeline.errors import AccessDenied, NotRestored, ObjectGone, ObjectReplaced, PipelineError, StorageUnreachable
@@ -31,8 +34,26 @@ _DENIED = frozenset(
 _GONE = frozenset({"404", "405", "MethodNotAllowed", "NoSuchKey", "NoSuchVersion", "NotFound"})
 
 
+# botocore's descriptions of the services: pure data, large, and the same for every session of every lane.
+_loader = botocore.loaders.create_loader()
+
+
+def preload() -> None:
+    """Read the descriptions of S3 and SQS, so that processes forked afterwards share them.
+
+    No session, client or connection is made.
+    """
+    for service in ("s3", "sqs"):
+        _loader.load_service_model(service, "service-2")
+        _loader.load_service_model(service, "endpoint-rule-set-1")
+    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
+        _loader.load_data(name)
+
+
 def _client(service: str, *, region: str, profile: str, endpoint_url: str) -> Any:
-    session = boto3.Session(profile_name=profile or None, region_name=region or None)
+    core = botocore.session.Session(profile=profile or None)
+    core.register_component("data_loader", _loader)
+    session = boto3.Session(botocore_session=core, region_name=region or None)
     # Three attempts, botocore's default, are over after 2.4 s of SlowDown; eight ride out the usual minute.
     config = Config(
         retries={"mode": "standard", "max_attempts": 8},

@@ -157,7 +157,11 @@ class Lane:
                 sqs,
                 self._queues[source.name],
                 wait_seconds=wait,
-                visibility_seconds=self.here.settings.lease_seconds,
+                # Short at first, and renewed by the heartbeat: a poll that a stop breaks off may still be answered,
+                # and that message then comes back soon.
+                visibility_seconds=min(
+                    self.here.settings.lease_seconds, int(1.5 * self.here.settings.heartbeat_seconds) + 1
+                ),
             )
         finally:
             self._receiving = False

@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
 from typing import Any
 
+from pipeline import aws, site
 from pipeline import lane as lane_module
-from pipeline import site
 from pipeline.errors import PipelineError
 from pipeline.lane import Lane, Tally
 from pipeline.settings import Settings
+from pipeline.steps import record
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 0, 1, 2, 3
 _FORCED = 130
@@ -142,6 +143,8 @@ class Lanes:
 
     def run(self) -> Summary:
         """Run all lanes to their end."""
+        aws.preload()
+        record.preload(self._settings.database_url)
         with stopping_on_signals(self._stop):
             while not self._prepared() and self._options.watch and not self._stopping:
                 time.sleep(_RESTART_SECONDS)

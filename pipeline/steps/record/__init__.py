@@ -1,6 +1,6 @@
 """Record: the progress database. What is known of every bag, what happened to every work, and who works on it now."""
 
-from pipeline.steps.record.engine import connect, parsed_url
+from pipeline.steps.record.engine import connect, parsed_url, preload
 from pipeline.steps.record.leases import Leases
 from pipeline.steps.record.record import BagRow, BagState, Phase, Record, failure_facts
 from pipeline.steps.record.schema import SchemaOutdated, prepare, revisions, upgrade
@@ -15,6 +15,7 @@ __all__ = [
     "connect",
     "failure_facts",
     "parsed_url",
+    "preload",
     "prepare",
     "revisions",
     "upgrade",

@@ -42,6 +42,19 @@ def parsed_url(text: str) -> URL:
     return url
 
 
+def preload(text: str) -> None:
+    """Import the driver of the URL's database, so that processes forked afterwards share it; nothing is connected.
+
+    Raises:
+        SettingsError: the URL is wrong, or its driver is not installed.
+    """
+    url = parsed_url(text)
+    try:
+        url.get_dialect().import_dbapi()
+    except (ImportError, NoSuchModuleError) as error:
+        raise SettingsError([f"[database] url: its driver is not installed ({error})"]) from error
+
+
 def connect(text: str) -> Engine:
     """An engine for the URL; nothing is asked of the database yet.
 
