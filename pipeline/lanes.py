@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
 from typing import Any
 
-from pipeline import aws, site
+from pipeline import aws, plug, site
 from pipeline import lane as lane_module
 from pipeline.errors import PipelineError
 from pipeline.lane import Lane, Tally
@@ -211,6 +211,7 @@ class Lanes:
 
 def _prepare_process(chosen: Settings, options: Options) -> None:
     """What is done once before the lanes start."""
+    plug.disarm()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -38,6 +38,12 @@ class Act(StrEnum):
     ACKNOWLEDGE = "acknowledge"
 
 
+def disarm() -> None:
+    """Nothing is counted or killed in this process: it is not the one that a test means."""
+    global _ON  # noqa: PLW0603  # a switch of the whole process
+    _ON = False
+
+
 def point(name: str) -> None:
     """Die here if this is the point that a test has chosen."""
     if _ON and name == _KILL_AT:

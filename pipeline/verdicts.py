@@ -146,8 +146,9 @@ def _before(here: Site, row: BagRow, *, again: bool) -> Verdict | None:
     """The verdict on a bag that needs no work, or that somebody else works on; None: its lease is ours now."""
     bag = row.bag
     if here.record.all_synced(bag.bag_id):
-        if row.state != BagState.DONE and here.leases.take(bag.work_rid, bag.bag_id):
-            tasks.finish(here, bag)  # killed after the last commit, before the clearing
+        left_over = row.state != BagState.DONE or here.place(bag).staging.exists()
+        if left_over and here.leases.take(bag.work_rid, bag.bag_id):
+            tasks.finish(here, bag)  # a lane was killed after its last commit, before the clearing
             here.leases.release(bag.work_rid)
         _log.info("%s: home already, nothing to do", bag.work_rid)
         return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)

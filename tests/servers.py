@@ -116,11 +116,22 @@ def mariadb(folder: Path) -> Iterator[str | None]:
     ]
     url = f"mariadb+pymysql://root@127.0.0.1:{port}"
     with _running(command, url, folder=folder, user=user, stop=signal.SIGTERM):
-        engine = sqlalchemy.create_engine(url)
-        with engine.begin() as connection:
-            connection.exec_driver_sql("CREATE DATABASE works CHARACTER SET utf8mb4")
-        engine.dispose()
+        wait_until(lambda: _makes_database(url), seconds=30, every=0.5)
         yield f"{url}/works?charset=utf8mb4"
+
+
+def _makes_database(url: str) -> bool:
+    """Just started, MariaDB may find its own tables still held by the process that made them."""
+    engine = sqlalchemy.create_engine(url)
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("FLUSH TABLES")
+            connection.exec_driver_sql("CREATE DATABASE IF NOT EXISTS works CHARACTER SET utf8mb4")
+    except OperationalError:
+        return False
+    finally:
+        engine.dispose()
+    return True
 
 
 @contextmanager

@@ -89,6 +89,7 @@ def run_until_empty(site: Site) -> None:
     """
     for _ in range(10):
         site.call(*IN_ONE_PROCESS, **SHORT_LEASE)
-        if site.depth() == 0 and all(work.stage in {"done", "refused"} for work in site.works().values()):
+        settled = all(work.stage in {"done", "refused"} for work in site.works().values())
+        if site.depth() == 0 and settled and not site.staged():
             return
     raise AssertionError(f"not settled: {site.works()}, {site.depth()} messages")

@@ -148,7 +148,7 @@ def test_two_calls_in_one_second_share_no_log(home: Home) -> None:
 
 def test_what_it_prints_goes_to_the_log_and_to_its_file(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     home.stage()
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     with pytest.raises(SyncFailed) as caught:
         home.archive(site=home.site(script="printf 'one\\nt\\303\\266o \\033[2J\\n'; printf 'no newline' >&2; exit 1"))
     assert "\none\nt\u00f6o \x1b[2J\nno newline" in Path(str(caught.value.facts["log"])).read_text()
@@ -164,7 +164,7 @@ def test_a_flood_of_output_needs_no_memory_and_its_beginning_and_end_are_kept(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.stage()
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     flood = "echo first; yes 'one of very many lines' | head -c 300M; head -c 20M /dev/zero; echo; echo last; exit 1"
     before = peak_memory()
     with pytest.raises(SyncFailed) as caught:
