@@ -21,7 +21,8 @@ from typing import Any
 import psutil
 
 from benchmarks import tree
-from pipeline import aws, demo, embedded, work
+from pipeline import aws, embedded, trial, work
+from pipeline.demo import RUN_PIPELINE
 from pipeline.steps import intake
 
 FILES, FILE_BYTES = 50, 20_000
@@ -33,7 +34,7 @@ _START_SECONDS = 10
 class Site:
     """One site. Its S3 is moto, or a faster server where `s3_url` is set; its SQS is moto always."""
 
-    stack: demo.Stack
+    stack: trial.Stack
     s3_url: str = ""
 
     @property
@@ -52,7 +53,7 @@ class Site:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of `run_pipeline.py`."""
-        return [sys.executable, str(demo.RUN_PIPELINE), *arguments]
+        return [sys.executable, str(RUN_PIPELINE), *arguments]
 
     def scheduler(self) -> psutil.Process:
         """The process of luigid."""
@@ -63,7 +64,7 @@ class Site:
         """Put a bag as a thawed object; returns the message that announces it."""
         key = work.staging_key(work.rid_from_name(bag_zip.name))
         with bag_zip.open("rb") as body:
-            etag = self.stack.s3.put_object(Bucket=demo.BUCKET, Key=key, Body=body)["ETag"]
+            etag = self.stack.s3.put_object(Bucket=trial.BUCKET, Key=key, Body=body)["ETag"]
         return _message(key, etag, bag_zip.stat().st_size)
 
     def send(self, messages: Sequence[str]) -> None:
@@ -74,12 +75,12 @@ class Site:
     @property
     def queue_url(self) -> str:
         """The queue that the lanes poll."""
-        return intake.find_queue(self.stack.sqs, source="demo", queue=demo.QUEUE).url
+        return intake.find_queue(self.stack.sqs, source="demo", queue=trial.QUEUE).url
 
     def forget(self) -> None:
         """Empty the bucket: moto keeps objects in memory."""
-        for thing in self.stack.s3.list_objects_v2(Bucket=demo.BUCKET).get("Contents", []):
-            self.stack.s3.delete_object(Bucket=demo.BUCKET, Key=thing["Key"])
+        for thing in self.stack.s3.list_objects_v2(Bucket=trial.BUCKET).get("Contents", []):
+            self.stack.s3.delete_object(Bucket=trial.BUCKET, Key=thing["Key"])
 
     def rows(self) -> int:
         """How many sync rows are committed."""
@@ -110,7 +111,7 @@ class Site:
 def site(home: Path, *, s3_url: str = "") -> Iterator[Site]:
     """A running site whose database has its tables, and whose queue is empty."""
     (home / "archive").mkdir(parents=True)
-    with demo.stack(home) as stack:
+    with trial.stack(home) as stack:
         made = Site(stack, s3_url)
         stack.sqs.purge_queue(QueueUrl=made.queue_url)  # S3's test event
         subprocess.run(
@@ -145,12 +146,12 @@ def fast_s3(folder: Path) -> Iterator[str]:
 def place(bag_zip: Path, *, served: Path, s3_url: str) -> str:
     """Move a bag to where `fast_s3` finds it; returns the message that announces it."""
     key = work.staging_key(work.rid_from_name(bag_zip.name))
-    target = served / demo.BUCKET / key
+    target = served / trial.BUCKET / key
     target.parent.mkdir(parents=True)
     bag_zip.rename(target)
-    with demo.credentials():
+    with trial.credentials():
         client = aws.s3_client(region="us-east-1", endpoint_url=s3_url)
-    head = client.head_object(Bucket=demo.BUCKET, Key=key)  # it computes the ETag once, and then knows it as S3 does
+    head = client.head_object(Bucket=trial.BUCKET, Key=key)  # it computes the ETag once, and then knows it as S3 does
     return _message(key, head["ETag"], head["ContentLength"])
 
 
@@ -182,6 +183,6 @@ def _message(key: str, etag: str, size_bytes: int) -> str:
         "awsRegion": "us-east-1",
         "eventTime": "2026-04-06T00:11:23.730Z",
         "eventName": "ObjectRestore:Completed",
-        "s3": {"bucket": {"name": demo.BUCKET}, "object": thing},
+        "s3": {"bucket": {"name": trial.BUCKET}, "object": thing},
     }
     return json.dumps({"Records": [event]})

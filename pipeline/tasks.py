@@ -4,7 +4,6 @@ ProcessMessage ─> Sync ─> Debag ─> Download
 """
 
 import logging
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,10 +21,12 @@ from pipeline.errors import (
     TransientError,
     WorkBusy,
 )
+from pipeline.facts import debag_facts, refusal, report_facts, sync_facts
+from pipeline.room import make_room
 from pipeline.site import Failure, Site
 from pipeline.staging import Place
 from pipeline.steps import debag, download, intake, sync
-from pipeline.steps.debag import Debagged, DebaggedWork, report
+from pipeline.steps.debag import DebaggedWork, report
 from pipeline.steps.record import BagRow, Phase, failure_facts
 from pipeline.targets import SyncRows, WorkFolderTarget, ZipTarget
 from pipeline.work import Bag, human_bytes
@@ -142,7 +143,7 @@ class Download(StepTask):
             staging.vouch(place.download_marker, place.bag_zip, facts)
             here.record.finished(self.phase, bag, facts)
             return
-        _make_room(here, bag)
+        make_room(here, bag)
         _log.info("%s: downloading %s, %s", self.work_rid, bag.address, human_bytes(bag.size_bytes))
         if bag.is_local:
             fetched = download.adopt(bag)
@@ -199,7 +200,7 @@ class Debag(StepTask):
         except InvalidBag as error:
             name = zip_file.name
             text = report.as_text(error, zip_name=name)
-            kept = staging.keep(place, bag, report=_report(bag, error, name), text=text)
+            kept = staging.keep(place, bag, report=report_facts(bag, error, name), text=text)
             error.what = refusal(error)
             error.kept = f"the zip is kept at {kept}, the report at {place.quarantine / 'report.txt'}"
             error.go_on = (
@@ -261,14 +262,14 @@ class Sync(StepTask):
             error.kept = "the unpacked work was discarded, the zip is kept"
             raise
         plug.point("sync copied, not committed")
-        facts = sync_facts(synced)
+        told = sync_facts(synced)
         here.record.commit_sync(
             bag,
             work.rid,
             archive_path=str(synced.path),
             files=work.files,
             size_bytes=work.bytes,
-            facts=facts,
+            facts=told,
             leases=here.leases,
         )
         if work.rid != self.work_rid and here.heartbeat is not None:
@@ -306,43 +307,6 @@ def finish(here: Site, bag: Bag) -> None:
     staging.clear(here.place(bag))
 
 
-def refusal(error: InvalidBag) -> str:
-    """Why a bag was refused, in one line; the report has it all."""
-    first = error.faults[0]
-    where = "/".join(part for part in (first.bag, first.path) if part)
-    more = f", and {len(error.faults) - 1} more faults" if len(error.faults) > 1 else ""
-    return f"the bag is refused: {first.kind}" + (f" of {where}" if where else "") + more
-
-
-def debag_facts(unpacked: Debagged) -> dict[str, Any]:
-    """What the record keeps of a debag."""
-    return {
-        "works": [work.rid for work in unpacked.works],
-        "files": sum(work.files for work in unpacked.works),
-        "bytes": sum(work.bytes for work in unpacked.works),
-        "algorithms": list(unpacked.algorithms),
-        "verified": sorted({work.verified for work in unpacked.works}),
-        "warnings": [fault.as_dict() for fault in unpacked.warnings],
-        "seconds": round(unpacked.seconds, 3),
-    }
-
-
-def sync_facts(synced: sync.Synced) -> dict[str, Any]:
-    """What the record keeps of a sync."""
-    return {
-        "archive_path": str(synced.path),
-        "files": synced.files,
-        "bytes": synced.bytes,
-        "written": synced.written,
-        "added": synced.added,
-        "cache_dropped": synced.cache_dropped,
-        "extra": list(synced.extra[:1000]),
-        "algorithms": list(synced.algorithms),
-        "log": str(synced.log or ""),
-        "seconds": round(synced.seconds, 3),
-    }
-
-
 def _policy(here: Site, bag: Bag) -> debag.Policy:
     source = here.settings.source(bag.source)
     return replace(here.settings.debag_policy, allow_unbagged=source is not None and source.allow_unbagged)
@@ -350,38 +314,3 @@ def _policy(here: Site, bag: Bag) -> debag.Policy:
 
 def _zip_of(place: Place) -> Path:
     return Path(staging.vouched(place.download_marker)["zip"])
-
-
-def _report(bag: Bag, error: InvalidBag, zip_name: str) -> dict[str, Any]:
-    return {
-        "work_rid": bag.work_rid,
-        "bag_id": bag.bag_id,
-        "from": bag.address,
-        "etag": bag.etag,
-        **report.as_data(error, zip_name=zip_name),
-    }
-
-
-def _make_room(here: Site, bag: Bag) -> None:
-    """Room first: the zip, what it unpacks to (stored zips: as much again), and the margin.
-
-    What works that began before this one on this host have yet to write is theirs: their leases are the reservations.
-
-    Raises:
-        NoRoom: there is not enough.
-    """
-    root = here.settings.staging
-    root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(root).free
-    need = bag.size_bytes * (1 if bag.is_local else 2) + here.settings.margin_bytes
-    reserved = 0
-    for work_rid, bag_id, size_bytes in here.leases.before_mine(bag.work_rid, host=here.host):
-        reserved += max(0, 2 * size_bytes - staging.used_bytes(root / f"{work_rid}-{bag_id}"))
-    if free - reserved < need:
-        others = f", of which {human_bytes(reserved)} are reserved for works in progress" if reserved else ""
-        raise NoRoom(
-            f"{human_bytes(free)} free on {root}{others}; {human_bytes(need)} needed (zip, payload and margin)",
-            work_rid=bag.work_rid,
-            kept="nothing was downloaded",
-            go_on="make room; the message comes back by itself",
-        )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import aws, demo, embedded
+from pipeline import aws, embedded, trial
 from pipeline.steps import record
 from pipeline.steps.record import views
 from pipeline.work import archive_dir, staging_key
@@ -48,10 +48,10 @@ class Site:
     ) -> "Site":
         """A new site, on SQLite unless told otherwise; a copy of a database with the right tables saves making them."""
         name = uuid.uuid4().hex[:10]
-        with demo.credentials():
+        with trial.credentials():
             s3 = aws.s3_client(region="us-east-1", endpoint_url=moto_url)
             sqs = aws.sqs_client(region="us-east-1", endpoint_url=moto_url)
-        url = demo.set_up_aws(s3, sqs, bucket=f"bucket-{name}", queue=f"queue-{name}", dead_letters=f"dead-{name}")
+        url = trial.set_up_aws(s3, sqs, bucket=f"bucket-{name}", queue=f"queue-{name}", dead_letters=f"dead-{name}")
         dead_url = sqs.get_queue_url(QueueName=f"dead-{name}")["QueueUrl"]
         for message in sqs.receive_message(QueueUrl=url).get("Messages", []):
             # S3's test event: each test begins with an empty queue.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import aws, demo
+from pipeline import aws, trial
 from pipeline.errors import (
     DownloadMismatch,
     NoRoom,
@@ -160,7 +160,7 @@ def lying(body: bytes, *, head: tuple[int, str] = _Liar.head) -> Iterator[str]:
 
 
 def test_no_room_is_found_before_a_byte_is_paid_for(tmp_path: Path) -> None:
-    with lying(b"", head=(1 << 55, "0" * 32)) as url, demo.credentials():
+    with lying(b"", head=(1 << 55, "0" * 32)) as url, trial.credentials():
         s3 = aws.s3_client(region="us-east-1", endpoint_url=url)
         with pytest.raises(NoRoom, match="make room"):
             download.fetch(s3, Bag("W1", "bucket", "W1.bag.zip", etag="0" * 32), to=tmp_path / "z")
@@ -177,7 +177,7 @@ def test_no_room_is_found_before_a_byte_is_paid_for(tmp_path: Path) -> None:
 )
 def test_wrong_bytes_are_a_named_failure_never_a_file(tmp_path: Path, body: bytes, error: type[PipelineError]) -> None:
     bag = Bag("W1", "bucket", "W1.bag.zip", etag=_Liar.head[1])
-    with lying(body) as url, demo.credentials():
+    with lying(body) as url, trial.credentials():
         s3 = aws.s3_client(region="us-east-1", endpoint_url=url)
         with pytest.raises(error):
             download.fetch(s3, bag, to=tmp_path / "z")

@@ -2,8 +2,9 @@
 
 from pipeline.steps.record.engine import connect, parsed_url, preload
 from pipeline.steps.record.leases import Leases
-from pipeline.steps.record.record import BagRow, BagState, Phase, Record, failure_facts
+from pipeline.steps.record.record import Record
 from pipeline.steps.record.schema import SchemaOutdated, prepare, revisions, upgrade
+from pipeline.steps.record.words import BagRow, BagState, Phase, failure_facts
 
 __all__ = [
     "BagRow",

@@ -1,9 +1,7 @@
 """What happened to which work: the record of the whole line, in the progress database."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, insert, select, update
@@ -14,45 +12,8 @@ from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading, writing
 from pipeline.steps.record.leases import Leases
 from pipeline.steps.record.tables import bags, events, progress, syncs
+from pipeline.steps.record.words import BagRow, BagState, Phase, bag_row, failure_facts, naive
 from pipeline.work import Bag
-
-
-class Phase(StrEnum):
-    """The steps that leave a date with the work, in order."""
-
-    RESTORE = "restore"
-    DOWNLOAD = "download"
-    DEBAG = "debag"
-    SYNC = "sync"
-
-    @property
-    def column(self) -> str:
-        """The column of `glacier_sync_progress` that says when the step was done."""
-        return f"{self}_complete_on"
-
-
-class BagState(StrEnum):
-    """What is to be done about a bag."""
-
-    UNFINISHED = "unfinished"
-    FAILED = "failed"
-    NOT_RESTORED = "not-restored"
-    REFUSED = "refused"
-    DONE = "done"
-
-
-@dataclass(frozen=True)
-class BagRow:
-    """What is known of a bag; see the table `bags`."""
-
-    bag: Bag
-    state: BagState
-    phase: str
-    works: tuple[str, ...]
-    failures: int
-    error_kind: str
-    error: str
-    host: str
 
 
 class Record:
@@ -87,17 +48,17 @@ class Record:
                 connection.execute(
                     update(bags)
                     .where(bags.c.bag_id == bag.bag_id)
-                    .values(restore_expires_on=_naive(bag.restore_expires_on))
+                    .values(restore_expires_on=naive(bag.restore_expires_on))
                 )
             row = self._row(connection, bag.bag_id)
         assert row is not None
-        return _bag_row(row)
+        return bag_row(row)
 
     def bag(self, bag_id: str) -> BagRow | None:
         """What is known of a bag."""
         with reading(self._engine) as connection:
             row = self._row(connection, bag_id)
-        return None if row is None else _bag_row(row)
+        return None if row is None else bag_row(row)
 
     def bags_of(self, work_rid: str) -> list[BagRow]:
         """The bags of a work, or those whose zip turned out to hold it, newest first."""
@@ -108,7 +69,7 @@ class Record:
                 .where((bags.c.work_rid == work_rid) | bags.c.bag_id.in_(inside))
                 .order_by(bags.c.seen_on.desc(), bags.c.bag_id)
             ).all()
-        return [_bag_row(row) for row in rows]
+        return [bag_row(row) for row in rows]
 
     def finished(self, phase: Phase, bag: Bag, facts: Mapping[str, Any], *, works: tuple[str, ...] = ()) -> None:
         """A step is done: the event, the dates, and after debag what the zip turned out to hold."""
@@ -255,8 +216,8 @@ class Record:
                 etag=bag.etag,
                 version_id=bag.version_id,
                 size_bytes=bag.size_bytes,
-                event_time=_naive(bag.event_time),
-                restore_expires_on=_naive(bag.restore_expires_on),
+                event_time=naive(bag.event_time),
+                restore_expires_on=naive(bag.restore_expires_on),
                 state=BagState.UNFINISHED,
                 phase="",
                 host="",
@@ -268,7 +229,7 @@ class Record:
         facts = {"from": bag.address, "bytes": bag.size_bytes, **detail}
         self._event(connection, bag.work_rid, bag.bag_id, "intake", "seen", facts)
         if not bag.is_local:
-            self._date(connection, bag.work_rid, Phase.RESTORE, facts, at=_naive(bag.event_time))
+            self._date(connection, bag.work_rid, Phase.RESTORE, facts, at=naive(bag.event_time))
 
     def _event(
         self, connection: Connection, work_rid: str, bag_id: str, step: str, outcome: str, detail: Mapping[str, Any]
@@ -311,43 +272,3 @@ class Record:
             return
         told = row.user_data if isinstance(row.user_data, list) else []
         connection.execute(update(progress).where(progress.c.id == row.id).values(user_data=[*told, entry], **values))
-
-
-def failure_facts(error: PipelineError) -> dict[str, Any]:
-    """A failure as the events table, the dead-letter queue and reports tell it."""
-    facts: dict[str, Any] = {"kind": error.kind, "error": str(error), **error.facts}
-    faults = getattr(error, "faults", ())
-    if faults:
-        facts["faults"] = [fault.as_dict() for fault in faults]
-    return facts
-
-
-def _naive(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)
-
-
-def _bag_row(row: Row[Any]) -> BagRow:
-    return BagRow(
-        bag=Bag(
-            work_rid=row.work_rid,
-            bucket=row.bucket,
-            key=row.object_key,
-            etag=row.etag,
-            version_id=row.version_id,
-            source=row.source,
-            size_bytes=row.size_bytes,
-            event_time=_aware(row.event_time),
-            restore_expires_on=_aware(row.restore_expires_on),
-        ),
-        state=BagState(row.state),
-        phase=row.phase,
-        works=tuple(row.works or ()),
-        failures=row.failures,
-        error_kind=row.error_kind or "",
-        error=row.error or "",
-        host=row.host,
-    )

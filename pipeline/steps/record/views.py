@@ -8,8 +8,8 @@ from sqlalchemy import Engine, and_, func, or_, select
 
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
-from pipeline.steps.record.record import BagState, Phase
 from pipeline.steps.record.tables import bags, events, leases, syncs
+from pipeline.steps.record.words import BagState, Phase
 
 _NEXT = {"": Phase.DOWNLOAD, Phase.DOWNLOAD: Phase.DEBAG, Phase.DEBAG: Phase.SYNC}
 

@@ -1,0 +1,91 @@
+"""The words of the record: steps that are dated, states of a bag, what is known of one."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Row
+
+from pipeline.errors import PipelineError
+from pipeline.work import Bag
+
+
+class Phase(StrEnum):
+    """The steps that leave a date with the work, in order."""
+
+    RESTORE = "restore"
+    DOWNLOAD = "download"
+    DEBAG = "debag"
+    SYNC = "sync"
+
+    @property
+    def column(self) -> str:
+        """The column of `glacier_sync_progress` that says when the step was done."""
+        return f"{self}_complete_on"
+
+
+class BagState(StrEnum):
+    """What is to be done about a bag."""
+
+    UNFINISHED = "unfinished"
+    FAILED = "failed"
+    NOT_RESTORED = "not-restored"
+    REFUSED = "refused"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class BagRow:
+    """What is known of a bag; see the table `bags`."""
+
+    bag: Bag
+    state: BagState
+    phase: str
+    works: tuple[str, ...]
+    failures: int
+    error_kind: str
+    error: str
+    host: str
+
+
+def failure_facts(error: PipelineError) -> dict[str, Any]:
+    """A failure as the events table, the dead-letter queue and reports tell it."""
+    facts: dict[str, Any] = {"kind": error.kind, "error": str(error), **error.facts}
+    faults = getattr(error, "faults", ())
+    if faults:
+        facts["faults"] = [fault.as_dict() for fault in faults]
+    return facts
+
+
+def naive(moment: datetime | None) -> datetime | None:
+    """A moment as the tables hold it: UTC, without a zone."""
+    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def bag_row(row: Row[Any]) -> BagRow:
+    """A row of the table `bags`."""
+    return BagRow(
+        bag=Bag(
+            work_rid=row.work_rid,
+            bucket=row.bucket,
+            key=row.object_key,
+            etag=row.etag,
+            version_id=row.version_id,
+            source=row.source,
+            size_bytes=row.size_bytes,
+            event_time=_aware(row.event_time),
+            restore_expires_on=_aware(row.restore_expires_on),
+        ),
+        state=BagState(row.state),
+        phase=row.phase,
+        works=tuple(row.works or ()),
+        failures=row.failures,
+        error_kind=row.error_kind or "",
+        error=row.error or "",
+        host=row.host,
+    )
