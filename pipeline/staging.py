@@ -116,6 +116,12 @@ def take_back(place: Place) -> bool:
     return True
 
 
+def set_aside(place: Place) -> None:
+    """Let a quarantined zip no longer be taken back; it is kept under another name: S3's copy may be frozen again."""
+    if place.quarantined_zip.exists():
+        durable.publish(place.quarantined_zip, place.quarantined_zip.with_suffix(".zip.before"))
+
+
 def move(source: Path, target: Path) -> None:
     """Move a file durably, also to another file system; at any instant it is whole at one of the two places."""
     try:

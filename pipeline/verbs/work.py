@@ -105,6 +105,6 @@ def _again(here: Site, bag: Bag, from_step: str | None) -> None:
             debag.discard(place.debag)
         if from_step == Phase.DOWNLOAD:
             staging.clear(place)
-            place.quarantined_zip.unlink(missing_ok=True)
+            staging.set_aside(place)
     finally:
         here.leases.release(bag.work_rid)
