@@ -168,6 +168,8 @@ class Lane:
 
     def _process(self, message: Message) -> None:
         plug.point("message received")
+        if message.receives > 1:
+            _log.info("message %s: delivery number %d", message.message_id, message.receives)
         source = self.here.settings.source(message.queue.source)
         assert source is not None
         sqs = self.here.sqs(source)

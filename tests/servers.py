@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import sqlalchemy
 from sqlalchemy.exc import OperationalError
 
@@ -88,6 +89,22 @@ def postgresql(folder: Path) -> Iterator[str | None]:
     url = f"postgresql+psycopg://tests@127.0.0.1:{port}/postgres"
     with _running(command, url, folder=folder, user=user, stop=signal.SIGINT) as running:
         yield running
+
+
+@contextmanager
+def stopped(folder: Path) -> Iterator[None]:
+    """The PostgreSQL server of this folder is away while the block runs, and then back on the same port.
+
+    PostgreSQL's own supervisor process stays the one that was started: only its children go, as in a crash.
+    """
+    postmaster = int((folder / "data" / "postmaster.pid").read_text(encoding="utf-8").split()[0])
+    os.kill(postmaster, signal.SIGSTOP)
+    for child in psutil.Process(postmaster).children():
+        child.kill()
+    try:
+        yield
+    finally:
+        os.kill(postmaster, signal.SIGCONT)
 
 
 @contextmanager

@@ -135,10 +135,14 @@ timeout = 0
             "s3": {"bucket": {"name": self.bucket}, "object": {"key": key, "size": size, "eTag": etag}},
         }
 
+    def command(self, *arguments: str) -> list[str]:
+        """`run_pipeline.py …`, as a program and its arguments."""
+        return [sys.executable, str(RUN_PIPELINE), *arguments]
+
     def start(self, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
         """`run_pipeline.py …` in the background; the caller waits for it."""
         return subprocess.Popen(
-            [sys.executable, str(RUN_PIPELINE), *arguments],
+            self.command(*arguments),
             env={**self.environment, **settings},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

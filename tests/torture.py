@@ -52,6 +52,7 @@ class Figures:
     seed: int
     kills: Counter[str] = field(default_factory=Counter)
     takeovers: int = 0
+    redeliveries: int = 0
     recovery_seconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -60,7 +61,7 @@ class Figures:
         slowest = max(self.recovery_seconds, default=0.0)
         kills = ", ".join(f"{count} {what}" for what, count in sorted(self.kills.items()))
         return (
-            f"seed {self.seed}: killed {kills}; {self.takeovers} works taken over; "
+            f"seed {self.seed}: killed {kills}; {self.redeliveries} redeliveries, {self.takeovers} works taken over; "
             f"{len(self.recovery_seconds)} leases of killed lanes, the slowest free after {slowest:.1f} s; "
             f"{self.seconds:.0f} s in all"
         )
@@ -120,6 +121,8 @@ class Torture:
             self._check()
         finally:
             self._end()
+        logs = [path.read_text(encoding="utf-8") for path in self._home.glob("run-*.log")]
+        self.figures.redeliveries = sum(text.count(": delivery number ") for text in logs)
         self.figures.seconds = time.monotonic() - started
         return self.figures
 

@@ -1,6 +1,7 @@
 """Messages of SQS: received, hidden, acknowledged, sent to the dead letters."""
 
 import json
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -201,7 +202,7 @@ def backoff_seconds(failures: int, *, first: int, limit: int) -> int:
     The jitter keeps works that failed together from coming back together.
     """
     delay = min(limit, first * 2 ** min(max(failures, 1) - 1, 30))
-    return int(delay * random.uniform(0.75, 1.0))  # noqa: S311  # no secret
+    return math.ceil(delay * random.uniform(0.75, 1.0))  # noqa: S311  # no secret
 
 
 def _sendable(text: str) -> str:

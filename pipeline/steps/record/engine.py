@@ -21,6 +21,13 @@ from pipeline import plug
 from pipeline.errors import DatabaseUnavailable, SettingsError
 
 _BUSY_SECONDS = 30
+# A server that is gone without a word, or frozen, must not hold up a lane for ever.
+_MYSQL: dict[str, Any] = {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60}
+_PATIENCE: dict[str, dict[str, Any]] = {
+    "postgresql": {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "tcp_user_timeout": 60_000},
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
+}
 
 
 def parsed_url(text: str) -> URL:
@@ -64,7 +71,12 @@ def connect(text: str) -> Engine:
     url = parsed_url(text)
     try:
         if url.get_backend_name() != "sqlite":
-            return sqlalchemy.create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+            return sqlalchemy.create_engine(
+                url,
+                pool_pre_ping=True,
+                isolation_level="READ COMMITTED",
+                connect_args=_PATIENCE[url.get_backend_name()],
+            )
         Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
         patience = {} if "timeout" in url.query else {"timeout": _BUSY_SECONDS}
         engine = sqlalchemy.create_engine(url, connect_args=patience)
