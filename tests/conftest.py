@@ -35,14 +35,14 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
-    with servers.postgresql(tmp_path_factory.mktemp("postgresql")) as url:
+def postgresql_url() -> Iterator[str | None]:
+    with servers.folder() as folder, servers.postgresql(folder) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
-    with servers.mariadb(tmp_path_factory.mktemp("mariadb")) as url:
+def mariadb_url() -> Iterator[str | None]:
+    with servers.folder() as folder, servers.mariadb(folder) as url:
         yield url
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,17 @@ def answers(url: str) -> bool:
         return False
     finally:
         engine.dispose()
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A folder that a server's own user may enter; pytest's are closed to others, and closed again by each session."""
+    made = Path(tempfile.mkdtemp(prefix="pipeline-server-"))
+    made.chmod(0o755)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
 
 
 @contextmanager
@@ -168,11 +180,7 @@ def empty_database(url: str) -> Iterator[str]:
 
 
 def _give(folder: Path, user: str | None) -> None:
-    """Let the server's user into its folder; the folders above are pytest's, closed to others."""
-    if user is None:
-        return
-    entry = pwd.getpwnam(user)
-    os.chown(folder, entry.pw_uid, entry.pw_gid)
-    for parent in folder.parents:
-        if parent.stat().st_uid == os.geteuid() and "pytest" in str(parent):
-            parent.chmod(parent.stat().st_mode | 0o011)
+    """The folder belongs to the server's user."""
+    if user is not None:
+        entry = pwd.getpwnam(user)
+        os.chown(folder, entry.pw_uid, entry.pw_gid)

@@ -62,9 +62,7 @@ def test_credentials_that_expire_leave_everything_to_go_on_with_new_ones(
 def test_a_database_that_goes_away_for_a_while_is_waited_for_by_a_watch(
     tmp_path: Path, moto_url: str, luigid_url: str
 ) -> None:
-    folder = tmp_path / "postgresql"
-    folder.mkdir()
-    with servers.postgresql(folder) as url:
+    with servers.folder() as folder, servers.postgresql(folder) as url:
         if url is None:
             pytest.skip("the postgresql server is not installed; .ci/run installs it")
         site = Site.make(tmp_path / "site", moto_url, luigid_url, database_url=url)

@@ -201,7 +201,7 @@ def backoff_seconds(failures: int, *, first: int, limit: int) -> int:
 
     The jitter keeps works that failed together from coming back together.
     """
-    delay = min(limit, first * 2 ** min(max(failures, 1) - 1, 30))
+    delay: float = min(limit, first * 2 ** min(max(failures, 1) - 1, 30))
     return math.ceil(delay * random.uniform(0.75, 1.0))  # noqa: S311  # no secret
 
 
