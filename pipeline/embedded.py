@@ -11,12 +11,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 LOOPBACK = "127.0.0.1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "embedded", "AWS_SECRET_ACCESS_KEY": "embedded", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -118,21 +121,40 @@ def _tell(url: str) -> None:
     sys.stdout.flush()
 
 
+class OneChangeAtATime:
+    """Lets one request after the other change what moto holds; who only reads, or waits for a message, is let through.
+
+    moto's queues are lists that a deletion copies: of two deletions at the same time, one is undone; a message that
+    is sent meanwhile is lost. (`Queue.delete_message` of moto 5.2 has no lock.)
+    """
+
+    def __init__(self, app: "WSGIApplication") -> None:
+        self._app = app
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """One request."""
+        action = environ.get("HTTP_X_AMZ_TARGET", "")
+        if environ["REQUEST_METHOD"] in {"GET", "HEAD"} or action == "AmazonSQS.ReceiveMessage":
+            return self._app(environ, start_response)
+        with self._lock:
+            return self._app(environ, start_response)
+
+
 def _serve_moto() -> None:
     try:
-        from moto.server import ThreadedMotoServer  # noqa: PLC0415  # not needed in production, not installed there
+        from moto.moto_server import werkzeug_app  # noqa: PLC0415  # not needed in production, not installed there
+        from werkzeug.serving import make_server  # noqa: PLC0415  # as above
     except ModuleNotFoundError as missing:
         sys.exit(f"{missing}: pip install -r requirements-demo.txt")
 
-    server = ThreadedMotoServer(ip_address=LOOPBACK, port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    over = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: over.set())
+    app = OneChangeAtATime(werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app))
+    server = make_server(LOOPBACK, 0, app, threaded=True, request_handler=werkzeug_app.MotoRequestHandler)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     _end_with_parent()
-    _tell(f"http://{host}:{port}")
-    over.wait()
-    server.stop()
+    port = server.server_address[1]
+    _tell(f"http://{LOOPBACK}:{port}")
+    server.serve_forever()
 
 
 def _serve_luigid(state: str, port: int) -> None:
