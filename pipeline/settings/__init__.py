@@ -1,0 +1,13 @@
+"""Settings: Luigi's own `luigi.Config` sections, each value overridable by an environment variable.
+
+A setting `script` of the section `[sync]` is overridden by `PIPELINE_SYNC_SCRIPT`; one of `[source fpl]` by
+`PIPELINE_SOURCE_FPL_…`. `load` checks everything at once and returns plain frozen values, so nothing below this module
+knows where a setting came from. `PIPELINE_ENV` (`dev` or `prod`) chooses the profile of defaults.
+
+`.env` and `LUIGI_CONFIG_PATH` are seen to by `run_pipeline.py`, before luigi is imported.
+"""
+
+from pipeline.settings.loading import load
+from pipeline.settings.values import Scheduler, Settings, Source
+
+__all__ = ["Scheduler", "Settings", "Source", "load"]

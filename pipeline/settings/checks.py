@@ -1,0 +1,35 @@
+"""What the settings have to hold, whoever set them."""
+
+from urllib.parse import urlsplit
+
+from pipeline.settings.sections import debag, pipeline, queue
+
+ENVIRONMENTS = ("dev", "prod")
+
+
+def check(main: pipeline, messages: queue, bags: debag, problems: list[str], *, scheduler: str) -> None:
+    """What every section has to hold; what is wrong is added to `problems`."""
+    rules = [
+        (
+            main.environment in ENVIRONMENTS,
+            f"[pipeline] environment (PIPELINE_ENV) is {main.environment!r}, not dev or prod",
+        ),
+        (1 <= main.lanes <= 64, f"[pipeline] lanes is {main.lanes}, not 1 to 64"),
+        (main.margin_bytes >= 0, "[pipeline] margin_bytes is negative"),
+        (
+            0 <= messages.wait_seconds <= 20,
+            f"[queue] wait_seconds is {messages.wait_seconds}, not 0 to 20 (a limit of SQS)",
+        ),
+        (
+            0 < messages.heartbeat_seconds * 2 <= messages.lease_seconds <= 43_200,
+            f"[queue] lease_seconds is {messages.lease_seconds}: not at least twice heartbeat_seconds and at most 12 h",
+        ),
+        (
+            0 <= messages.backoff_seconds <= messages.backoff_limit_seconds <= 43_200,
+            "[queue] backoff_seconds and backoff_limit_seconds: not in order within 0 and 12 h",
+        ),
+        (bags.threads >= 0, "[debag] threads is negative"),
+    ]
+    problems += [text for holds, text in rules if not holds]
+    if urlsplit(scheduler).scheme not in {"http", "https"}:
+        problems.append(f"[core] default_scheduler_url is {scheduler!r}, not http(s)://…")

@@ -1,0 +1,73 @@
+"""The sections of `luigi.cfg` that are ours: one `luigi.Config` each, named as its class."""
+
+import warnings
+
+import luigi
+from luigi.parameter import UnconsumedParameterWarning
+
+# Luigi takes its own settings in [core] for unknown ones of a task. Ours are checked by `_unknown`.
+warnings.filterwarnings("ignore", category=UnconsumedParameterWarning)
+
+
+class pipeline(luigi.Config):
+    """`[pipeline]`: where things lie on this host, and how much runs at once."""
+
+    environment = luigi.Parameter(default="dev", description="dev or prod; PIPELINE_ENV wins")
+    lanes = luigi.IntParameter(default=2, description="works brought home at the same time on this host")
+    host = luigi.Parameter(default="", description="name of this host in the record; empty: its own")
+    staging = luigi.Parameter(default="var/staging", description="fast local disk for downloads and unpacked bags")
+    quarantine = luigi.Parameter(default="var/quarantine", description="where refused bags are kept with their reports")
+    logs = luigi.Parameter(default="var/logs", description="logs of the lanes and of the sync script")
+    archive_root = luigi.Parameter(
+        default="var/archive", description="folder of Archive0 to Archive3; /mnt in production"
+    )
+    margin_bytes = luigi.IntParameter(default=1 << 30, description="bytes of staging disk that always stay free")
+
+
+class database(luigi.Config):
+    """`[database]`: the progress database."""
+
+    url = luigi.Parameter(default="sqlite:///var/pipeline.db", description="an SQLAlchemy URL")
+    url_file = luigi.Parameter(default="", description="a file that holds the URL (a secret), instead of url")
+
+
+class queue(luigi.Config):
+    """`[queue]`: how messages are taken and given back."""
+
+    wait_seconds = luigi.IntParameter(default=20, description="long poll of watch mode, 1 to 20 s")
+    lease_seconds = luigi.IntParameter(default=300, description="how long a lane that fell silent keeps its work")
+    heartbeat_seconds = luigi.FloatParameter(default=60.0, description="how often lease and visibility are renewed")
+    backoff_seconds = luigi.IntParameter(default=60, description="first delay after a failure; doubles each time")
+    backoff_limit_seconds = luigi.IntParameter(default=3600, description="longest delay after a failure")
+
+
+class debag(luigi.Config):
+    """`[debag]`: what a bag may be."""
+
+    threads = luigi.IntParameter(default=0, description="threads a bag; 0: the CPUs available to the process")
+    max_ratio = luigi.FloatParameter(default=50.0, description="largest expansion of a compressed member over 8 MB")
+    max_members = luigi.IntParameter(default=200_000, description="most members of a zip")
+    allow_weak_digests = luigi.BoolParameter(
+        default=True, parsing=luigi.BoolParameter.EXPLICIT_PARSING, description="accept bags with md5 or sha1 alone"
+    )
+    require_tag_manifest = luigi.BoolParameter(
+        default=False, parsing=luigi.BoolParameter.EXPLICIT_PARSING, description="refuse bags without a tag manifest"
+    )
+    rid_mismatch = luigi.ChoiceParameter(
+        default="refuse", choices=["warn", "refuse"], description="when BDRC-RID, folder and key name different works"
+    )
+
+
+class sync(luigi.Config):
+    """`[sync]`: the sync script and what it is told."""
+
+    script = luigi.Parameter(default="bin/syncOneWork.sh", description="the site's script, or the one shipped")
+    web_parent = luigi.Parameter(default="", description="S3 prefix for images/; empty: no web copy")
+    db_config = luigi.Parameter(default="", description="DB_CONFIG of the script: level:file of database connections")
+    debug = luigi.BoolParameter(
+        default=False, parsing=luigi.BoolParameter.EXPLICIT_PARSING, description="DEBUG_SYNC of the script"
+    )
+    time_limit_seconds = luigi.IntParameter(default=0, description="the script is ended after this; 0: never")
+
+
+SECTIONS = (pipeline, database, queue, debag, sync)
