@@ -6,123 +6,24 @@ ProcessMessage ─> Sync ─> Debag ─> Download
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import luigi
 
 from pipeline import plug, site, staging
-from pipeline.errors import (
-    InvalidBag,
-    LeaseLost,
-    NoRoom,
-    PipelineError,
-    StagingDamaged,
-    Stopping,
-    TransientError,
-    WorkBusy,
-)
+from pipeline.errors import InvalidBag, StagingDamaged, WorkBusy
 from pipeline.facts import debag_facts, refusal, report_facts, sync_facts
 from pipeline.room import make_room
-from pipeline.site import Failure, Site
+from pipeline.site import Site
 from pipeline.staging import Place
-from pipeline.steps import debag, download, intake, sync
+from pipeline.step_task import StepTask
+from pipeline.steps import debag, download, sync
 from pipeline.steps.debag import DebaggedWork, report
-from pipeline.steps.record import BagRow, Phase, failure_facts
+from pipeline.steps.record import Phase
 from pipeline.targets import SyncRows, WorkFolderTarget, ZipTarget
 from pipeline.work import Bag, human_bytes
 
 _log = logging.getLogger("pipeline.tasks")
-
-
-class Unexpected(TransientError):
-    """A failure that nobody foresaw: most likely a defect of this program."""
-
-
-class NoLease(PipelineError):
-    """A task was started by hand, past the lanes."""
-
-
-class StepTask(luigi.Task):
-    """A task of one step for one bag: what fails is recorded under its name before Luigi hears of it."""
-
-    work_rid = luigi.Parameter(description="the RID that the key promised")
-    bag_id = luigi.Parameter(description="short hash of what identifies the zip's bytes")
-    phase: ClassVar[Phase]
-
-    @property
-    def row(self) -> BagRow:
-        """What the record knows of the bag.
-
-        Raises:
-            PipelineError: nothing.
-        """
-        row = site.current().record.bag(self.bag_id)
-        if row is None:
-            raise PipelineError(f"the record knows no bag {self.bag_id}", work_rid=self.work_rid)
-        return row
-
-    @property
-    def place(self) -> Place:
-        """Where the bag's files lie."""
-        return site.current().place(self.row.bag)
-
-    def run(self) -> None:
-        """Do the step.
-
-        Raises:
-            PipelineError: the named failure, recorded.
-        """
-        here, bag = site.current(), self.row.bag
-        if here.heartbeat is None:
-            raise NoLease(
-                "nobody holds this work's lease; tasks run in a lane only",
-                work_rid=self.work_rid,
-                go_on=f"run_pipeline.py work {self.work_rid}",
-            )
-        try:
-            self.step(here, bag)
-        except PipelineError as error:
-            self._failed(here, bag, error)
-            raise
-        except OSError as error:
-            named = NoRoom(
-                f"{self.phase}: {error}", work_rid=self.work_rid, go_on=f"run_pipeline.py work {self.work_rid}"
-            )
-            self._failed(here, bag, named)
-            raise named from error
-        except Exception as error:
-            named_bug = Unexpected(f"{self.phase}: {type(error).__name__}: {error}", work_rid=self.work_rid)
-            _log.exception("%s: %s failed in a way that nobody foresaw", self.work_rid, self.phase)
-            self._failed(here, bag, named_bug)
-            raise named_bug from error
-
-    def _failed(self, here: Site, bag: Bag, error: PipelineError) -> None:
-        if not error.work_rid:
-            error.work_rid = self.work_rid
-        if not error.go_on:
-            error.go_on = f"run_pipeline.py work {self.work_rid}"
-        retry_seconds = 0
-        if isinstance(error, Stopping | LeaseLost | WorkBusy):
-            # Nothing is wrong with the bag; and once a lease is lost, its row is another lane's to write.
-            _log.warning("%s", error)
-            here.record.note(self.phase, error.kind, failure_facts(error), work_rid=self.work_rid, bag_id=self.bag_id)
-        else:
-            _log.error("%s", error)
-            retry_seconds = intake.backoff_seconds(
-                self.row.failures + 1,
-                first=here.settings.backoff_seconds,
-                limit=here.settings.backoff_limit_seconds,
-            )
-            here.record.failed(bag, self.phase, error, retry_seconds=retry_seconds)
-        here.failures[self.bag_id] = Failure(error, retry_seconds)
-
-    def step(self, here: Site, bag: Bag) -> None:
-        """What the task does; each task's own."""
-        raise NotImplementedError
-
-    def on_failure(self, exception: BaseException) -> str:
-        """What luigid's page shows: the named error, not where in the code it came up."""
-        return str(exception)
 
 
 class Download(StepTask):

@@ -20,6 +20,7 @@ LAYERS = [
     "lane",
     "verdicts",
     "tasks",
+    "step_task",
     "room",
     "facts",
     "targets",

@@ -8,7 +8,8 @@ import pytest
 from pipeline import settings as settings_module
 from pipeline import site as site_module
 from pipeline import staging
-from pipeline.tasks import Debag, Download, NoLease, ProcessMessage, Sync
+from pipeline.step_task import NoLease
+from pipeline.tasks import Debag, Download, ProcessMessage, Sync
 from pipeline.work import Bag
 from tests.bags import SMALL_WORK, make_bag_zip
 from tests.stack import Site
