@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import aws, embedded
 
@@ -75,7 +75,11 @@ def set_up_aws(s3: "S3Client", sqs: "SQSClient", *, bucket: str, queue: str, dea
         QueueName=queue, Attributes={"MessageRetentionPeriod": str(_RETENTION_SECONDS), "RedrivePolicy": redrive}
     )["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    s3.create_bucket(Bucket=bucket)
+    region: Any = s3.meta.region_name
+    if region == "us-east-1":  # which S3 refuses to be told
+        s3.create_bucket(Bucket=bucket)
+    else:
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
     s3.put_bucket_notification_configuration(
         Bucket=bucket,
         NotificationConfiguration={

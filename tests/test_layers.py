@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent / "pipeline"
 LAYERS = [
     "cli",
     "verbs",
+    "services",
     "demo",
     "samples",
     "trial",
@@ -28,6 +29,7 @@ LAYERS = [
     "heartbeat",
     "settings",
     "embedded",
+    "daemon",
     "staging",
     "migrations",
     "steps",

@@ -1,0 +1,297 @@
+"""`local-services up|down|status|reset`: what the settings say runs on this machine, without Docker.
+
+Which services these are is read from the settings themselves: the scheduler if its URL is on loopback; in development
+also moto for every `[source]` whose `endpoint_url` is on loopback, and PostgreSQL if the database's URL is. What lies
+elsewhere is left to whoever runs it.
+"""
+
+import argparse
+import glob
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline import aws, settings, show, trial
+from pipeline.daemon import Daemon, ServiceFailed, only_one
+from pipeline.errors import PipelineError, SettingsError, UsageError
+from pipeline.settings import Settings
+from pipeline.steps import record
+
+_ROOT = Path(__file__).resolve().parent.parent
+_HOME = _ROOT / "var" / "services"
+_DATABASE = "postgresql"
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+EXIT_DONE, EXIT_USAGE, EXIT_UNREACHABLE = 0, 2, 3
+
+
+@dataclass(frozen=True)
+class Service:
+    """A daemon, where it answers, and what makes it ready for the pipeline.
+
+    Attributes:
+        address: for people; holds no password.
+        host: where it listens.
+        port: where it listens.
+        before: done before each start; makes its data where there is none.
+        after: done after each start.
+        data: what `reset` deletes.
+    """
+
+    daemon: Daemon
+    address: str
+    host: str
+    port: int
+    before: Callable[[], None] = lambda: None
+    after: Callable[[], None] = lambda: None
+    data: tuple[Path, ...] = ()
+
+    def answers(self) -> bool:
+        """Whether somebody listens there."""
+        with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as probe:
+            probe.settimeout(1)
+            return probe.connect_ex((self.host, self.port)) == 0
+
+    def claim(self) -> None:
+        """Make sure that nobody listens where this service is to listen.
+
+        Raises:
+            ServiceFailed: somebody does.
+        """
+        if self.answers():
+            raise ServiceFailed(
+                f"{self.daemon.name}: somebody else listens on {self.host}, port {self.port}",
+                go_on="local-services up, when that port is free or another one is set",
+            )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the verb; 0 when all is as asked, 2 for wrong usage or settings, 3 when something does not run."""
+    options = _parser().parse_args(arguments)
+    home = options.home.absolute()
+    try:
+        with only_one(home):
+            if options.verb == "down":  # whatever the settings say by now, or whether they can be read
+                return _down(home)
+            chosen = settings.load()
+            return _VERBS[options.verb](chosen, list(_services(chosen, home)), options)
+    except (SettingsError, UsageError, PipelineError) as error:
+        for line in error.problems if isinstance(error, SettingsError) else [str(error)]:
+            sys.stderr.write(f"local-services: {line}\n")
+        return EXIT_USAGE if isinstance(error, SettingsError | UsageError) else EXIT_UNREACHABLE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="local-services",
+        description="Starts and stops what the settings say runs on this machine: luigid; in development also moto "
+        "(S3 and SQS) and PostgreSQL.",
+        epilog="exit status: 0 all is as asked; 2 wrong usage or settings; 3 something does not run",
+    )
+    parser.add_argument(
+        "verb",
+        choices=["up", "down", "status", "reset"],
+        help="reset: down, and delete what they keep; development only",
+    )
+    parser.add_argument("--home", type=Path, default=_HOME, metavar="DIR", help="pid files, logs and data")
+    parser.add_argument("--yes", action="store_true", help="reset without asking")
+    return parser
+
+
+def _services(chosen: Settings, home: Path) -> Iterator[Service]:
+    url = urlsplit(chosen.scheduler.url)
+    if url.hostname in _LOOPBACK:
+        yield _luigid(home, url.hostname, url.port or 80)
+    if chosen.environment != "dev":
+        return
+    seen: set[int] = set()
+    for source in chosen.sources:
+        url = urlsplit(source.endpoint_url)
+        if url.hostname in _LOOPBACK and (url.port or 80) not in seen:
+            seen.add(url.port or 80)
+            yield _moto(chosen, home, url.hostname, url.port or 80)
+    database = record.parsed_url(chosen.database_url)
+    if database.get_backend_name() == "postgresql" and database.host in _LOOPBACK:
+        yield _postgresql(chosen, home)
+
+
+def _luigid(home: Path, host: str, port: int) -> Service:
+    state = home / "luigid.pickle"
+    program = (sys.executable, "-c", "import luigi.cmdline; luigi.cmdline.luigid()")
+    command = (*program, "--address", host, "--port", str(port), "--state-path", str(state))
+    address = f"http://{host}:{port}/static/visualiser/index.html"
+    return Service(Daemon("luigid", home, command), address, host, port, data=(state,))
+
+
+def _moto(chosen: Settings, home: Path, host: str, port: int) -> Service:
+    def make_queues() -> None:
+        for source in chosen.sources:
+            if urlsplit(source.endpoint_url).port == port:
+                with trial.credentials():
+                    s3 = aws.s3_client(region=source.region, endpoint_url=source.endpoint_url)
+                    sqs = aws.sqs_client(region=source.region, endpoint_url=source.endpoint_url)
+                dead_letters = f"{source.queue}DeadLetters"
+                try:
+                    trial.set_up_aws(s3, sqs, bucket=source.bucket, queue=source.queue, dead_letters=dead_letters)
+                except (ClientError, BotoCoreError) as error:
+                    raise aws.translated(error, f"[source {source.name}] cannot be made on moto") from error
+
+    command = (sys.executable, "-m", "moto.server", "-H", host, "-p", str(port))
+    daemon = Daemon(f"moto-{port}", home, command, environment={"MOTO_ACCOUNT_ID": "123456789012"})
+    return Service(daemon, f"http://{host}:{port} (forgets everything when it ends)", host, port, after=make_queues)
+
+
+def _postgresql(chosen: Settings, home: Path) -> Service:
+    url = record.parsed_url(chosen.database_url)
+    host, port, user, data = url.host or "", url.port or 5432, url.username or "postgres", home / "postgresql"
+    owner = "postgres" if os.geteuid() == 0 else None
+    password = str(url.password or "")
+
+    def make_cluster() -> None:
+        if (data / "PG_VERSION").exists():
+            return
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        secret = home / "postgresql.password"
+        secret.touch(mode=0o600)
+        secret.write_text(password + "\n", encoding="utf-8")
+        if owner is not None:
+            for path in (data, secret):
+                os.chown(path, pwd.getpwnam(owner).pw_uid, pwd.getpwnam(owner).pw_gid)
+        how = ["--auth", "scram-sha-256", "--pwfile", str(secret)] if password else ["--auth", "trust"]
+        command = [_of_postgresql("initdb"), "-D", str(data), "-U", user, "--encoding", "UTF8", *how]
+        try:
+            _finish(command, owner, {})
+        except PipelineError:
+            shutil.rmtree(data)  # half a cluster would be taken for a whole one
+            raise
+        finally:
+            secret.unlink()
+
+    def make_database() -> None:
+        connect = ["-h", host, "-p", str(port), "-U", user]
+        query = [_of_postgresql("psql"), *connect, "-d", "postgres", "-Atc", "SELECT datname FROM pg_database"]
+        if url.database not in _finish(query, None, {"PGPASSWORD": password}).splitlines():
+            _finish([_of_postgresql("createdb"), *connect, str(url.database)], None, {"PGPASSWORD": password})
+
+    command = (
+        _of_postgresql("postgres"),
+        "-D",
+        str(data),
+        "-h",
+        host,
+        "-p",
+        str(port),
+        "-c",
+        "unix_socket_directories=",
+    )
+    daemon = Daemon(_DATABASE, home, command, stop_signal=signal.SIGINT, user=owner)
+    address = url.render_as_string(hide_password=True)
+    return Service(daemon, address, host, port, before=make_cluster, after=make_database, data=(data,))
+
+
+def _of_postgresql(name: str) -> str:
+    """A program of PostgreSQL, also where Debian hides it."""
+    found = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"))
+    path = shutil.which(name) or (found[-1] if found else None)
+    if path is None:
+        raise ServiceFailed(
+            "[database] url is a PostgreSQL on this machine, and it is not installed",
+            go_on="apt-get install postgresql, or another URL",
+        )
+    return path
+
+
+def _finish(command: list[str], user: str | None, secrets: dict[str, str]) -> str:
+    """Run a program to its end; its stdout."""
+    ended = subprocess.run(
+        command, capture_output=True, text=True, check=False, user=user, cwd="/", env={**os.environ, **secrets}
+    )
+    if ended.returncode:
+        raise ServiceFailed(f"{Path(command[0]).name} exited {ended.returncode}: {ended.stderr.strip()[-500:]}")
+    return ended.stdout
+
+
+def _up(chosen: Settings, services: list[Service], _options: argparse.Namespace) -> int:
+    started: list[Service] = []
+    try:
+        for service in services:
+            if not service.daemon.pid():
+                service.claim()
+                service.before()
+                started.append(service)
+                service.daemon.start(service.answers)
+                service.after()
+    except BaseException:
+        for service in reversed(started):
+            service.daemon.stop()
+        raise
+    engine = record.connect(chosen.database_url)
+    try:
+        record.prepare(engine)
+    finally:
+        engine.dispose()
+    _tell(chosen, services)
+    return EXIT_DONE
+
+
+def _down(home: Path) -> int:
+    """Stop all that has a pid file here, the database last."""
+    for file in sorted(home.glob("*.pid"), key=lambda file: (file.stem == _DATABASE, file.stem)):
+        stop_signal = signal.SIGINT if file.stem == _DATABASE else signal.SIGTERM
+        ran = Daemon(file.stem, home, (), stop_signal=stop_signal).stop()
+        sys.stdout.write(f"{file.stem}: {'stopped' if ran else 'did not run any more'}\n")
+    return EXIT_DONE
+
+
+def _status(chosen: Settings, services: list[Service], _options: argparse.Namespace) -> int:
+    _tell(chosen, services)
+    return EXIT_DONE if all(service.daemon.pid() for service in services) else EXIT_UNREACHABLE
+
+
+def _reset(chosen: Settings, services: list[Service], options: argparse.Namespace) -> int:
+    if chosen.environment != "dev":
+        raise UsageError("reset deletes databases: in development only (PIPELINE_ENV=dev)")
+    doomed = [path for service in services for path in service.data]
+    database = record.parsed_url(chosen.database_url)
+    if database.get_backend_name() == "sqlite" and database.database:
+        doomed += [Path(f"{database.database}{end}") for end in ("", "-wal", "-shm")]
+    if not options.yes:
+        sys.stderr.write("this will be deleted:\n" + "".join(f"  {path}\n" for path in doomed))
+        if not sys.stdin.isatty() or input("delete it? [y/N] ").strip().lower() not in {"y", "yes"}:
+            raise UsageError("nothing was deleted; --yes deletes without asking")
+    _down(options.home.absolute())
+    for path in filter(Path.exists, doomed):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        sys.stdout.write(f"{path}: deleted\n")
+    return EXIT_DONE
+
+
+def _tell(chosen: Settings, services: list[Service]) -> None:
+    rows = [
+        {
+            "service": service.daemon.name,
+            "state": f"runs ({pid})" if (pid := service.daemon.pid()) else "does not run",
+            "where": service.address,
+        }
+        for service in services
+    ]
+    database = record.parsed_url(chosen.database_url)
+    if not any(service.daemon.name == _DATABASE for service in services):
+        where = database.render_as_string(hide_password=True)
+        rows.append({"service": "database", "state": "no server of ours", "where": where})
+    show.tell(show.console(), rows)
+
+
+_VERBS = {"up": _up, "status": _status, "reset": _reset}

@@ -1,0 +1,157 @@
+"""`local-services`: one command that starts, tells of, stops and resets what runs on this machine without Docker."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline import aws, trial
+from tests import servers
+from tests.bags import SMALL_WORK, make_bag_zip
+from tests.stack import ROOT, Site, wait_until
+
+
+class Local:
+    """A machine's services, in a folder of their own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.luigid_port, self.moto_port = servers.free_port(), servers.free_port()
+        self.moto_url = f"http://127.0.0.1:{self.moto_port}"
+        self.site = Site(
+            home, self.moto_url, f"http://127.0.0.1:{self.luigid_port}", s3=None, sqs=None,  # type: ignore[arg-type]  # moto does not run yet
+            bucket="bucket-local", queue="queue-local", queue_url="", dead_url="",
+        )  # fmt: skip
+        self.site.database_url = f"sqlite:///{home}/pipeline.db"
+        self.site.write_settings()
+        (home / "archive").mkdir()
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, str(ROOT / "local-services"), *arguments, "--home", str(self.home / "services")]
+
+    def call(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            self.command(*arguments),
+            env={**self.site.environment, **settings},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that was started from here: each holds its pid file open."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                open_files = os.listdir(f"/proc/{process.pid}/fd")
+                paths = [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in open_files]
+            except OSError:
+                continue
+            if any(path.startswith(f"{self.home}/services/") and path.endswith(".pid") for path in paths):
+                found.append(process)
+        return found
+
+
+@pytest.fixture
+def local() -> Iterator[Local]:
+    with servers.folder() as home:
+        made = Local(home)
+        try:
+            yield made
+        finally:
+            made.call("down")
+            assert made.processes() == []
+
+
+def test_what_up_starts_brings_a_bag_home_and_down_ends_it_all(local: Local, tmp_path: Path) -> None:
+    up = local.call("up")
+    assert up.returncode == 0, up.stderr
+    with trial.credentials():
+        local.site.s3 = aws.s3_client(region="us-east-1", endpoint_url=local.moto_url)
+        local.site.sqs = aws.sqs_client(region="us-east-1", endpoint_url=local.moto_url)
+    local.site.queue_url = local.site.sqs.get_queue_url(QueueName="queue-local")["QueueUrl"]
+    local.site.announce(make_bag_zip(tmp_path, "W1"))
+
+    run = local.site.call("run", "--lanes", "1")
+    again, status = local.call("up"), local.call("status")
+    down = local.call("down")
+
+    assert run.returncode == 0, run.stderr
+    assert local.site.archived("W1") == SMALL_WORK
+    assert again.returncode == status.returncode == 0
+    assert again.stdout == status.stdout == up.stdout
+    assert down.returncode == 0
+    assert local.processes() == []
+    assert local.call("status").returncode == 3
+
+
+def test_a_starter_that_is_killed_leaves_nothing_that_down_does_not_find(local: Local) -> None:
+    starter = subprocess.Popen(local.command("up"), env=local.site.environment, stdout=subprocess.DEVNULL)
+    wait_until(lambda: (local.home / "services" / "luigid.pid").exists() and local.processes(), every=0.01)
+    starter.send_signal(signal.SIGKILL)
+    starter.wait()
+
+    assert local.call("up").returncode == 0
+    assert len(local.processes()) == 2
+    # Settings that cannot be read any more do not keep anything running.
+    assert local.call("down", PIPELINE_ENV="nonsense").returncode == 0
+    assert local.processes() == []
+
+
+def test_a_pid_file_that_outlived_its_process_ends_nobody(local: Local) -> None:
+    bystander = subprocess.Popen(["sleep", "100"])
+    try:
+        (local.home / "services").mkdir()
+        (local.home / "services" / "luigid.pid").write_text(str(bystander.pid))
+
+        assert local.call("status").returncode == 3
+        assert local.call("down").returncode == 0
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_a_port_that_is_taken_is_named_and_what_was_started_before_is_stopped(local: Local) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", local.moto_port))
+        other.listen()
+
+        up = local.call("up")
+
+    assert up.returncode == 3
+    assert f"port {local.moto_port}" in up.stderr
+    assert local.processes() == []
+
+
+def test_postgresql_is_made_started_and_reset_and_its_password_is_shown_nowhere(local: Local) -> None:
+    if servers.program("initdb", "/usr/lib/postgresql/*/bin") is None:
+        pytest.skip("PostgreSQL is not installed; .ci/run installs it")
+    local.site.database_url = f"postgresql+psycopg://pipe:qx7Plant3d@127.0.0.1:{servers.free_port()}/works"
+    local.site.write_settings()
+
+    up = local.call("up")
+    assert up.returncode == 0, up.stderr
+    assert local.site.rows("bags") == []
+    assert local.site.call("db", "status").returncode == 0
+    unasked = local.call("reset")
+    reset = local.call("reset", "--yes")
+
+    assert unasked.returncode == 2
+    assert "nothing was deleted" in unasked.stderr
+    assert reset.returncode == 0, reset.stderr
+    assert not (local.home / "services" / "postgresql").exists()
+    assert "qx7Plant3d" not in f"{up.stdout}{up.stderr}{unasked.stderr}{reset.stdout}"
+    assert not [path for path in (local.home / "services").rglob("*") if b"qx7Plant3d" in path.read_bytes()]
+
+
+def test_production_is_never_reset(local: Local) -> None:
+    assert local.call("reset", "--yes", PIPELINE_ENV="prod").returncode == 2
