@@ -10,7 +10,6 @@ import threading
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import aws, settings
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from sqlalchemy import Engine
-
-
-_AWS_SECRET = Path("/run/secrets/aws")
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ class Site:
             logs=chosen.logs,
             web_parent=chosen.sync_web_parent,
             db_config=chosen.sync_db_config,
-            aws_credentials=_AWS_SECRET,
+            aws_credentials=chosen.aws_credentials,
             debug=chosen.sync_debug,
             time_limit_seconds=chosen.sync_time_limit_seconds,
         )

@@ -1,5 +1,6 @@
 """Bringing bags home in one build, and what became of each: the truth is the database, not what Luigi reports."""
 
+import base64
 import json
 import logging
 import urllib.error
@@ -28,7 +29,7 @@ from pipeline.heartbeat import Heartbeat
 from pipeline.site import Failure, Site
 from pipeline.steps import download
 from pipeline.steps.record import BagRow, BagState
-from pipeline.work import Bag
+from pipeline.work import Bag, without_user
 
 _log = logging.getLogger(__name__)
 _PROBE_SECONDS = 10
@@ -75,12 +76,18 @@ def scheduler_paused(url: str) -> bool:
         SchedulerUnreachable: luigid does not answer.
     """
     query = urllib.parse.urlencode({"data": "{}"})
+    request = urllib.request.Request(f"{without_user(url)}/api/is_paused?{query}")  # noqa: S310  # settings allow http(s) only
+    user = urllib.parse.urlsplit(url)
+    if user.username:
+        # As Luigi's own calls give it: from the URL.
+        word = base64.b64encode(f"{user.username}:{user.password or ''}".encode()).decode()
+        request.add_header("Authorization", f"Basic {word}")
     try:
-        with urllib.request.urlopen(f"{url}/api/is_paused?{query}", timeout=_PROBE_SECONDS) as answer:  # noqa: S310  # settings allow http(s) only
+        with urllib.request.urlopen(request, timeout=_PROBE_SECONDS) as answer:  # noqa: S310  # as above
             return bool(json.load(answer)["response"]["paused"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SchedulerUnreachable(
-            f"luigid at {url} does not answer: {error}",
+            f"luigid at {without_user(url)} does not answer: {error}",
             kept="no message was touched",
             go_on="start luigid, or run with --local-scheduler",
         ) from error
@@ -193,7 +200,7 @@ def _build(
             )
     except luigi.rpc.RPCError as error:
         raise SchedulerUnreachable(
-            f"luigid at {here.settings.scheduler.url} stopped answering: {error}",
+            f"luigid at {here.settings.scheduler.shown} stopped answering: {error.sub_exception or 'an empty answer'}",
             kept="what was done so far stays, and is not done again",
             go_on="start luigid, then run again",
         ) from error

@@ -92,6 +92,13 @@ def archive_dir(archive_root: Path, work_rid: str) -> Path:
     return archive_root / f"Archive{int(digits) // 25}" / digits / work_rid
 
 
+def without_user(url: str) -> str:
+    """The URL as people may see it: without the user and password that it may hold."""
+    scheme, separator, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
+
+
 def archive_shares(archive_root: Path) -> list[Path]:
     """The share points of the archive, `Archive0` to `Archive3`."""
     return [archive_root / f"Archive{number}" for number in range(_ARCHIVE_PARENTS)]

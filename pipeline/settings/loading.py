@@ -1,5 +1,6 @@
 """Reading all settings, and checking them at once."""
 
+import configparser
 import os
 import socket
 from pathlib import Path
@@ -8,7 +9,9 @@ import luigi.configuration
 from luigi.parameter import ParameterException
 
 from pipeline.errors import SettingsError
+from pipeline.settings import production
 from pipeline.settings.checks import check
+from pipeline.settings.secrets import aws_credentials, database_url, db_config_default
 from pipeline.settings.sections import SECTIONS, database, debag, pipeline, queue, sync
 from pipeline.settings.sources import read_sources
 from pipeline.settings.values import Scheduler, Settings
@@ -17,8 +20,11 @@ from pipeline.steps.debag import Policy
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def load() -> Settings:
+def load(*, working: bool = False) -> Settings:
     """All settings, checked.
+
+    Args:
+        working: works are to be brought home, so what production needs for that has to be there too: the archive.
 
     Raises:
         SettingsError: names every setting that is missing or wrong, at once.
@@ -30,14 +36,16 @@ def load() -> Settings:
         sources = tuple(read_sources(problems))
         problems += _unknown()
     except (ParameterException, ValueError, KeyError) as error:
-        # Luigi tells the reason of a failed ${NAME} only in the cause.
-        raise SettingsError(
-            [*problems, f"luigi.cfg: {error}" + (f" ({error.__cause__})" if error.__cause__ else "")]
-        ) from error
+        raise SettingsError([*problems, _told(error)]) from None
     main, data, messages, bags, syncing = found
-    url = _database_url(data, problems)
+    url = database_url(data, problems)
+    credentials = aws_credentials(sources, problems)
     scheduler = Scheduler(url=_scheduler_url())
     check(main, messages, bags, problems, scheduler=scheduler.url)
+    if main.environment == "prod":
+        production.refuse_demo_settings(url, sources, problems)
+        if working:
+            production.refuse_missing_archive(_path(main.archive_root), marked=False, problems=problems)
     if problems:
         raise SettingsError(problems)
     return Settings(
@@ -50,6 +58,7 @@ def load() -> Settings:
         archive_root=_path(main.archive_root),
         margin_bytes=main.margin_bytes,
         database_url=url,
+        aws_credentials=credentials,
         wait_seconds=messages.wait_seconds,
         lease_seconds=messages.lease_seconds,
         heartbeat_seconds=messages.heartbeat_seconds,
@@ -66,12 +75,21 @@ def load() -> Settings:
         ),
         sync_script=_path(syncing.script),
         sync_web_parent=syncing.web_parent,
-        sync_db_config=syncing.db_config,
+        sync_db_config=syncing.db_config or db_config_default(main.environment),
         sync_debug=syncing.debug,
         sync_time_limit_seconds=syncing.time_limit_seconds,
         scheduler=scheduler,
         sources=sources,
     )
+
+
+def _told(error: Exception) -> str:
+    cause = error.__cause__
+    if isinstance(cause, configparser.InterpolationSyntaxError):
+        # Its text quotes the value, which may be a password.
+        return f"luigi.cfg: [{cause.section}] {cause.option}: a % has to be written %%"
+    # Luigi tells the reason of a failed ${NAME} only in the cause.
+    return f"luigi.cfg: {error}" + (f" ({cause})" if cause else "")
 
 
 def _let_the_environment_win() -> None:
@@ -83,6 +101,9 @@ def _let_the_environment_win() -> None:
                 config.set(section.__name__, name, value.replace("%", "%%"))
     if "PIPELINE_ENV" in os.environ:
         config.set("pipeline", "environment", os.environ["PIPELINE_ENV"])
+    for (name, option), default in production.defaults(config.get("pipeline", "environment", "dev")).items():
+        if not config.has_option(name, option):
+            config.set(name, option, default)
 
 
 def _unknown() -> list[str]:
@@ -95,16 +116,6 @@ def _unknown() -> list[str]:
         for name in config[section.__name__]
         if name not in dict(section.get_params()) and name not in config.defaults()
     ]
-
-
-def _database_url(data: database, problems: list[str]) -> str:
-    if not data.url_file:
-        return str(data.url)
-    try:
-        return Path(data.url_file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"[database] url_file cannot be read: {error}")
-        return ""
 
 
 def _scheduler_url() -> str:

@@ -19,7 +19,7 @@ class pipeline(luigi.Config):
     quarantine = luigi.Parameter(default="var/quarantine", description="where refused bags are kept with their reports")
     logs = luigi.Parameter(default="var/logs", description="logs of the lanes and of the sync script")
     archive_root = luigi.Parameter(
-        default="var/archive", description="folder of Archive0 to Archive3; /mnt in production"
+        default="var/archive", description="folder of Archive0 to Archive3; by default /mnt in production"
     )
     margin_bytes = luigi.IntParameter(default=1 << 30, description="bytes of staging disk that always stay free")
 
@@ -29,6 +29,10 @@ class database(luigi.Config):
 
     url = luigi.Parameter(default="sqlite:///var/pipeline.db", description="an SQLAlchemy URL")
     url_file = luigi.Parameter(default="", description="a file that holds the URL (a secret), instead of url")
+    password_file = luigi.Parameter(default="", description="a file that holds the URL's password (a secret)")
+    db_config = luigi.Parameter(
+        default="", description="BDRC's level:file, as prod:/run/secrets/db_apps, instead of url"
+    )
 
 
 class queue(luigi.Config):

@@ -1,9 +1,10 @@
 """What was set, as plain frozen values: nothing below this package knows where a setting came from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.steps.debag import Policy
+from pipeline.work import without_user
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Scheduler:
-    """The central scheduler, from Luigi's own `[core]`."""
+    """The central scheduler, from Luigi's own `[core]`.
 
-    url: str
+    Attributes:
+        url: with user and password where it stands behind a proxy that asks for them.
+    """
+
+    url: str = field(repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The URL for people: without user and password."""
+        return without_user(self.url)
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,8 @@ class Settings:
     logs: Path
     archive_root: Path
     margin_bytes: int
-    database_url: str
+    database_url: str = field(repr=False)  # with its password
+    aws_credentials: Path | None
     wait_seconds: int
     lease_seconds: int
     heartbeat_seconds: float

@@ -80,7 +80,9 @@ def _database(chosen: Settings) -> str:
 
 def _scheduler(chosen: Settings) -> str:
     paused = verdicts.scheduler_paused(chosen.scheduler.url)
-    return f"answers: {chosen.scheduler.url}" + (", paused: nothing is taken in until it is resumed" if paused else "")
+    return f"answers: {chosen.scheduler.shown}" + (
+        ", paused: nothing is taken in until it is resumed" if paused else ""
+    )
 
 
 def _queue(here: Site, source: Source) -> str:

@@ -17,7 +17,7 @@ def main(options: Namespace) -> int:
     Raises:
         SettingsError: settings are missing or wrong; nothing was started.
     """
-    chosen = settings.load()
+    chosen = settings.load(working=True)
     if options.lanes:
         chosen = replace(chosen, lanes=options.lanes)
     if not chosen.sources:
@@ -43,5 +43,5 @@ def _tell_start(chosen: Settings, how: lanes.Options) -> None:
         how.lanes,
         "" if how.lanes == 1 else "s",
         ", ".join(f"{source.name} ({source.queue})" for source in chosen.sources),
-        "local" if how.local_scheduler else chosen.scheduler.url,
+        "local" if how.local_scheduler else chosen.scheduler.shown,
     )

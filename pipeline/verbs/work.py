@@ -23,7 +23,7 @@ def main(options: Namespace) -> int:
         UsageError: a target is none.
         PipelineError: something it depends on is out of reach.
     """
-    chosen = settings.load()
+    chosen = settings.load(working=True)
     lanes.log_to(chosen.logs, "work", verbose=options.verbose)
     here = site.open_site(chosen, lane="work")
     if not options.local_scheduler:

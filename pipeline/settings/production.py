@@ -1,0 +1,65 @@
+"""What production refuses to start with: settings of demos and of development, and an archive that is not mounted."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pipeline.settings.values import Source
+from pipeline.steps import record
+from pipeline.work import archive_shares
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+_DEMO_KEY = "embedded"
+
+
+def defaults(environment: str) -> dict[tuple[str, str], str]:
+    """What a setting is when nobody set it, by section and name, where production differs from development."""
+    if environment != "prod":
+        return {}
+    return {("pipeline", "archive_root"): "/mnt", ("database", "url"): ""}
+
+
+def refuse_demo_settings(database_url: str, sources: Sequence[Source], problems: list[str]) -> None:
+    """Settings that no production has; each that is found is added to `problems`."""
+    if not database_url:
+        problems.append(
+            "[database] url, url_file or db_config is missing: production has no default (PIPELINE_ENV=prod)"
+        )
+    elif record.parsed_url(database_url).get_backend_name() == "sqlite":
+        problems.append("[database] url is SQLite: production needs a database server (PIPELINE_ENV=prod)")
+    for source in sources:
+        if source.endpoint_url:
+            host = urlsplit(source.endpoint_url).hostname or "?"
+            problems.append(
+                f"[source {source.name}] endpoint_url leads to {host}: production talks to Amazon's S3 and SQS, so it "
+                "has to be empty (PIPELINE_ENV=prod)"
+            )
+    if os.environ.get("AWS_ACCESS_KEY_ID") == _DEMO_KEY:
+        problems.append("AWS_ACCESS_KEY_ID holds the demo's key, not one of Amazon's (PIPELINE_ENV=prod)")
+    others = [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")]
+    problems += [f"{name} leads boto3 elsewhere than to Amazon (PIPELINE_ENV=prod)" for name in sorted(others)]
+
+
+def refuse_missing_archive(archive_root: Path, *, marked: bool, problems: list[str]) -> None:
+    """An archive that is not mounted: what is written to the empty folder below it is lost to everybody.
+
+    Args:
+        archive_root: the folder of Archive0 to Archive3.
+        marked: `[sync] mount_marker` is set, which proves more than this can.
+        problems: what is wrong is added.
+    """
+    if archive_root.is_relative_to(PROJECT):
+        problems.append(f"[pipeline] archive_root is {archive_root}, in this program's own folder (PIPELINE_ENV=prod)")
+        return
+    if not archive_root.is_dir():
+        problems.append(f"[pipeline] archive_root {archive_root} is not there; is it mounted? (PIPELINE_ENV=prod)")
+        return
+    if marked or os.path.ismount(archive_root):
+        return
+    bare = [share.name for share in archive_shares(archive_root) if not os.path.ismount(share)]
+    if bare:
+        names = ", ".join(bare)
+        problems.append(
+            f"[pipeline] archive_root {archive_root} is not mounted, nor are {names} in it (PIPELINE_ENV=prod)"
+        )

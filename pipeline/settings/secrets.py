@@ -1,0 +1,161 @@
+"""Secrets: found in files, checked, and never part of a message. What is wrong is told by the file's and key's names.
+
+They lie in `/run/secrets`, where containers have them (`PIPELINE_SECRETS` names another folder); elsewhere where BDRC
+has them: `~/.aws/credentials` and `~/.config/bdrc/db_apps.config`.
+"""
+
+import configparser
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import SettingsError
+from pipeline.settings.sections import database
+from pipeline.settings.values import Source
+from pipeline.steps import record
+
+_LEVELS = {"prod": "prod", "dev": "qa"}
+
+
+def secrets_folder() -> Path:
+    """Where a container has its secrets."""
+    return Path(os.environ.get("PIPELINE_SECRETS", "/run/secrets"))
+
+
+def aws_credentials(sources: Sequence[Source], problems: list[str]) -> Path | None:
+    """The AWS credentials file among the secrets, if there is one; boto3 is told of it.
+
+    Every profile that a source names has to be a section of it.
+    """
+    file = secrets_folder() / "aws"
+    if "AWS_SHARED_CREDENTIALS_FILE" in os.environ:
+        file = Path(os.environ["AWS_SHARED_CREDENTIALS_FILE"]).expanduser()
+    elif not file.exists():
+        return None
+    sections = _read(file, "AWS credentials", problems)
+    if sections is None:
+        return None
+    for source in sources:
+        if source.profile and not sections.has_section(source.profile):
+            there = ", ".join(sections.sections()) or "none"
+            problems.append(
+                f"[source {source.name}] profile {source.profile!r} is no section of {file}; there: {there}"
+            )
+    # boto3 makes clients in many places, and this is the only way to tell all of them.
+    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(file)
+    return file
+
+
+def database_url(data: database, problems: list[str]) -> str:
+    """The database's URL, with its password, from whichever of the settings holds it."""
+    given = [name for name in ("url_file", "db_config") if getattr(data, name)]
+    if len(given) > 1:
+        problems.append("[database] url_file and db_config are both set; one of them has to go")
+    if data.db_config:
+        return _of_db_config(data.db_config, problems)
+    text = _content(data.url_file, "[database] url_file", problems) if data.url_file else str(data.url)
+    try:
+        url = record.parsed_url(text) if text else None
+    except SettingsError as error:
+        problems += error.problems
+        return ""
+    if url is None or not data.password_file:
+        return text
+    password = _content(data.password_file, "[database] password_file", problems)
+    return url.set(password=password).render_as_string(hide_password=False)
+
+
+def db_config_default(environment: str) -> str:
+    """`DB_CONFIG` of the sync script when no setting says it: BDRC's file, where there is one."""
+    level = _LEVELS.get(environment, "qa")
+    for file in (secrets_folder() / "db_apps", Path.home() / ".config" / "bdrc" / "db_apps.config"):
+        if file.is_file():
+            return f"{level}:{file}"
+    return ""
+
+
+def _of_db_config(text: str, problems: list[str]) -> str:
+    """BDRC's form, `level:file`: the file's section `[level]` names a section of the MySQL option file it points to.
+
+    ```
+    [mysql]
+    mySqlCnfPath = /run/secrets/drs_cnf
+    [prod]
+    server = drs_production
+    ```
+    A section that holds user, password, host and database itself will do as well.
+    """
+    level, _, name = text.partition(":")
+    where = f"[database] db_config {text}"
+    if not name:
+        problems.append(f"{where}: not of the form level:file, as prod:/run/secrets/db_apps")
+        return ""
+    sections = _read(Path(name).expanduser(), where, problems)
+    if sections is None:
+        return ""
+    if not sections.has_section(level):
+        problems.append(f"{where}: no section [{level}]; there: {', '.join(sections.sections()) or 'none'}")
+        return ""
+    server = sections.get(level, "server", fallback="")
+    if server:
+        options = sections.get("mysql", "mySqlCnfPath", fallback="").strip("\"'")
+        if not options:
+            problems.append(f"{where}: section [mysql] has no mySqlCnfPath")
+            return ""
+        sections = _read(Path(options).expanduser(), f"{where}: mySqlCnfPath", problems)
+        if sections is None:
+            return ""
+        level = server
+    return _of_option_file(sections, level, where, problems)
+
+
+def _of_option_file(sections: configparser.ConfigParser, name: str, where: str, problems: list[str]) -> str:
+    if not sections.has_section(name):
+        problems.append(f"{where}: no section [{name}]; there: {', '.join(sections.sections()) or 'none'}")
+        return ""
+    section = {key: (value or "").strip("\"'") for key, value in sections.items(name)}
+    missing = [key for key in ("user", "password", "host", "database") if not section.get(key)]
+    if missing:
+        problems.append(f"{where}: section [{name}] has no {', '.join(missing)}")
+        return ""
+    port = section.get("port", "3306")
+    if not port.isdigit():
+        problems.append(f"{where}: section [{name}]: port is no number")
+        return ""
+    url = record.parsed_url("mysql+pymysql://?charset=utf8mb4").set(
+        username=section["user"],
+        password=section["password"],
+        host=section["host"],
+        port=int(port),
+        database=section["database"],
+    )
+    return url.render_as_string(hide_password=False)
+
+
+def _content(file: str, what: str, problems: list[str]) -> str:
+    try:
+        text = Path(file).expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        problems.append(f"{what} cannot be read: {file}: {error.strerror}")
+        return ""
+    except UnicodeDecodeError:
+        problems.append(f"{what} cannot be read: {file} is not text")
+        return ""
+    if not text:
+        problems.append(f"{what}: {file} is empty")
+    return text
+
+
+def _read(file: Path, what: str, problems: list[str]) -> configparser.ConfigParser | None:
+    """The sections of an ini file; None when it cannot be read. Its lines are secrets, so none is quoted."""
+    sections = configparser.ConfigParser(interpolation=None, allow_no_value=True, strict=False)
+    try:
+        sections.read_string(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(f"{what}: {file} cannot be read: {error.strerror}")
+    except (configparser.Error, UnicodeDecodeError) as error:
+        line = getattr(error, "lineno", None) or next((at for at, _ in getattr(error, "errors", [])), None)
+        problems.append(f"{what}: {file} is no ini file" + (f": see its line {line}" if line else ""))
+    else:
+        return sections
+    return None
