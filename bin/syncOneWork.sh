@@ -28,7 +28,9 @@ Environment, all of it optional:
   LOCAL_AUDIT_OPTIONS      options of the audit tool for the work, before it is copied
   REPO_AUDIT_OPTIONS       options of the audit tool for the archive copy
   NO_REFRESH_WEB           anything: leave the web copy as it is
+  AUDIT_TIME_LIMIT_SECONDS how long each run of the audit tool may take; default: as long as it likes
   auditToolLogDateTimeDir  where the audit tool writes its logs
+  syncLogDateTimeDir       what became of the audits is told in audits.txt there
   DEBUG_SYNC               true: show every command on stderr (much for a work of many files)
 
 Exit status: 0 all succeeded; 1 something did not; 2 wrong usage.
@@ -234,20 +236,33 @@ web() {
     fi
 }
 
-# audit FOLDER OPTIONS: the audit tool, where it is installed; OPTIONS are words separated by blanks
+# audit WHEN FOLDER OPTIONS: the audit tool, where it is installed; WHEN is pre or post, OPTIONS are words separated by
+# blanks. What comes of it is told in audits.txt, where there is a place for it.
 audit() {
     local -a command=(audit-tool) options=()
+    local status=0
     if ! installed audit-tool; then
-        say "audit-tool is not installed: $1 is not audited"
+        say "audit-tool is not installed: $2 is not audited"
+        audited "$1" 'not run: audit-tool is not installed'
         return
     fi
+    # in the foreground: in a group of its own it would outlive this script
+    [[ ! ${AUDIT_TIME_LIMIT_SECONDS:-} ]] || command=(timeout --foreground -k 5 "$AUDIT_TIME_LIMIT_SECONDS" audit-tool)
     if [[ ${auditToolLogDateTimeDir:-} ]]; then
         mkdir -p -- "$auditToolLogDateTimeDir"
         command+=(-l "$auditToolLogDateTimeDir")
     fi
-    read -r -d '' -a options <<<"$2" || true # its status says only that the text has ended
-    "${command[@]}" "${options[@]}" "$1" || fail "audit-tool exited $? for $1"
+    read -r -d '' -a options <<<"$3" || true # its status says only that the text has ended
+    "${command[@]}" "${options[@]}" "$2" || status=$?
+    case $status in
+    0) audited "$1" passed ;;
+    1) audited "$1" failed ;;
+    124 | 137) audited "$1" "timed out: after ${AUDIT_TIME_LIMIT_SECONDS:-?} s" ;;
+    *) audited "$1" "broke off: exit status $status" ;;
+    esac
+    ((status == 0)) || fail "audit-tool exited $status for $2"
 }
+audited() { [[ ! ${syncLogDateTimeDir:-} ]] || printf '%s %s\n' "$1" "$2" >>"$syncLogDateTimeDir/audits.txt"; }
 
 # absolute PATH: as an absolute path, which no command can take for an option
 absolute() { if [[ $1 == /* ]]; then printf '%s' "$1"; else printf '%s/%s' "$PWD" "$1"; fi; }
@@ -289,10 +304,10 @@ main() {
     [[ ! $web_parent ]] || installed aws || fail 'the aws CLI is not installed: no web copy can be made'
     [[ ${DEBUG_SYNC:-} != true ]] || set -x
     list
-    audit "$work" "${LOCAL_AUDIT_OPTIONS:-}"
+    audit pre "$work" "${LOCAL_AUDIT_OPTIONS:-}"
     if [[ $archive_parent ]]; then
         archive
-        audit "$target" "${REPO_AUDIT_OPTIONS:-}"
+        audit post "$target" "${REPO_AUDIT_OPTIONS:-}"
     fi
     [[ ! $web_parent ]] || web
     if [[ $success_list ]]; then printf '%s\n' "$rid" >>"$success_list"; fi

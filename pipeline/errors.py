@@ -182,3 +182,15 @@ class InvalidBag(PermanentError):
 
 class ArchiveConflict(PermanentError):
     """The archive already holds other content under the same names; `facts['differences']` lists them."""
+
+
+class OptionsNotUnderstood(PermanentError):
+    """A file of sync options has words or values that are not known; `facts['problems']` lists them."""
+
+
+class NotToBeArchived(PermanentError):
+    """The work's own options keep it out of the archive, and the archive does not have it."""
+
+
+class AuditFailed(PermanentError):
+    """A test of the audit tool failed for this work; it will fail again until somebody changes one or the other."""

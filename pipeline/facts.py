@@ -33,6 +33,9 @@ def sync_facts(synced: sync.Synced) -> dict[str, Any]:
         "extra": list(synced.extra[:1000]),
         "algorithms": list(synced.algorithms),
         "log": str(synced.log or ""),
+        "options": synced.options.facts(),
+        "audits": dict(synced.audits),
+        "proof": {"name": synced.proof.name, "sha512": synced.proof.sha512},
         "seconds": round(synced.seconds, 3),
     }
 

@@ -108,6 +108,9 @@ class Site:
             aws_credentials=chosen.aws_credentials,
             debug=chosen.sync_debug,
             time_limit_seconds=chosen.sync_time_limit_seconds,
+            audit_limit_seconds=chosen.sync_audit_limit_seconds,
+            options=chosen.sync_options,
+            heed_works=chosen.sync_heed_works,
         )
 
     def pulse(self, work_rid: str, step: str) -> Pulse:

@@ -13,7 +13,7 @@ BAD_IMAGE = "images/I1/I10001.jpg"
 SHORT_LEASE = {"PIPELINE_QUEUE_LEASE_SECONDS": "2", "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "0.5"}
 
 # The acts of one work's homecoming, and of one bag's refusal, in the lane that does them: see the first test.
-HOMECOMING = {"commit": 8, "rename": 3, "delete": 1, "acknowledge": 1}
+HOMECOMING = {"commit": 8, "rename": 4, "delete": 1, "acknowledge": 1}
 REFUSAL = {"commit": 7, "rename": 5, "delete": 1, "send": 1, "acknowledge": 1}
 IN_ONE_PROCESS = ("run", "--lanes", "1")
 
@@ -54,6 +54,7 @@ def test_killed_at_any_instant_and_run_again_the_work_is_home_once(site: Site, t
 
     assert lines(killed.stderr, "lane 1 died", "-9"), killed.stderr
     assert site.archived("W1") == SMALL_WORK
+    assert not list((site.home / "archive").rglob(".*"))
     assert [row["work_rid"] for row in site.rows("syncs")] == ["W1"]
     assert site.works()["W1"].stage == "done"
     assert site.staged() == []

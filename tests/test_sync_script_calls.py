@@ -100,6 +100,25 @@ def test_an_absent_audit_tool_is_told_and_not_missed(bare: Script) -> None:
     assert "audit-tool is not installed" in bare.run(bare.work())[0]
 
 
+@pytest.mark.parametrize(
+    ("tool", "told"),
+    [
+        ("", "pre passed\npost passed\n"),
+        ("exit 1", "pre failed\n"),
+        ("exit 2", "pre broke off: exit status 2\n"),
+        (None, "pre not run: audit-tool is not installed\npost not run: audit-tool is not installed\n"),
+    ],
+)
+def test_what_became_of_the_audits_is_told_where_there_is_a_place_for_it(
+    bare: Script, tool: str | None, told: str
+) -> None:
+    if tool is not None:
+        bare.tool("audit-tool", tool)
+    status = int("broke" in told or "failed" in told)
+    bare.run("-a", bare.archive, bare.work(), status=status, syncLogDateTimeDir=str(bare.folder))
+    assert (bare.folder / "audits.txt").read_text() == told
+
+
 def test_images_go_to_s3_and_are_deleted_there_only_when_replacing(bare: Script) -> None:
     bare.tool("aws", RECORDS.format(file=bare.folder / "calls"))
     work, done = bare.work(), bare.folder / "done"

@@ -2,12 +2,12 @@
 
 from urllib.parse import urlsplit
 
-from pipeline.settings.sections import debag, pipeline, queue
+from pipeline.settings.sections import debag, pipeline, queue, sync
 
 ENVIRONMENTS = ("dev", "prod")
 
 
-def check(main: pipeline, messages: queue, bags: debag, problems: list[str], *, scheduler: str) -> None:
+def check(main: pipeline, messages: queue, bags: debag, syncing: sync, problems: list[str], *, scheduler: str) -> None:
     """What every section has to hold; what is wrong is added to `problems`."""
     rules = [
         (
@@ -29,6 +29,7 @@ def check(main: pipeline, messages: queue, bags: debag, problems: list[str], *, 
             "[queue] backoff_seconds and backoff_limit_seconds: not in order within 0 and 12 h",
         ),
         (bags.threads >= 0, "[debag] threads is negative"),
+        (syncing.audit_limit_seconds >= 0, "[sync] audit_limit_seconds is negative"),
     ]
     problems += [text for holds, text in rules if not holds]
     if urlsplit(scheduler).scheme not in {"http", "https"}:

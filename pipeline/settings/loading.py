@@ -8,7 +8,7 @@ from pathlib import Path
 import luigi.configuration
 from luigi.parameter import ParameterException
 
-from pipeline.errors import SettingsError
+from pipeline.errors import OptionsNotUnderstood, SettingsError
 from pipeline.settings import production
 from pipeline.settings.checks import check
 from pipeline.settings.secrets import aws_credentials, database_url, db_config_default
@@ -16,6 +16,7 @@ from pipeline.settings.sections import SECTIONS, database, debag, pipeline, queu
 from pipeline.settings.sources import read_sources
 from pipeline.settings.values import Scheduler, Settings
 from pipeline.steps.debag import Policy
+from pipeline.steps.sync import BUILT_IN, SITE_FILE, Options, of_site
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -41,7 +42,8 @@ def load(*, working: bool = False) -> Settings:
     url = database_url(data, problems)
     credentials = aws_credentials(sources, problems)
     scheduler = Scheduler(url=_scheduler_url())
-    check(main, messages, bags, problems, scheduler=scheduler.url)
+    check(main, messages, bags, syncing, problems, scheduler=scheduler.url)
+    options = _sync_options(syncing.options_file, problems)
     if main.environment == "prod":
         production.refuse_demo_settings(url, sources, problems)
         if working:
@@ -78,6 +80,9 @@ def load(*, working: bool = False) -> Settings:
         sync_db_config=syncing.db_config or db_config_default(main.environment),
         sync_debug=syncing.debug,
         sync_time_limit_seconds=syncing.time_limit_seconds,
+        sync_audit_limit_seconds=syncing.audit_limit_seconds,
+        sync_options=options,
+        sync_heed_works=syncing.work_options == "heed",
         scheduler=scheduler,
         sources=sources,
     )
@@ -116,6 +121,18 @@ def _unknown() -> list[str]:
         for name in config[section.__name__]
         if name not in dict(section.get_params()) and name not in config.defaults()
     ]
+
+
+def _sync_options(options_file: str, problems: list[str]) -> Options:
+    """The site's options of the sync; a file that was set has to be there, one in BDRC's place need not."""
+    file = _path(options_file) if options_file else Path.home() / SITE_FILE
+    if options_file and not file.exists():
+        problems.append(f"[sync] options_file: {file} is not there")
+    try:
+        return of_site(file)
+    except OptionsNotUnderstood as error:
+        problems.append(f"[sync] options: {error.what}")
+    return BUILT_IN
 
 
 def _scheduler_url() -> str:

@@ -72,6 +72,13 @@ class sync(luigi.Config):
         default=False, parsing=luigi.BoolParameter.EXPLICIT_PARSING, description="DEBUG_SYNC of the script"
     )
     time_limit_seconds = luigi.IntParameter(default=0, description="the script is ended after this; 0: never")
+    audit_limit_seconds = luigi.IntParameter(
+        default=0, description="so long may each run of the audit tool take; 0: any"
+    )
+    options_file = luigi.Parameter(default="", description="the site's options; empty: ~/.config/bdrc/site-sync.yml")
+    work_options = luigi.ChoiceParameter(
+        default="heed", choices=["heed", "ignore"], description="config/sync.yml in works; it can only narrow"
+    )
 
 
 SECTIONS = (pipeline, database, queue, debag, sync)

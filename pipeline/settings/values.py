@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.steps.debag import Policy
+from pipeline.steps.sync import Options
 from pipeline.work import without_user
 
 
@@ -72,6 +73,9 @@ class Settings:
     sync_db_config: str
     sync_debug: bool
     sync_time_limit_seconds: int
+    sync_audit_limit_seconds: int
+    sync_options: Options
+    sync_heed_works: bool
     scheduler: Scheduler
     sources: tuple[Source, ...]
 

@@ -14,7 +14,7 @@ from pipeline import aws, settings, show, verdicts
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.settings import Settings, Source
 from pipeline.site import Site
-from pipeline.steps import intake, record
+from pipeline.steps import intake, record, sync
 from pipeline.work import archive_shares, human_bytes
 
 _Row = dict[str, str]
@@ -57,8 +57,9 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
         yield _folder(name, getattr(chosen, name))
     yield _archive(chosen)
     yield _script(chosen.sync_script)
-    tool = shutil.which("audit-tool")
-    yield _row("audit tool", "ok", tool or "not installed: syncs are not audited")
+    yield _row("sync options", "ok", _options(chosen))
+    tool = shutil.which(sync.AUDIT_TOOL, path=sync.DEFAULT_PATH)
+    yield _row("audit tool", "ok", tool or f"not on the script's PATH ({sync.DEFAULT_PATH}): syncs are not audited")
 
 
 def _try(what: str, probe: Callable[[], str]) -> _Row:
@@ -120,6 +121,18 @@ def _archive(chosen: Settings) -> _Row:
     if shares or not os.access(root, os.X_OK):
         return _row("archive", "wrong", f"not writable: {', '.join(map(str, shares or [root]))}")
     return _row("archive", "ok", f"{root}: {human_bytes(shutil.disk_usage(root).free)} free")
+
+
+def _options(chosen: Settings) -> str:
+    options = chosen.sync_options
+    audits = ", ".join(
+        f"{when} {' '.join(words) or 'all tests'}"
+        for when, words in (("before the copy", options.audit_pre), ("after it", options.audit_post))
+    )
+    web = "no web copy" if not (options.web and chosen.sync_web_parent) else f"web copy to {chosen.sync_web_parent}"
+    kept = "" if options.update_web else ", one that is there is left as it is"
+    works = "may narrow them" if chosen.sync_heed_works else "is ignored"
+    return f"{options.source}: {web}{kept}; audits: {audits}; a work's own config/sync.yml {works}"
 
 
 def _script(script: Path) -> _Row:

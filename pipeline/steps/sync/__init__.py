@@ -1,7 +1,22 @@
 """The last step: the work's copy in the archive, made by the site's script, read back here before anything counts."""
 
+from pipeline.steps.sync.audit import TOOL as AUDIT_TOOL
 from pipeline.steps.sync.home import archive
+from pipeline.steps.sync.options import BUILT_IN, SITE_FILE, Options, of_site
 from pipeline.steps.sync.readback import Comparison, Difference, compare
-from pipeline.steps.sync.site import Site, Synced
+from pipeline.steps.sync.site import DEFAULT_PATH, Site, Synced
 
-__all__ = ["Comparison", "Difference", "Site", "Synced", "archive", "compare"]
+__all__ = [
+    "AUDIT_TOOL",
+    "BUILT_IN",
+    "DEFAULT_PATH",
+    "SITE_FILE",
+    "Comparison",
+    "Difference",
+    "Options",
+    "Site",
+    "Synced",
+    "archive",
+    "compare",
+    "of_site",
+]

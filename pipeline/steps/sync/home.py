@@ -1,24 +1,23 @@
 """A work comes home: checked, compared, written by the site's script, made durable, read back; in this order."""
 
-import errno
 import os
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import durable
-from pipeline.errors import ArchiveConflict, NoRoom, ReadBackFailed, SyncFailed, TransientError
+from pipeline.errors import TransientError
 from pipeline.fixity import Fixity
+from pipeline.steps.sync import audit, options, script, staging
 from pipeline.steps.sync import job as jobs
-from pipeline.steps.sync import script, staging
+from pipeline.steps.sync import proof as proofs
+from pipeline.steps.sync.call import Call
+from pipeline.steps.sync.options import Options
 from pipeline.steps.sync.readback import Comparison, Difference, compare
 from pipeline.steps.sync.site import Site, Synced
 from pipeline.steps.sync.transcript import Transcript
-from pipeline.work import Pulse, archive_dir, checked_rid, human_bytes, no_pulse
-
-_NAMED = 10  # files told in a sentence; all are in the facts
+from pipeline.work import Pulse, archive_dir, checked_rid, no_pulse
 
 
 def archive(  # the interface that the tasks are written against
@@ -40,7 +39,10 @@ def archive(  # the interface that the tasks are written against
 
     Raises:
         StagingDamaged: staging is not what debag left.
+        OptionsNotUnderstood: the work's own `config/sync.yml` is not understood; nothing was written.
+        NotToBeArchived: it keeps the work out of the archive, which does not have it; nothing was written.
         ArchiveConflict: the archive has other content under the same names; nothing was written.
+        AuditFailed: a test of the audit tool failed.
         SyncFailed: the script's exit status was not 0, or its time was up, or the archive or a log cannot be used.
         ReadBackFailed: the archive copy is not what the bag says.
         NoRoom: a disk is full.
@@ -48,7 +50,7 @@ def archive(  # the interface that the tasks are written against
     """
     started = time.monotonic()
     folder = archive_dir(site.archive_root.absolute(), checked_rid(work_rid))
-    call = _Call(work_rid, work_dir.absolute(), folder, site, pulse, threads)
+    call = _Home(work_rid, work_dir.absolute(), folder, site, pulse, threads)
     try:
         known = staging.checked(call.work_dir, digests, work_rid=work_rid)
         synced = call.bring_home(known, started)
@@ -57,38 +59,42 @@ def archive(  # the interface that the tasks are written against
     return synced
 
 
-@dataclass(frozen=True)
-class _Call:
-    """One call of `archive`: its values, and the sentences for an operator that they make."""
-
-    work_rid: str
-    work_dir: Path
-    folder: Path
-    site: Site
-    pulse: Pulse
-    threads: int
+class _Home(Call):
+    """The steps of one call, in running order."""
 
     def bring_home(self, known: Fixity, started: float) -> Synced:
         """Compare, write where needed, make durable, read back."""
         self.check_place()
-        before, log = self.existing(known), None
+        chosen = self.chosen()
+        before, log, audits = self.existing(known), None, audit.none_run("nothing was to be copied")
+        if before.missing and not chosen.archive:
+            raise self.kept_out(chosen)
         proof = before
         if before.missing or self.unfinished.exists():
-            log = self.run_script(known)
+            log, audits = self.run_script(known, chosen)
             self.check_place()
             proof = self.read_back(known, log)
+        kept = proofs.keep(self.folder, known, extra=proof.extra)
         return Synced(
             path=self.folder,
             files=len(known.files),
             bytes=known.size_bytes,
             written=bool(before.missing),
             added=len(before.missing),
-            extra=proof.extra,
+            extra=tuple(name for name in proof.extra if name != kept.name),
             log=log,
             seconds=time.monotonic() - started,
             algorithms=proof.algorithms,
             cache_dropped=proof.cache_dropped,
+            options=chosen,
+            audits=audits,
+            proof=kept,
         )
+
+    def chosen(self) -> Options:
+        """The site's options, narrowed by the work's own file where such files are heeded."""
+        site = self.site.options
+        return options.of_work(self.work_dir, work_rid=self.work_rid, site=site) if self.site.heed_works else site
 
     def check_place(self) -> None:
         """The archive is there, and the work's folder is in it and no other work's.
@@ -125,22 +131,21 @@ class _Call:
             raise self.not_proved(found, "the existing archive copy cannot be read")
         return found
 
-    def run_script(self, known: Fixity) -> Path:
-        """Run the site's script; returns its log."""
+    def run_script(self, known: Fixity, chosen: Options) -> tuple[Path, audit.Audits]:
+        """Run the site's script; returns its log, and what became of its audits."""
         if not self.folder.exists():
             self.see_room(known, "nothing was written")
         durable.write_file(self.unfinished, b"")
         job = jobs.opened(self.site)
         root = self.site.archive_root.absolute()
-        command = ["bash", str(self.site.script.absolute()), "-a", f"{root}/Archive"]
-        if self.site.web_parent:
-            command += ["-w", self.site.web_parent]
+        command = ["bash", str(self.site.script.absolute())]
+        command += chosen.arguments(archive_parent=f"{root}/Archive", web_parent=self.site.web_parent)
         command += ["-s", str(job.successes), str(self.work_dir)]
         with Transcript(job.log, work_rid=self.work_rid, limit_bytes=self.site.log_limit_bytes) as transcript:
-            transcript.note(f"{job.date_time}: {shlex.join(command)}")
+            transcript.note(f"{job.date_time}: {shlex.join(command)}; options: {chosen.facts()}")
             ended = script.run(
                 command,
-                environment=jobs.environment(self.site, job),
+                environment={**jobs.environment(self.site, job), **chosen.environment()},
                 folder=job.sync_logs,
                 transcript=transcript,
                 beat=_beat(self.pulse, known.size_bytes),
@@ -148,13 +153,14 @@ class _Call:
                 grace_seconds=self.site.grace_seconds,
             )
             transcript.note(f"exit status {ended.status}")
+        audits = audit.told(job.sync_logs, path=self.site.path)
         jobs.close(job)
         if ended.status != 0:
             self.see_room(known, f"the sync script's log is {job.log}")
         if ended.status != 0 or ended.timed_out:
-            raise self.script_failed(ended, job.log, transcript.last_lines())
+            raise self.script_failed(ended, job, transcript.last_lines(), audits)
         self.unfinished.unlink()
-        return job.log
+        return job.log, audits
 
     def read_back(self, known: Fixity, log: Path) -> Comparison:
         """Read the copy from the storage and match it: made durable first, for dirty pages stay in the cache."""
@@ -167,114 +173,7 @@ class _Call:
             raise self.not_proved(found, f"the sync script exited 0 (its log: {log}), but the archive copy is wrong")
         return found
 
-    @property
-    def unfinished(self) -> Path:
-        """Stands beside the work in staging from before the script is run until it has exited 0.
-
-        While it stands the script is run also when the archive copy is whole: a script does more than copying (web
-        copy, audit), and its failure there must not pass for success at the second attempt.
-        """
-        return self.work_dir.with_name(f".{self.work_rid}.sync-unfinished")
-
-    @property
-    def again(self) -> str:
-        """The command to go on with."""
-        return f"run_pipeline.py work {shlex.quote(self.work_rid)}"
-
-    @property
-    def staging_kept(self) -> str:
-        """Where the work's bytes are, besides the archive."""
-        return f"staging kept at {self.work_dir}"
-
-    def conflict(self, differences: Sequence[Difference]) -> ArchiveConflict:
-        """The archive has something else under the work's names."""
-        return ArchiveConflict(
-            f"the archive already has other content than the bag under {_named(differences)}",
-            work_rid=self.work_rid,
-            kept=f"nothing was written; the archive copy stays as it was at {self.folder}; {self.staging_kept}",
-            go_on=f"find out which is right, move aside what should not be in the archive, then {self.again}",
-            facts={"differences": _listed(differences), "archive": str(self.folder), "staging": str(self.work_dir)},
-        )
-
-    def not_proved(self, found: Comparison, what: str) -> ReadBackFailed:
-        """The copy is incomplete, wrong or unreadable."""
-        differing = [*found.differing, *found.unreadable]
-        first = "move the files that differ out of the archive, then " if found.differing else ""
-        return ReadBackFailed(
-            f"{what}: {len(found.wrong)} of its files: {_named(found.wrong)}",
-            work_rid=self.work_rid,
-            kept=f"the archive copy stays at {self.folder}, {found.matched} of its files matched; {self.staging_kept}",
-            go_on=first + self.again,
-            facts={
-                "missing": list(found.missing),
-                "differences": _listed(differing),
-                "extra": list(found.extra),
-                "algorithms": list(found.algorithms),
-                "cache_dropped": found.cache_dropped,
-                "archive": str(self.folder),
-                "staging": str(self.work_dir),
-            },
-        )
-
-    def see_room(self, known: Fixity, kept: str) -> None:
-        """Whether a full archive is what keeps, or kept, the script from copying.
-
-        Raises:
-            NoRoom: less space is left there than the whole work needs.
-        """
-        disk = os.statvfs(self.site.archive_root)
-        free = disk.f_bavail * disk.f_frsize
-        if free < known.size_bytes:
-            raise NoRoom(
-                f"no space left in the archive {self.site.archive_root}: {human_bytes(free)} free, "
-                f"the work has {human_bytes(known.size_bytes)}",
-                work_rid=self.work_rid,
-                kept=f"{kept}; {self.staging_kept}",
-                go_on=f"make room there, then {self.again}",
-            )
-
-    def script_failed(self, ended: script.Ended, log: Path, last_lines: list[str]) -> SyncFailed:
-        """The script said no, or took too long."""
-        how = f"exited {ended.status}" if ended.status >= 0 else f"was ended by signal {-ended.status}"
-        if ended.timed_out:
-            how = f"was stopped after its time limit of {self.site.time_limit_seconds:g} s"
-        said = f"; it ended with: {' / '.join(last_lines[-3:])}" if last_lines else "; it printed nothing"
-        return SyncFailed(
-            f"the sync script {how}{said}",
-            work_rid=self.work_rid,
-            kept=f"its log is {log}; the archive copy may be partial at {self.folder}; {self.staging_kept}",
-            go_on=self.again,
-            facts={
-                "exit_status": ended.status,
-                "timed_out": ended.timed_out,
-                "log": str(log),
-                "last_lines": last_lines,
-                "archive": str(self.folder),
-                "staging": str(self.work_dir),
-            },
-        )
-
-    def unusable(self, error: OSError) -> NoRoom | SyncFailed:
-        """The system refused something: a full disk, a read-only or vanished archive, logs that cannot be written."""
-        kind = NoRoom if error.errno in (errno.ENOSPC, errno.EDQUOT) else SyncFailed
-        return kind(
-            f"{error.filename or self.folder}: {error.strerror or error}",
-            work_rid=self.work_rid,
-            kept=f"the archive copy may be partial at {self.folder}; {self.staging_kept}",
-            go_on=self.again,
-            facts={"errno": error.errno, "archive": str(self.folder), "staging": str(self.work_dir)},
-        )
-
 
 def _beat(pulse: Pulse, total: int) -> Callable[[], None]:
     """While the script runs nothing is proved yet."""
     return lambda: pulse(0, total)
-
-
-def _named(differences: Sequence[Difference]) -> str:
-    more = f" and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
-    return ", ".join(str(difference) for difference in differences[:_NAMED]) + more
-
-
-def _listed(differences: Sequence[Difference]) -> list[dict[str, str]]:
-    return [{"path": difference.path, "detail": difference.detail} for difference in differences]

@@ -94,6 +94,8 @@ def environment(site: Site, job: Job) -> dict[str, str]:
         "syncLogTempDir": str(job.sync_logs / "tempFiles"),
         "PATH": site.path,
     }
+    if site.audit_limit_seconds:
+        variables["AUDIT_TIME_LIMIT_SECONDS"] = str(site.audit_limit_seconds)
     if site.aws_credentials is not None and site.aws_credentials.is_file():
         variables["AWS_SHARED_CREDENTIALS_FILE"] = str(site.aws_credentials.absolute())
     return variables

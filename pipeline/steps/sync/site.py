@@ -6,6 +6,10 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.steps.sync.audit import Audits
+from pipeline.steps.sync.options import BUILT_IN, Options
+from pipeline.steps.sync.proof import Proof
+
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -26,9 +30,12 @@ class Site:
         script: `syncOneWork.sh`, the bundled one or the site's own; run by bash, needs no x bit.
         logs: where the logs of sync and audit tool go, in BDRC's folders by day and time.
         web_parent: the S3 prefix for `-w`; empty = no web copy.
+        options: what the site's own file of options says.
+        heed_works: whether a work's own `config/sync.yml` may narrow them.
         db_config: `DB_CONFIG`, such as `prod:/run/secrets/db_apps`.
         debug: `DEBUG_SYNC`, `true` or `false`.
         time_limit_seconds: how long the script may take; 0 = as long as it likes.
+        audit_limit_seconds: how long each run of the audit tool may take; 0 = as long as the script may.
         aws_credentials: becomes `AWS_SHARED_CREDENTIALS_FILE` if the file exists.
         host_name: `hostName`.
         user_name: `userName`.
@@ -43,9 +50,12 @@ class Site:
     script: Path
     logs: Path
     web_parent: str = ""
+    options: Options = BUILT_IN
+    heed_works: bool = True
     db_config: str = ""
     debug: bool = False
     time_limit_seconds: float = 0
+    audit_limit_seconds: int = 0
     aws_credentials: Path | None = None
     host_name: str = field(default_factory=socket.gethostname)
     user_name: str = field(default_factory=_own_user_name)
@@ -72,6 +82,9 @@ class Synced:
         algorithms: the digests that were compared.
         cache_dropped: True when every file was read back from the storage and not from this machine's page cache;
             False where the system cannot promise that.
+        options: what was asked for.
+        audits: what became of the audits, by `pre` and `post`.
+        proof: the verified digests that stay with the work.
     """
 
     path: Path
@@ -84,3 +97,6 @@ class Synced:
     seconds: float
     algorithms: tuple[str, ...]
     cache_dropped: bool
+    options: Options
+    audits: Audits
+    proof: Proof

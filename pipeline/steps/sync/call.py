@@ -1,0 +1,155 @@
+"""One call of the sync step: its values, and the sentences for an operator that they make."""
+
+import errno
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ArchiveConflict, AuditFailed, NoRoom, NotToBeArchived, ReadBackFailed, SyncFailed
+from pipeline.fixity import Fixity
+from pipeline.steps.sync import audit, options, script
+from pipeline.steps.sync.job import Job
+from pipeline.steps.sync.options import Options
+from pipeline.steps.sync.readback import Comparison, Difference
+from pipeline.steps.sync.site import Site
+from pipeline.work import Pulse, human_bytes
+
+_NAMED = 10  # files told in a sentence; all are in the facts
+
+
+@dataclass(frozen=True)
+class Call:
+    """The work and where it lies; each method makes the failure that it is named after."""
+
+    work_rid: str
+    work_dir: Path
+    folder: Path
+    site: Site
+    pulse: Pulse
+    threads: int
+
+    @property
+    def unfinished(self) -> Path:
+        """Stands beside the work in staging from before the script is run until it has exited 0.
+
+        While it stands the script is run also when the archive copy is whole: a script does more than copying (web
+        copy, audit), and its failure there must not pass for success at the second attempt.
+        """
+        return self.work_dir.with_name(f".{self.work_rid}.sync-unfinished")
+
+    @property
+    def again(self) -> str:
+        """The command to go on with."""
+        return f"run_pipeline.py work {shlex.quote(self.work_rid)}"
+
+    @property
+    def staging_kept(self) -> str:
+        """Where the work's bytes are, besides the archive."""
+        return f"staging kept at {self.work_dir}"
+
+    def conflict(self, differences: Sequence[Difference]) -> ArchiveConflict:
+        """The archive has something else under the work's names."""
+        return ArchiveConflict(
+            f"the archive already has other content than the bag under {_named(differences)}",
+            work_rid=self.work_rid,
+            kept=f"nothing was written; the archive copy stays as it was at {self.folder}; {self.staging_kept}",
+            go_on=f"find out which is right, move aside what should not be in the archive, then {self.again}",
+            facts={"differences": _listed(differences), "archive": str(self.folder), "staging": str(self.work_dir)},
+        )
+
+    def not_proved(self, found: Comparison, what: str) -> ReadBackFailed:
+        """The copy is incomplete, wrong or unreadable."""
+        differing = [*found.differing, *found.unreadable]
+        first = "move the files that differ out of the archive, then " if found.differing else ""
+        return ReadBackFailed(
+            f"{what}: {len(found.wrong)} of its files: {_named(found.wrong)}",
+            work_rid=self.work_rid,
+            kept=f"the archive copy stays at {self.folder}, {found.matched} of its files matched; {self.staging_kept}",
+            go_on=first + self.again,
+            facts={
+                "missing": list(found.missing),
+                "differences": _listed(differing),
+                "extra": list(found.extra),
+                "algorithms": list(found.algorithms),
+                "cache_dropped": found.cache_dropped,
+                "archive": str(self.folder),
+                "staging": str(self.work_dir),
+            },
+        )
+
+    def see_room(self, known: Fixity, kept: str) -> None:
+        """Whether a full archive is what keeps, or kept, the script from copying.
+
+        Raises:
+            NoRoom: less space is left there than the whole work needs.
+        """
+        disk = os.statvfs(self.site.archive_root)
+        free = disk.f_bavail * disk.f_frsize
+        if free < known.size_bytes:
+            raise NoRoom(
+                f"no space left in the archive {self.site.archive_root}: {human_bytes(free)} free, "
+                f"the work has {human_bytes(known.size_bytes)}",
+                work_rid=self.work_rid,
+                kept=f"{kept}; {self.staging_kept}",
+                go_on=f"make room there, then {self.again}",
+            )
+
+    def kept_out(self, chosen: Options) -> NotToBeArchived:
+        """The work is not home, and by its own options never will be."""
+        return NotToBeArchived(
+            f"its own {options.WORK_FILE} says sync.archive: false, and the archive does not have all of it",
+            work_rid=self.work_rid,
+            kept=f"nothing was written; {self.staging_kept}",
+            go_on=f"if it is to be archived all the same: PIPELINE_SYNC_WORK_OPTIONS=ignore {self.again}",
+            facts={"options": chosen.facts(), "archive": str(self.folder), "staging": str(self.work_dir)},
+        )
+
+    def script_failed(
+        self, ended: script.Ended, job: Job, last_lines: list[str], audits: audit.Audits
+    ) -> SyncFailed | AuditFailed:
+        """The script said no, or took too long."""
+        how = f"exited {ended.status}" if ended.status >= 0 else f"was ended by signal {-ended.status}"
+        if ended.timed_out:
+            how = f"was stopped after its time limit of {self.site.time_limit_seconds:g} s"
+        said = f"; it ended with: {' / '.join(last_lines[-3:])}" if last_lines else "; it printed nothing"
+        failed = [] if ended.timed_out else audit.failures(audits)
+        kind, what = (AuditFailed, f"the {failed[0]} audit failed: ") if failed else (SyncFailed, "")
+        return kind(
+            f"{what}the sync script {how}{said}",
+            work_rid=self.work_rid,
+            kept=f"its log is {job.log}, the audit tool's logs are in {job.audit_logs}; "
+            f"the archive copy may be partial at {self.folder}; {self.staging_kept}",
+            go_on=self.again,
+            facts={
+                "exit_status": ended.status,
+                "timed_out": ended.timed_out,
+                "audits": dict(audits),
+                "audit_logs": str(job.audit_logs),
+                "log": str(job.log),
+                "last_lines": last_lines,
+                "archive": str(self.folder),
+                "staging": str(self.work_dir),
+            },
+        )
+
+    def unusable(self, error: OSError) -> NoRoom | SyncFailed:
+        """The system refused something: a full disk, a read-only or vanished archive, logs that cannot be written."""
+        kind = NoRoom if error.errno in (errno.ENOSPC, errno.EDQUOT) else SyncFailed
+        return kind(
+            f"{error.filename or self.folder}: {error.strerror or error}",
+            work_rid=self.work_rid,
+            kept=f"the archive copy may be partial at {self.folder}; {self.staging_kept}",
+            go_on=self.again,
+            facts={"errno": error.errno, "archive": str(self.folder), "staging": str(self.work_dir)},
+        )
+
+
+def _named(differences: Sequence[Difference]) -> str:
+    more = f" and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
+    return ", ".join(str(difference) for difference in differences[:_NAMED]) + more
+
+
+def _listed(differences: Sequence[Difference]) -> list[dict[str, str]]:
+    return [{"path": difference.path, "detail": difference.detail} for difference in differences]
