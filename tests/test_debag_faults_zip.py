@@ -5,6 +5,7 @@ import struct
 import time
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -321,3 +322,28 @@ def test_a_run_that_is_stopped_leaves_nothing_and_a_second_one_succeeds(tmp_path
         debag.unpack(bag_zip, into=tmp_path / "out", pulse=stop, durable=False)
     assert [path.name for path in tmp_path.iterdir()] == [bag_zip.name]
     assert debag.unpack(bag_zip, into=tmp_path / "out", durable=False).files == len(SMALL_WORK)
+
+
+ALTERED = "W1.bag/data/altered.jpg"
+DOUBTFUL = {
+    "a member twice": ([Member(IMAGE, b"again")], (Kind.DUPLICATE_MEMBER, IMAGE)),
+    "a bomb": (
+        [Member("W1.bag/data/bomb", b"", DEFLATED, packed=deflated(bytes(40 << 20)), central={"size": 40 << 20})],
+        (Kind.RATIO_TOO_HIGH, "W1.bag/data/bomb"),
+    ),
+    "members that share bytes": (
+        [Member("W1.bag/data/a", b"shared"), Member("W1.bag/data/b", b"shared", central={"offset": 0})],
+        (Kind.MEMBERS_OVERLAP, "W1.bag/bagit.txt"),
+    ),
+    "a tag file twice": ([Member("W1.bag/bag-info.txt", b"x: y\n")], (Kind.DUPLICATE_MEMBER, "W1.bag/bag-info.txt")),
+}
+
+
+@pytest.mark.parametrize("doubt", DOUBTFUL)
+def test_members_that_may_not_be_read_hide_no_altered_file_beside_them(tmp_path: Path, doubt: str) -> None:
+    more, fault = DOUBTFUL[doubt]
+    members = members_of(bag_with(files={**SMALL_WORK, "altered.jpg": b"as it was"}))
+    altered = [replace(m, content=b"otherwise") if m.name == ALTERED else m for m in members]
+    faults = named(refused(tmp_path, zip_bytes([*altered, *more])).faults)
+    assert fault in faults
+    assert (Kind.DIGEST_DIFFERS, ALTERED) in faults

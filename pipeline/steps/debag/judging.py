@@ -16,8 +16,6 @@ from pipeline.steps.debag.zip_members import check_members
 from pipeline.steps.debag.zip_source import ZipSource, opened, transient
 from pipeline.work import checked_rid, rid_from_name
 
-_DEADLY = frozenset({FaultKind.RATIO_TOO_HIGH, FaultKind.MEMBERS_OVERLAP, FaultKind.DUPLICATE_MEMBER})
-
 
 @dataclass(slots=True)
 class Verdict:
@@ -27,7 +25,7 @@ class Verdict:
         records: the bags.
         members: members of the zip.
         crc_suspects: members whose two CRC-32 differ.
-        readable: whether the payload may be read at all; not so of bombs and damaged directories.
+        readable: whether the payload may be read at all; not so if all of it together is a bomb.
     """
 
     records: list[BagRecord] = field(default_factory=list)
@@ -103,7 +101,7 @@ def examine(source: ZipSource, policy: Policy, say: Findings, *, work_rid: str) 
     directory = read_directory(source, policy, say)
     verdict = Verdict(members=len(directory.members))
     safe, verdict.crc_suspects = check_members(source, directory, policy, say)
-    verdict.readable = not any(fault.kind in _DEADLY for fault in say.faults)
+    verdict.readable = not any(fault.kind == FaultKind.RATIO_TOO_HIGH and not fault.path for fault in say.faults)
     found = find_bags(safe, policy, say, zip_name=source.path.name, work_rid=work_rid)
     for bag in found:
         record = read_bag(source, bag, policy, say, len(directory.members)) if verdict.readable else BagRecord(bag)

@@ -54,9 +54,13 @@ def check_members(
         _check_kind(member, say)
         if _check_local(source, directory, member, say):
             crc_suspects.add(member.name)
-    _check_twins(directory.members, say)
-    _check_places(source, directory, say)
-    _check_ratio(source, directory.members, policy, say)
+    doubtful = _check_twins(directory.members, say)
+    doubtful |= _check_places(source, directory, say)
+    doubtful |= _check_ratio(source, directory.members, policy, say)
+    if doubtful:
+        for member in directory.members:
+            if member.name in doubtful:
+                member.data_offset = -1  # faults already: its bytes are nobody's, so all others can be read, once each
     return safe, crc_suspects
 
 
@@ -158,14 +162,20 @@ def _compare_local(source: ZipSource, member: Member, local: bytes, say: Finding
     return crc != member.crc and not (later and crc == 0)
 
 
-def _check_twins(members: Iterable[Member], say: Findings) -> None:
-    """No name twice, none both a file and a folder; names that are equal but for case are only odd."""
+def _check_twins(members: Iterable[Member], say: Findings) -> set[str]:
+    """No name twice, none both a file and a folder; names that are equal but for case are only odd.
+
+    Returns:
+        names of which nobody knows which member is meant.
+    """
+    twice: set[str] = set()
     files: dict[str, str] = {}
     folders: set[str] = set()
     seen: set[str] = set()
     for member in members:
         if member.name in seen:
             say.fault(FaultKind.DUPLICATE_MEMBER, path=member.name, detail="is in the zip more than once")
+            twice.add(member.name)
         seen.add(member.name)
         folder = member.name.rpartition("/")[0]
         while folder and folder not in folders:
@@ -177,6 +187,7 @@ def _check_twins(members: Iterable[Member], say: Findings) -> None:
                 say.warn(FaultKind.CASE_TWINS, path=member.name, detail=f"equal but for case: {twin}")
     for name in sorted(seen & folders):
         say.fault(FaultKind.FILE_AND_FOLDER, path=name, detail="is a file, and a folder of other members")
+    return twice
 
 
 def nfc(name: str) -> str:
@@ -184,8 +195,13 @@ def nfc(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def _check_places(source: ZipSource, directory: Directory, say: Findings) -> None:
-    """Each member ends before the next begins; bytes between them that belong to none are only odd."""
+def _check_places(source: ZipSource, directory: Directory, say: Findings) -> set[str]:
+    """Each member ends before the next begins; bytes between them that belong to none are only odd.
+
+    Returns:
+        names of the members that share bytes with another.
+    """
+    sharing: set[str] = set()
     placed = sorted((m for m in directory.members if m.data_offset >= 0), key=lambda member: member.offset)
     hidden = places = 0
     for index, member in enumerate(placed):
@@ -193,6 +209,7 @@ def _check_places(source: ZipSource, directory: Directory, say: Findings) -> Non
         limit = placed[index + 1].offset if index + 1 < len(placed) else directory.start
         if end > limit:
             other = placed[index + 1].name if index + 1 < len(placed) else "the central directory"
+            sharing |= {member.name, other}
             say.fault(FaultKind.MEMBERS_OVERLAP, path=member.name, detail=f"shares bytes with {other}")
             continue
         if member.flags & _HAS_DESCRIPTOR:
@@ -205,6 +222,7 @@ def _check_places(source: ZipSource, directory: Directory, say: Findings) -> Non
         say.warn(FaultKind.PREPENDED_BYTES, detail=f"{before} bytes before the first member")
     if hidden:
         say.warn(FaultKind.HIDDEN_BYTES, detail=f"{hidden} bytes at {places} places belong to no member")
+    return sharing
 
 
 def _descriptor_bytes(source: ZipSource, member: Member, limit: int) -> int:
@@ -225,13 +243,18 @@ def _descriptor_bytes(source: ZipSource, member: Member, limit: int) -> int:
     return 0
 
 
-def _check_ratio(source: ZipSource, members: Iterable[Member], policy: Policy, say: Findings) -> None:
+def _check_ratio(source: ZipSource, members: Iterable[Member], policy: Policy, say: Findings) -> set[str]:
+    """Nothing becomes far larger than any scan does; returns names of the members that would."""
     total = 0
+    bombs = set()
     for member in members:
-        total += member.size
         if member.size > policy.ratio_floor_bytes and member.size > policy.max_ratio * member.packed:
             detail = f"{member.packed} bytes become {member.size}; allowed are {policy.max_ratio:g} for one"
             say.fault(FaultKind.RATIO_TOO_HIGH, path=member.name, detail=detail)
+            bombs.add(member.name)
+        else:
+            total += member.size
     if total > policy.ratio_floor_bytes and total > policy.max_ratio * source.size:
         detail = f"{source.size} bytes become {total}; allowed are {policy.max_ratio:g} for one"
         say.fault(FaultKind.RATIO_TOO_HIGH, detail=detail)
+    return bombs
