@@ -28,7 +28,7 @@ from pipeline.errors import (
 from pipeline.heartbeat import Heartbeat
 from pipeline.site import Failure, Site
 from pipeline.steps import download
-from pipeline.steps.record import BagRow, BagState
+from pipeline.steps.record import BagState
 from pipeline.work import Bag, without_user
 
 _log = logging.getLogger(__name__)
@@ -122,11 +122,10 @@ def bring_home(
     try:
         for bag in bags:
             known = _identified(here, bag)
-            verdict = known if isinstance(known, Verdict) else _before(here, here.record.see(known), again=again)
+            verdict = known if isinstance(known, Verdict) else _before(here, known, held, again=again)
             if verdict is not None:
                 verdicts.append(verdict)
             elif isinstance(known, Bag):
-                held[known.work_rid] = None
                 mine.append(known)
         if mine:
             plug.point("leases taken")
@@ -149,24 +148,30 @@ def _identified(here: Site, bag: Bag) -> Bag | Verdict:
         return _failed(here, bag.work_rid, "", Failure(error, here.settings.backoff_seconds))
 
 
-def _before(here: Site, row: BagRow, *, again: bool) -> Verdict | None:
-    """The verdict on a bag that needs no work, or that somebody else works on; None: its lease is ours now."""
-    bag = row.bag
+def _before(here: Site, bag: Bag, held: dict[str, None], *, again: bool) -> Verdict | None:
+    """The verdict on a bag that needs no work, or that somebody else works on; None: its lease is ours, as `held` says.
+
+    The lease comes first: a bag that is seen and that nobody holds is unfinished, and any lane may take it up.
+    """
+    if not here.leases.take(bag.work_rid, bag.bag_id):
+        here.record.see(bag)
+        if here.record.all_synced(bag.bag_id):
+            _log.info("%s: home already, nothing to do", bag.work_rid)
+            return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
+        wait = _rest_of_lease(here, bag.work_rid)
+        _log.info("%s: another lane works on it", bag.work_rid)
+        return Verdict(bag.work_rid, bag.bag_id, Outcome.BUSY, "another lane works on it", "work-busy", wait)
+    held[bag.work_rid] = None
+    row = here.record.see(bag)
     if here.record.all_synced(bag.bag_id):
-        left_over = row.state != BagState.DONE or here.place(bag).staging.exists()
-        if left_over and here.leases.take(bag.work_rid, bag.bag_id):
+        if row.state != BagState.DONE or here.place(bag).staging.exists():
             tasks.finish(here, bag)  # a lane was killed after its last commit, before the clearing
-            here.leases.release(bag.work_rid)
         _log.info("%s: home already, nothing to do", bag.work_rid)
         return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
     if row.state == BagState.REFUSED and again:
         here.record.reopen(bag, reason="its message was sent back from the dead-letter queue")
     elif row.state == BagState.REFUSED:
         return Verdict(bag.work_rid, bag.bag_id, Outcome.PERMANENT, reason=row.error, kind=row.error_kind)
-    if not here.leases.take(bag.work_rid, bag.bag_id):
-        wait = _rest_of_lease(here, bag.work_rid)
-        _log.info("%s: another lane works on it", bag.work_rid)
-        return Verdict(bag.work_rid, bag.bag_id, Outcome.BUSY, "another lane works on it", "work-busy", wait)
     return None
 
 

@@ -6,6 +6,7 @@ Prints a line of figures at every tenth of the way, and fails when the second ha
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
@@ -82,7 +83,9 @@ def soak(home: Path, moto_url: str, *, works: int, steps: int = 10) -> list[Samp
         run.terminate()
         run.wait(60)
         scheduler.end()
-    assert "died" not in log.read_text(encoding="utf-8")
+    told = log.read_text(encoding="utf-8")
+    assert "died" not in told
+    assert "another lane works on it" not in told  # no lane takes up what another has just received
     return samples
 
 
@@ -123,6 +126,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--works", type=int, default=2000)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends, and what was made goes
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         url = stack.enter_context(embedded.moto(log=home / "moto.log"))

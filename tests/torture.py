@@ -347,6 +347,7 @@ def main() -> int:
     options = parser.parse_args()
     tell: Callable[[str], object] = sys.stdout.write
     tell(f"seed {options.seed}\n")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends, and what was made goes
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="torture-")))
         url = stack.enter_context(embedded.moto(log=home / "moto.log"))
