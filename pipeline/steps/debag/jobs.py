@@ -23,7 +23,7 @@ class Job:
     Attributes:
         bag: the bag's folder in the zip, for reports.
         path: the file's path in the bag, for reports.
-        target: where it goes, relative to the staging folder; empty if it is only verified.
+        target: where it goes, relative to the staging folder.
         member: where its bytes are.
         algorithms: digests to compute.
         expected: what they must be, in that order; empty where no manifest tells.
@@ -56,8 +56,9 @@ class WorkPlan:
         record: its bag.
         algorithms: digests that are computed for its files.
         payload: jobs of the payload files.
-        tag_files: jobs of the tag files, kept or only verified.
+        tag_files: jobs of the tag files, which are kept with the work.
         folders: folders to make, relative to the staging folder, with their times where the zip has them.
+        kept: the folder for the tag files, relative to the staging folder.
     """
 
     rid: str
@@ -66,20 +67,20 @@ class WorkPlan:
     payload: list[Job] = field(default_factory=list)
     tag_files: list[Job] = field(default_factory=list)
     folders: dict[str, float | None] = field(default_factory=dict)
+    kept: str = ""
 
 
 def plan(verdict: Verdict, say: Findings) -> list[WorkPlan]:
     """The works and their jobs; members that cannot be read are left out, as they are faults already."""
-    keep = len(verdict.records) == 1  # of a zip with several works BDRC keeps no tag files
     clock = _Clock()
     works = []
     for record in verdict.records:
         algorithms = record.algorithms if record.found.bagged else UNBAGGED_ALGORITHMS
         work = WorkPlan(record.found.rid, record, algorithms)
-        kept = _kept_folder(record, say) if keep and record.found.bagged else ""
+        work.kept = _kept_folder(record, say)
         _plan_payload(work, clock, say)
-        _plan_tag_files(work, clock, kept, say)
-        _plan_folders(work, clock, kept)
+        _plan_tag_files(work, clock, say)
+        _plan_folders(work, clock)
         works.append(work)
         _check_crc_suspects(work, verdict.crc_suspects, say)
     return works
@@ -111,7 +112,9 @@ def _local_seconds(date: int, clock: int) -> float:
 
 def _kept_folder(record: BagRecord, say: Findings) -> str:
     """Where the tag files are kept: `{RID}/{RID}.bag`, unless the payload (of a work bagged before) has that name."""
-    taken = {path.split("/", 2)[1].casefold() for path in (*record.found.payload, *record.found.folders) if "/" in path}
+    found, skip = record.found, len(PAYLOAD) if record.found.bagged else 0
+    payload = (path for path in (*found.payload, *found.folders) if not skip or path.startswith(PAYLOAD))
+    taken = {path[skip:].split("/", 1)[0].casefold() for path in payload}
     name = f"{record.found.rid}{BAG_SUFFIX}"
     number = 1
     while name.casefold() in taken:
@@ -174,7 +177,7 @@ def _check_same_algorithm(work: WorkPlan, manifests: Iterable[Manifest], say: Fi
                 say.fault(FaultKind.MANIFESTS_DISAGREE, bag=work.record.name, path=path, detail=detail)
 
 
-def _plan_tag_files(work: WorkPlan, clock: _Clock, kept: str, say: Findings) -> None:
+def _plan_tag_files(work: WorkPlan, clock: _Clock, say: Findings) -> None:
     _check_same_algorithm(work, work.record.tag_manifests, say)
     told = _digests_by_path(work, of_tags=True)
     record = work.record
@@ -183,14 +186,14 @@ def _plan_tag_files(work: WorkPlan, clock: _Clock, kept: str, say: Findings) -> 
             continue
         content = record.contents.get(path)
         expected = told(path) if content is None else ("",) * len(work.algorithms)  # rules.tag_files_match has done it
-        target = f"{kept}/{path}" if kept else ""
+        target = f"{work.kept}/{path}"
         check_crc = content is None and not any(expected)
         mtime = clock.seconds(member)
         job = Job(record.name, path, target, member, work.algorithms, expected, True, check_crc, mtime, (), content)
         work.tag_files.append(job)
 
 
-def _plan_folders(work: WorkPlan, clock: _Clock, kept: str) -> None:
+def _plan_folders(work: WorkPlan, clock: _Clock) -> None:
     found = work.record.found
     skip = len(PAYLOAD) if found.bagged else 0
     folders = work.folders
@@ -200,8 +203,9 @@ def _plan_folders(work: WorkPlan, clock: _Clock, kept: str) -> None:
             folders[f"{work.rid}/{path[skip:]}"] = clock.seconds(member)
         elif path == PAYLOAD[:-1]:
             folders[work.rid] = clock.seconds(member)
-        elif kept:
-            folders[f"{kept}/{path}" if path else kept] = clock.seconds(member)
+        else:
+            folders[f"{work.kept}/{path}" if path else work.kept] = clock.seconds(member)
+    folders.setdefault(work.kept, None)
     for job in (*work.payload, *work.tag_files):
         folder = job.target.rpartition("/")[0]
         while folder and folder not in folders:
