@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline import __version__
 from pipeline.errors import (
     AccessDenied,
+    ArchiveMissing,
     DatabaseUnavailable,
     PipelineError,
     SchedulerUnreachable,
@@ -20,7 +21,7 @@ from pipeline.errors import (
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 0, 1, 2, 3
 
-_UNREACHABLE = (AccessDenied, DatabaseUnavailable, SchedulerUnreachable, StorageUnreachable)
+_UNREACHABLE = (AccessDenied, ArchiveMissing, DatabaseUnavailable, SchedulerUnreachable, StorageUnreachable)
 _SIZES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     status = verbs.add_parser("status", help="what waits, runs, is done, failed, and why")
     status.add_argument("rid", nargs="?", metavar="RID", help="one work, with its history")
     status.add_argument("--json", action="store_true", help="one JSON document")
+    _verify_options(verbs.add_parser("verify", help="read archived works again and match them with their kept proof"))
     check = verbs.add_parser("check", help="settings, queues, buckets, database, scheduler, disk, sync script")
     check.add_argument("--json", action="store_true", help="one JSON document")
     database = verbs.add_parser("db", help="the tables of the progress database")
@@ -113,6 +115,21 @@ def _work_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local-scheduler", action="store_true", help="without luigid")
     parser.add_argument("--verbose", action="store_true", help="log more, Luigi's own words too")
     parser.epilog = "example: run_pipeline.py work W1NLM4700 --from debag"
+
+
+def _verify_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rids", nargs="*", metavar="RID", help="works to check")
+    parser.add_argument("--all", action="store_true", help="every work in the archive")
+    parser.add_argument(
+        "--oldest", type=_positive, default=0, metavar="N", help="the N works whose last check, or sync, is longest ago"
+    )
+    parser.add_argument(
+        "--max-rate", type=_size, default=0, metavar="BYTES", help="read no more than so much in a second: 500k, 50M"
+    )
+    parser.add_argument("--threads", type=_positive, default=0, metavar="N", help="default: the CPUs available")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument("--verbose", action="store_true", help="log more")
+    parser.epilog = "exit status 1 when anything is wrong; example, nightly: run_pipeline.py verify --oldest 200"
 
 
 def _debag_options(parser: argparse.ArgumentParser) -> None:

@@ -114,6 +114,10 @@ class StagingDamaged(TransientError):
     """Something in staging is not as its marker says; the step that made it is done again."""
 
 
+class ArchiveMissing(TransientError):
+    """The archive is not there; most likely it is not mounted."""
+
+
 class SyncFailed(TransientError):
     """The sync script ended with an exit status other than 0, or took too long."""
 

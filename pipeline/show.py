@@ -17,7 +17,17 @@ from pipeline.work import Pulse, human_bytes, no_pulse
 
 Row = Mapping[str, str]
 
-_COLOURS = {"done": "green", "ok": "green", "refused": "red", "failed": "red", "wrong": "red", "not-restored": "yellow"}
+_COLOURS = {
+    "passed": "green",
+    "no-proof": "yellow",
+    "busy": "yellow",
+    "done": "green",
+    "ok": "green",
+    "refused": "red",
+    "failed": "red",
+    "wrong": "red",
+    "not-restored": "yellow",
+}
 _NUMBERS = {"files", "bytes", "seconds"}
 
 

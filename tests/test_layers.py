@@ -17,6 +17,7 @@ LAYERS = [
     "trial",
     "show",
     "debag_cli",
+    "fixity_checks",
     "lanes",
     "lane",
     "verdicts",

@@ -1,5 +1,6 @@
 """Record: the progress database. What is known of every bag, what happened to every work, and who works on it now."""
 
+from pipeline.steps.record.archived import CHECK, Archived, archived
 from pipeline.steps.record.engine import connect, parsed_url, preload
 from pipeline.steps.record.leases import Leases
 from pipeline.steps.record.record import Record
@@ -7,12 +8,15 @@ from pipeline.steps.record.schema import SchemaOutdated, prepare, revisions, upg
 from pipeline.steps.record.words import BagRow, BagState, Phase, failure_facts
 
 __all__ = [
+    "CHECK",
+    "Archived",
     "BagRow",
     "BagState",
     "Leases",
     "Phase",
     "Record",
     "SchemaOutdated",
+    "archived",
     "connect",
     "failure_facts",
     "parsed_url",

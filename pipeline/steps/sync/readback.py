@@ -6,6 +6,7 @@ The page cache is no proof of what the storage holds: where possible, it is drop
 import hashlib
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -69,7 +70,29 @@ class Comparison:
         return sorted([*missing, *self.differing, *self.unreadable])
 
 
-def compare(folder: Path, fixity: Fixity, *, threads: int = 0, pulse: Pulse = no_pulse) -> Comparison:
+class Brake:
+    """Keeps all readers together below so many bytes in a second.
+
+    Args:
+        bytes_per_second: how fast they may be, taken over the whole time and not in each moment.
+    """
+
+    def __init__(self, bytes_per_second: float) -> None:
+        self._rate = bytes_per_second
+        self._free_at = time.monotonic()
+        self._lock = threading.Lock()
+
+    def wait_seconds(self, count: int) -> float:
+        """For how long to pause after so many bytes."""
+        now = time.monotonic()
+        with self._lock:
+            self._free_at = max(self._free_at, now) + count / self._rate
+            return self._free_at - now
+
+
+def compare(
+    folder: Path, fixity: Fixity, *, threads: int = 0, pulse: Pulse = no_pulse, brake: Brake | None = None
+) -> Comparison:
     """Read every file of `fixity` in `folder` and compare all its digests; names beside them are listed, not read.
 
     Args:
@@ -77,6 +100,7 @@ def compare(folder: Path, fixity: Fixity, *, threads: int = 0, pulse: Pulse = no
         fixity: what it should hold.
         threads: how many files are read at a time; 0 = as many as there are processors.
         pulse: called from this thread several times a second; if it raises, reading stops and the exception goes on.
+        brake: slows the reading down.
 
     Raises:
         OSError: `folder` or a folder in it cannot be listed. (A file that cannot be read is reported, not raised.)
@@ -89,7 +113,7 @@ def compare(folder: Path, fixity: Fixity, *, threads: int = 0, pulse: Pulse = no
         if tree.files.get(name, expected.size_bytes) != expected.size_bytes
     }
     to_read = [(name, file) for name, file in fixity.files.items() if name in tree.files and name not in sizes]
-    readers = _read_all(folder, to_read, threads=threads, pulse=pulse)
+    readers = _read_all(folder, to_read, threads=threads, pulse=pulse, brake=brake)
     differing = [*blocked.values(), *sizes.values(), *(found for reader in readers for found in reader.differing)]
     missing = [name for name in fixity.files if name not in tree.files and name not in blocked]
     extra = [name for name in (*tree.files, *tree.others) if name not in fixity.files and name not in blocked]
@@ -125,7 +149,7 @@ def _folders_above(names: Iterable[str]) -> set[str]:
 
 
 def _read_all(
-    folder: Path, to_read: Iterable[tuple[str, FileFixity]], *, threads: int, pulse: Pulse
+    folder: Path, to_read: Iterable[tuple[str, FileFixity]], *, threads: int, pulse: Pulse, brake: Brake | None
 ) -> list["_Reader"]:
     """Read the files with so many threads; returns what each of them found."""
     waiting = deque(to_read)
@@ -133,7 +157,7 @@ def _read_all(
     wanted = threads or len(os.sched_getaffinity(0))
     many = max(1, min(wanted, -(-len(waiting) // _FILES_A_THREAD) if total < BLOCK_BYTES * 16 else wanted))
     stop = threading.Event()
-    readers = [_Reader(folder, waiting, stop) for _ in range(many)]
+    readers = [_Reader(folder, waiting, stop, brake) for _ in range(many)]
     with ThreadPoolExecutor(many, thread_name_prefix="read-back") as pool:
         running: set[Future[None]] = {pool.submit(reader.run) for reader in readers}
         try:
@@ -154,6 +178,7 @@ class _Reader:
     folder: Path
     waiting: deque[tuple[str, FileFixity]]
     stop: threading.Event
+    brake: Brake | None = None
     bytes_read: int = 0
     matched: int = 0
     cache_dropped: bool = True
@@ -189,6 +214,8 @@ class _Reader:
                 for hasher in hashers.values():
                     hasher.update(buffer[:count])
                 self.bytes_read += count
+                if self.brake is not None:
+                    self.stop.wait(self.brake.wait_seconds(count))
         finally:
             os.close(descriptor)
         return {algorithm: hasher.hexdigest() for algorithm, hasher in hashers.items()}

@@ -1,0 +1,177 @@
+"""Fixity checks of the archive: which works are due, and one work's check with its event in the record."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ArchiveMissing, InvalidRid
+from pipeline.site import Site
+from pipeline.steps import record, sync
+from pipeline.steps.record import CHECK, Archived
+from pipeline.steps.sync import Brake, Proof, Verdict, Verified
+from pipeline.work import Pulse, archive_dir, archive_shares, checked_rid, no_pulse
+
+_LISTED = 1000  # names in an event; the report has them all
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One work's check: the work, where it lies, and what was found.
+
+    Attributes:
+        result: what was found.
+        before: when it was last known to be right, or looked at; None if never.
+    """
+
+    work_rid: str
+    path: Path
+    result: Verified
+    before: datetime | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Passed, failed, no proof, or busy."""
+        return self.result.verdict
+
+    def facts(self, *, most: int | None = None) -> dict[str, Any]:
+        """For the record (with so many names at most) and for the report."""
+        found = self.result.found
+        extra = [name for name in found.extra if name != self.result.against]
+        return {
+            "premis_event_type": "fixity check",
+            "path": str(self.path),
+            "against": self.result.against,
+            "files": found.matched,
+            "bytes": self.result.bytes,
+            "algorithms": list(found.algorithms),
+            "cache_dropped": found.cache_dropped,
+            "wrong": [{"path": one.path, "detail": one.detail} for one in self.result.wrong[:most]],
+            "wrong_files": len(self.result.wrong),
+            "extra": extra[:most],
+            "seconds": round(self.result.seconds, 3),
+        }
+
+
+def see_archive(here: Site) -> None:
+    """Whether the archive is there at all.
+
+    Raises:
+        ArchiveMissing: it is not.
+    """
+    root = here.settings.archive_root
+    try:
+        os.listdir(root)
+    except OSError as error:
+        raise _missing(root, error.strerror or str(error)) from error
+
+
+def by_name(here: Site, rids: Iterable[str]) -> list[Archived]:
+    """The works of these RIDs, as far as the record knows them.
+
+    Raises:
+        InvalidRid: one is none.
+        DatabaseUnavailable: the database is out of reach.
+    """
+    names = [checked_rid(rid) for rid in dict.fromkeys(rids)]
+    return [record.archived(here.engine, work_rid=rid).get(rid, Archived(rid)) for rid in names]
+
+
+def everything(here: Site) -> list[Archived]:
+    """Every work with a sync row, and every work folder in the archive; the one that was not looked at longest first.
+
+    Raises:
+        ArchiveMissing: the archive cannot be listed.
+        DatabaseUnavailable: the database is out of reach.
+    """
+    known = record.archived(here.engine)
+    lying = set(_in_archive(here.settings.archive_root))
+    works = [work for work in known.values() if work.sync_id or work.work_rid in lying]
+    works += [Archived(rid) for rid in lying - known.keys()]
+    return sorted(works, key=lambda work: (work.seen_on, work.work_rid))
+
+
+def check_work(
+    here: Site, work: Archived, *, brake: Brake | None = None, threads: int = 0, pulse: Pulse = no_pulse
+) -> Checked:
+    """Check one work, and put what was found into the record, as an event of the step `verify`.
+
+    No lease is taken: a check only reads, and a sync must not have to wait for it. A work that somebody has leased, or
+    that was synced while it was read, is told as busy, whatever was found.
+
+    Raises:
+        ArchiveMissing: the archive, or the share point of a work that should be there, is not there.
+        DatabaseUnavailable: the database is out of reach; the check is not in the record.
+    """
+    folder = archive_dir(here.settings.archive_root, work.work_rid)
+    before = max(filter(None, (work.synced_on, work.checked_on)), default=None)
+    if here.leases.remaining_seconds(work.work_rid):
+        return Checked(work.work_rid, folder, Verified(Verdict.BUSY), before)
+    recorded = Proof(*work.proof) if work.proof else None
+    result = sync.verify(folder, work_rid=work.work_rid, recorded=recorded, brake=brake, threads=threads, pulse=pulse)
+    if result.verdict is not Verdict.PASSED:
+        if _is_touched(here, work):
+            return Checked(work.work_rid, folder, Verified(Verdict.BUSY), before)
+        _see_share(here, work, folder)
+    checked = Checked(work.work_rid, folder, result, before)
+    here.record.note(CHECK, result.verdict, checked.facts(most=_LISTED), work_rid=work.work_rid, bag_id=work.bag_id)
+    return checked
+
+
+def _is_touched(here: Site, work: Archived) -> bool:
+    """Whether somebody works on it, or has since we looked it up."""
+    if here.leases.remaining_seconds(work.work_rid):
+        return True
+    now = record.archived(here.engine, work_rid=work.work_rid).get(work.work_rid, Archived(work.work_rid))
+    return now.sync_id != work.sync_id
+
+
+def _see_share(here: Site, work: Archived, folder: Path) -> None:
+    """A work that came home and is nowhere to be seen: is it lost, or is its share point not mounted?
+
+    Raises:
+        ArchiveMissing: the share point is not there, or empty.
+    """
+    see_archive(here)
+    share = folder.parent.parent
+    if folder.exists() or not work.sync_id:
+        return
+    try:
+        empty = not os.listdir(share)
+    except OSError as error:
+        raise _missing(share, error.strerror or str(error)) from error
+    if empty:
+        raise _missing(share, "it is empty")
+
+
+def _missing(folder: Path, why: str) -> ArchiveMissing:
+    return ArchiveMissing(
+        f"{folder} is out of reach ({why}); it may be unmounted",
+        kept="what was checked so far is in the record",
+        go_on="mount it, then run_pipeline.py verify again",
+    )
+
+
+def _in_archive(root: Path) -> Iterable[str]:
+    """The RIDs of all folders that lie where the work of that name belongs."""
+    for share in archive_shares(root):
+        for shelf in _folders(share):
+            for folder in _folders(shelf):
+                try:
+                    rid = checked_rid(folder.name)
+                except InvalidRid:
+                    continue
+                if archive_dir(root, rid) == folder:
+                    yield rid
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _missing(folder, error.strerror or str(error)) from error
