@@ -24,7 +24,7 @@ lint: $(VENV)/.dev  ## formatting, ruff, mypy, shellcheck
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(VENV)/bin/shellcheck bin/syncOneWork.sh .ci/run
+	$(VENV)/bin/shellcheck bin/syncOneWork.sh build deploy docker/healthy .ci/run
 
 format: $(VENV)/.dev  ## put the code in shape
 	$(RUN) -m ruff format .

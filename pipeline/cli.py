@@ -95,7 +95,7 @@ def _run_options(parser: argparse.ArgumentParser, *, defaults: bool = False) -> 
     # The options stand both before and after the verb: only the verb's own defaults may not wipe out the others.
     absent = argparse.SUPPRESS if defaults else None
     parser.add_argument("--watch", action="store_true", default=absent or False, help="keep going until stopped")
-    parser.add_argument("--lanes", type=_positive, default=absent, metavar="N", help="works at the same time")
+    parser.add_argument("--lanes", type=positive, default=absent, metavar="N", help="works at the same time")
     parser.add_argument(
         "--local-scheduler",
         action="store_true",
@@ -136,7 +136,7 @@ def _debag_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("zips", nargs="+", type=Path, metavar="ZIP")
     parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="each work becomes DIR/RID")
     parser.add_argument("--json", action="store_true", help="one JSON document: works and faults")
-    parser.add_argument("--threads", type=_positive, default=0, metavar="N", help="default: the CPUs available")
+    parser.add_argument("--threads", type=positive, default=0, metavar="N", help="default: the CPUs available")
     parser.add_argument("--refuse-weak-digests", action="store_true", help="refuse bags with md5 or sha1 alone")
     parser.add_argument("--allow-unbagged", action="store_true", help="accept plain zips of works, verified by nothing")
 
@@ -150,28 +150,30 @@ def _bag_options(parser: argparse.ArgumentParser) -> None:
 def _demo_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--home", type=Path, metavar="DIR", help="the folder for everything; default: a temporary one")
     parser.add_argument(
-        "--bags", type=_positive, default=6, metavar="N", help="how many, one of them corrupt (default 6)"
+        "--bags", type=positive, default=6, metavar="N", help="how many, one of them corrupt (default 6)"
     )
     parser.add_argument(
-        "--size", type=_size, default=2 << 20, metavar="SIZE", help="of each work: 500k, 2M (default), 1G"
+        "--size", type=size, default=2 << 20, metavar="SIZE", help="of each work: 500k, 2M (default), 1G"
     )
-    parser.add_argument("--lanes", type=_positive, default=2, metavar="N", help="works at the same time (default 2)")
+    parser.add_argument("--lanes", type=positive, default=2, metavar="N", help="works at the same time (default 2)")
     parser.add_argument("--keep", action="store_true", help="leave the visualiser running until Ctrl-C")
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A number of at least 1, for argparse."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return number
 
 
-def _size(text: str) -> int:
+def size(text: str) -> int:
+    """A size in bytes of `500k`, `2M`, `1G` or a plain number, for argparse."""
     factor = _SIZES.get(text[-1:].lower(), 0)
     try:
-        size = int(float(text[:-1]) * factor) if factor else int(text)
+        count = int(float(text[:-1]) * factor) if factor else int(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: 500k, 2M, 1G") from error
-    if not 0 < size <= 1 << 40:
+    if not 0 < count <= 1 << 40:
         raise argparse.ArgumentTypeError(f"{text!r} is no size between 1 byte and 1 TiB")
-    return size
+    return count

@@ -1,5 +1,6 @@
 """The whole pipeline on an embedded stack: real protocols of S3 and SQS, a real scheduler and database, sample bags."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,11 +8,12 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -23,6 +25,9 @@ from pipeline.steps import intake, record
 from pipeline.steps.record import views
 from pipeline.trial import BUCKET, QUEUE, Stack, stack
 from pipeline.work import human_bytes, rid_from_name, staging_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 RUN_PIPELINE = Path(__file__).resolve().parent.parent / "run_pipeline.py"
 _REFRESH_SECONDS = 0.3
@@ -63,7 +68,7 @@ def run(choices: Choices) -> int:
     with _ended_by_signals(), stack(home, lanes=choices.lanes) as running:
         out.print(f"S3 and SQS: moto at {running.moto_url}; scheduler: luigid at {running.luigid_url}")
         before = {work.work_rid: work.stage for work in _works(home)}
-        zips = _make_bags(out, home, choices)
+        zips = make_bags(out, home, bags=choices.bags, size_bytes=choices.size_bytes)
         _restore(out, running, zips)
         _run_lanes(out, running, choices)
         _judge(out, running, zips, before)
@@ -85,39 +90,47 @@ def _works(home: Path) -> list[views.WorkStatus]:
         engine.dispose()
 
 
-def _make_bags(out: Console, home: Path, choices: Choices) -> list[Path]:
-    folder = home / f"bags-{choices.size_bytes}"
-    out.print(f"making {choices.bags} sample bags of {human_bytes(choices.size_bytes)}, the last one corrupt")
+def make_bags(out: Console, home: Path, *, bags: int, size_bytes: int) -> list[Path]:
+    """Sample bags, the last one corrupt."""
+    folder = home / f"bags-{size_bytes}"
+    out.print(f"making {bags} sample bags of {human_bytes(size_bytes)}, the last one corrupt")
     return [
-        make_sample_bag(folder, number, size_bytes=choices.size_bytes, corrupt=number == 0)
-        for number in [*range(1, choices.bags), 0]
+        make_sample_bag(folder, number, size_bytes=size_bytes, corrupt=number == 0) for number in [*range(1, bags), 0]
     ]
 
 
-def _restore(out: Console, running: Stack, zips: list[Path]) -> None:
+def restore(out: Console, zips: list[Path], *, s3: "S3Client", moto_url: str) -> None:
     """Put the bags as frozen objects and ask S3 to restore them; S3 itself then tells the queue."""
-    import requests  # noqa: PLC0415  # moto's own remote control, so only here
-
-    queue = intake.find_queue(running.sqs, source="demo", queue=QUEUE)
-    before = intake.depth(running.sqs, queue.url)["waiting"]
     for path in zips:
         with path.open("rb") as body:
-            running.s3.put_object(
+            s3.put_object(
                 Bucket=BUCKET, Key=staging_key(rid_from_name(path.name)), Body=body, StorageClass="DEEP_ARCHIVE"
             )
     out.print(f"{len(zips)} objects put as DEEP_ARCHIVE; asking S3 to restore them")
     # moto's restore takes two looks at the object; real Glacier takes twelve hours.
     transition: dict[str, Any] = {"model_name": "s3::keyrestore", "transition": {"progression": "manual", "times": 2}}
-    requests.post(f"{running.moto_url}/moto-api/state-manager/set-transition", json=transition, timeout=10)
+    control = urllib.request.Request(  # noqa: S310  # moto's own remote control, at the URL of the embedded stack
+        f"{moto_url}/moto-api/state-manager/set-transition",
+        data=json.dumps(transition).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(control, timeout=10):  # noqa: S310  # as above
+        pass
     for path in zips:
         key = staging_key(rid_from_name(path.name))
-        running.s3.restore_object(
+        s3.restore_object(
             Bucket=BUCKET, Key=key, RestoreRequest={"Days": 14, "GlacierJobParameters": {"Tier": "Standard"}}
         )
         for _ in range(3):
-            running.s3.head_object(Bucket=BUCKET, Key=key)
+            s3.head_object(Bucket=BUCKET, Key=key)
+
+
+def _restore(out: Console, running: Stack, zips: list[Path]) -> None:
+    queue = intake.find_queue(running.sqs, source="demo", queue=QUEUE)
+    before = intake.depth(running.sqs, queue.url)["waiting"]
+    restore(out, zips, s3=running.s3, moto_url=running.moto_url)
     waiting = intake.depth(running.sqs, queue.url)["waiting"] - before
-    out.print(f"restored; S3 has sent {waiting} messages to the queue" + (", after its test event" if before else ""))
+    out.print(f"S3 has sent {waiting} messages to the queue" + (", after its test event" if before else ""))
     if waiting != len(zips):
         raise DemoFailed(f"{waiting} messages wait in the queue, {len(zips)} were expected")
 

@@ -56,27 +56,29 @@ class Summary:
     exit_status: int
 
 
-def log_to(folder: os.PathLike[str], name: str, *, verbose: bool = False) -> None:
-    """Log to stderr, and to a file of this process alone that is rotated at 10 MiB.
+def log_to(folder: os.PathLike[str] | None, name: str, *, verbose: bool = False) -> None:
+    """Log to stderr, and to a file of this process alone that is rotated at 10 MiB; without a folder, to stderr alone.
 
     Raises:
         OSError: the folder cannot be written to.
     """
-    os.makedirs(folder, exist_ok=True)
-    plain = logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S")
     full = logging.Formatter("%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s")
-    screen = logging.StreamHandler(sys.stderr)
-    screen.setFormatter(plain)
-    file = logging.handlers.RotatingFileHandler(
-        os.path.join(folder, f"{name}.log"), maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
-    )
-    file.setFormatter(full)
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers[0].setFormatter(full)
+    if folder is not None:
+        handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
+        os.makedirs(folder, exist_ok=True)
+        file = logging.handlers.RotatingFileHandler(
+            os.path.join(folder, f"{name}.log"), maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
+        )
+        file.setFormatter(full)
+        handlers.append(file)
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
         old.close()
-    root.addHandler(screen)
-    root.addHandler(file)
+    for handler in handlers:
+        root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("pipeline").setLevel(logging.DEBUG if verbose else logging.INFO)
     # Luigi tells every failure again, with a traceback; ours have names.
@@ -153,6 +155,7 @@ class Lanes:
             for number in range(self._options.lanes):
                 self._start(number)
             while self._lanes:
+                self._touch_alive_file()
                 multiprocessing.connection.wait([lane.sentinel for lane in self._lanes.values()], timeout=1.0)
                 for number, lane in list(self._lanes.items()):
                     if not lane.is_alive():
@@ -160,6 +163,15 @@ class Lanes:
         done, failed = sum(self._counts[0::2]), sum(self._counts[1::2])
         # A watch that ends because it was asked to has done its job, whatever became of single works meanwhile.
         return Summary(done, failed, EXIT_DONE if self._options.watch and self._stopping else self._worst)
+
+    def _touch_alive_file(self) -> None:
+        """Tell a health check that all lanes run; a lane that cannot be told of must not end the others."""
+        file = self._settings.alive_file
+        if file is not None and len(self._lanes) == self._options.lanes:
+            try:
+                file.touch()
+            except OSError as error:
+                _log.warning("[pipeline] alive_file: %s", error)
 
     def _prepared(self) -> bool:
         """Make the tables and sweep staging, once for all lanes, in a process of its own."""
@@ -215,7 +227,7 @@ def _prepare_process(chosen: Settings, options: Options) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    log_to(chosen.logs, "prepare", verbose=options.verbose)
+    log_to(chosen.lane_logs, "prepare", verbose=options.verbose)
     try:
         lane_module.sweep(site.open_site(chosen, lane="0"))
     except PipelineError as error:
@@ -230,7 +242,7 @@ def _lane_process(chosen: Settings, options: Options, number: int, counts: Any, 
         sys.exit(EXIT_FAILED)  # the parent died before we could ask to be told
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent passes it on
     name = f"{number + 1}"
-    log_to(chosen.logs, f"lane-{name}", verbose=options.verbose)
+    log_to(chosen.lane_logs, f"lane-{name}", verbose=options.verbose)
     here = site.open_site(chosen, lane=name)
 
     def count(tally: Tally) -> None:

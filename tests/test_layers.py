@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent / "pipeline"
 
 # From the top down; a module may import only modules further down.
 LAYERS = [
+    "demo_feed",
     "cli",
     "verbs",
     "services",

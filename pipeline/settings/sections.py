@@ -18,6 +18,14 @@ class pipeline(luigi.Config):
     staging = luigi.Parameter(default="var/staging", description="fast local disk for downloads and unpacked bags")
     quarantine = luigi.Parameter(default="var/quarantine", description="where refused bags are kept with their reports")
     logs = luigi.Parameter(default="var/logs", description="logs of the lanes and of the sync script")
+    log_files = luigi.BoolParameter(
+        default=True,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="lanes log to files too, and not to stderr alone",
+    )
+    alive_file = luigi.Parameter(
+        default="", description="touched every second while all lanes run, for health checks; empty: none"
+    )
     archive_root = luigi.Parameter(
         default="var/archive", description="folder of Archive0 to Archive3; by default /mnt in production"
     )

@@ -57,6 +57,8 @@ class Settings:
     staging: Path
     quarantine: Path
     logs: Path
+    log_files: bool
+    alive_file: Path | None
     archive_root: Path
     margin_bytes: int
     database_url: str = field(repr=False)  # with its password
@@ -78,6 +80,11 @@ class Settings:
     sync_heed_works: bool
     scheduler: Scheduler
     sources: tuple[Source, ...]
+
+    @property
+    def lane_logs(self) -> Path | None:
+        """Where lanes log to, besides stderr."""
+        return self.logs if self.log_files else None
 
     def source(self, name: str) -> Source | None:
         """The source of that name."""

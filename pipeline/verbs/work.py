@@ -24,7 +24,7 @@ def main(options: Namespace) -> int:
         PipelineError: something it depends on is out of reach.
     """
     chosen = settings.load(working=True)
-    lanes.log_to(chosen.logs, "work", verbose=options.verbose)
+    lanes.log_to(chosen.lane_logs, "work", verbose=options.verbose)
     here = site.open_site(chosen, lane="work")
     if not options.local_scheduler:
         scheduler_paused(chosen.scheduler.url)  # only to see that it answers, before anything is begun
