@@ -9,11 +9,22 @@ import botocore.loaders
 import botocore.session
 from botocore.config import Config
 
-from pipeline.errors import AccessDenied, NotRestored, ObjectGone, ObjectReplaced, PipelineError, StorageUnreachable
+from pipeline.errors import (
+    AccessDenied,
+    CredentialsExpired,
+    NotRestored,
+    ObjectGone,
+    ObjectReplaced,
+    PipelineError,
+    StorageUnreachable,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
+
+MOST_CONNECTIONS = 64
+"""Of one client at once."""
 
 _DENIED = frozenset(
     {
@@ -21,8 +32,6 @@ _DENIED = frozenset(
         "AccessDenied",
         "AccountProblem",
         "AllAccessDisabled",
-        "ExpiredToken",
-        "RequestExpired",
         "Forbidden",
         "InvalidAccessKeyId",
         "InvalidClientTokenId",
@@ -31,6 +40,7 @@ _DENIED = frozenset(
         "UnrecognizedClientException",
     }
 )
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
 _GONE = frozenset({"404", "405", "MethodNotAllowed", "NoSuchKey", "NoSuchVersion", "NotFound"})
 
 
@@ -59,7 +69,10 @@ def _client(service: str, *, region: str, profile: str, endpoint_url: str) -> An
         retries={"mode": "standard", "max_attempts": 8},
         connect_timeout=10,
         read_timeout=60,
-        max_pool_connections=16,
+        max_pool_connections=MOST_CONNECTIONS,
+        # botocore would check single answers only, and by a wrapper that copies every byte: the download step checks
+        # the whole object instead.
+        response_checksum_validation="when_required",
     )
     return session.client(service, endpoint_url=endpoint_url or None, config=config)
 
@@ -92,13 +105,14 @@ def error_code(error: Exception) -> str:
     return ""
 
 
-def translated(error: Exception, what: str, *, work_rid: str = "") -> PipelineError:
+def translated(error: Exception, what: str, *, work_rid: str = "", needs: str = "") -> PipelineError:
     """The named failure that a failure of boto3 means.
 
     Args:
         error: a ClientError, BotoCoreError, or an OSError from the body of an answer.
         what: what was tried, for the text: `download of s3://…`.
         work_rid: the work it was tried for.
+        needs: the rights that it takes.
     """
     code = error_code(error)
     text = f"{what}: {code or type(error).__name__}: {error}"
@@ -115,6 +129,9 @@ def translated(error: Exception, what: str, *, work_rid: str = "") -> PipelineEr
         | botocore.exceptions.ProfileNotFound
         | botocore.exceptions.CredentialRetrievalError,
     )
+    if code in _EXPIRED:
+        return CredentialsExpired(text, work_rid=work_rid, go_on="renew the credentials")
     if code in _DENIED or no_credentials:
-        return AccessDenied(text, work_rid=work_rid, go_on="grant the missing right, or renew the credentials")
+        missing = f"grant {needs}" if needs and code in {"403", "AccessDenied"} else "grant the missing right"
+        return AccessDenied(text, work_rid=work_rid, go_on=f"{missing}, or renew the credentials")
     return StorageUnreachable(text, work_rid=work_rid)

@@ -98,12 +98,20 @@ class AccessDenied(TransientError):
     """S3 or SQS refused the credentials; it passes when somebody grants what is missing."""
 
 
+class CredentialsExpired(AccessDenied):
+    """The credentials were good once; it goes on with new ones."""
+
+
 class DownloadMismatch(TransientError):
     """What arrived is not what S3 said it would send."""
 
 
 class NotRestored(TransientError):
     """The object is still frozen in Glacier; an event will come when it is restored."""
+
+
+class RestoreExpired(NotRestored):
+    """The restored copy went away while it was fetched; what had come is kept for the next restore."""
 
 
 class NoRoom(TransientError):

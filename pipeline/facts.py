@@ -5,7 +5,22 @@ from typing import Any
 from pipeline.errors import InvalidBag
 from pipeline.steps import sync
 from pipeline.steps.debag import Debagged, report
+from pipeline.steps.download import Fetched
 from pipeline.work import Bag
+
+
+def download_facts(fetched: Fetched) -> dict[str, Any]:
+    """What the record and the marker keep of a download."""
+    return {
+        "bytes": fetched.size_bytes,
+        "etag": fetched.etag,
+        "version_id": fetched.version_id,
+        "verified": fetched.verified,
+        "digests": dict(fetched.digests),
+        "fetched_bytes": fetched.fetched_bytes,
+        "refetched": list(fetched.refetched),
+        "seconds": round(fetched.seconds, 3),
+    }
 
 
 def debag_facts(unpacked: Debagged) -> dict[str, Any]:

@@ -22,6 +22,7 @@ POINTS = (
     "message received",
     "leases taken",
     "download half-way",
+    "downloaded, not vouched for",
     "debag published, not recorded",
     "sync copied, not committed",
     "half cleared",

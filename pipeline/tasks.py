@@ -12,7 +12,7 @@ import luigi
 
 from pipeline import plug, site, staging
 from pipeline.errors import InvalidBag, StagingDamaged, WorkBusy
-from pipeline.facts import debag_facts, refusal, report_facts, sync_facts
+from pipeline.facts import debag_facts, download_facts, refusal, report_facts, sync_facts
 from pipeline.room import make_room
 from pipeline.site import Site
 from pipeline.staging import Place
@@ -50,14 +50,11 @@ class Download(StepTask):
             fetched = download.adopt(bag)
         else:
             fetched = download.fetch(here.s3(bag), bag, to=place.bag_zip, pulse=here.pulse(self.work_rid, self.phase))
-        facts = {
-            "etag": fetched.etag,
-            "version_id": fetched.version_id,
-            "verified": fetched.verified,
-            "seconds": round(fetched.seconds, 3),
-        }
-        here.record.finished(self.phase, bag, {"bytes": fetched.size_bytes, **facts})
+        plug.point("downloaded, not vouched for")
+        facts = download_facts(fetched)
+        here.record.finished(self.phase, bag, facts)
         staging.vouch(place.download_marker, fetched.path, facts)
+        download.settle(place.bag_zip)
         _log.info(
             "%s: downloaded %s in %.1f s, verified by %s",
             self.work_rid,

@@ -1,0 +1,18 @@
+"""Download: one object of S3, whole, pinned and verified, into one file. Touches S3 and the staging disk.
+
+    {name}.part      preallocated; ranges are written where they belong, by several connections at once
+    {name}.journal   which ranges are there, with their digests; a later try re-hashes these and fetches only the rest
+    {name}           appears last, when every range is there and the whole is what S3 says it has
+
+`plan` chooses ranges and how the whole is verified, `journal` remembers, `connection` and `transfer` bring the bytes,
+`attempt` joins them, `fetch` finds what an earlier attempt left.
+"""
+
+from pipeline.steps.download.bandwidth import Bandwidth
+from pipeline.steps.download.fetch import fetch, settle
+from pipeline.steps.download.local import adopt, identify_local
+from pipeline.steps.download.plan import Level
+from pipeline.steps.download.remote import identify
+from pipeline.steps.download.terms import Fetched, Options
+
+__all__ = ["Bandwidth", "Fetched", "Level", "Options", "adopt", "fetch", "identify", "identify_local", "settle"]

@@ -1,0 +1,241 @@
+"""One connection: fetches a range, and goes on within it after resets, stalls and answers cut short."""
+
+import contextlib
+import os
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline import plug
+from pipeline.errors import DownloadMismatch, PipelineError, StorageUnreachable
+from pipeline.steps.download.bandwidth import Bandwidth
+from pipeline.steps.download.plan import Digest, Plan
+from pipeline.steps.download.remote import BODY_BROKE, Body, RangeIgnored, WrongAnswer, open_range
+from pipeline.work import Bag
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_BUFFER_BYTES = 1 << 18
+_PROGRESS_BYTES = 1 << 20  # so much came since the last failure: then the line works, and failures are counted anew
+_LONGEST_PAUSE_SECONDS = 20.0
+
+
+class Halted(Exception):
+    """The transfer ends: the thread that finds this out just leaves."""
+
+
+class DiskFailed(Exception):
+    """The disk, not the network, failed."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass(frozen=True)
+class How:
+    """How to fetch.
+
+    Attributes:
+        connections: at once.
+        stall_seconds: a connection that brings nothing for so long is given up.
+        attempts: for the rest of a range, without progress between them, before the whole fails.
+        pause_seconds: before the second attempt; doubles with each, and is shortened at random.
+        bandwidth: the limit that all lanes of the host share.
+    """
+
+    connections: int
+    stall_seconds: float
+    attempts: int
+    pause_seconds: float
+    bandwidth: Bandwidth | None
+
+
+class Connection:
+    """What one thread works with; `cut` is for another thread.
+
+    A thread that waits for a server which has fallen silent cannot be ended, so it may be left behind. After `cut` it
+    writes nothing any more, so that the file can be closed, and its number given to another one.
+
+    Args:
+        s3: the client; it retries requests that are throttled or not answered.
+        file: descriptor of the file, open for reading and writing.
+        halted: set when everything is to end.
+    """
+
+    def __init__(self, s3: "S3Client", bag: Bag, plan: Plan, *, file: int, how: How, halted: threading.Event) -> None:
+        self._s3 = s3
+        self._bag = bag
+        self._plan = plan
+        self._file = file
+        self._how = how
+        self._halted = halted
+        self._lock = threading.Lock()
+        self._cut = False
+        self._body: Body | None = None
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self.done_bytes = 0
+        self.fetched_bytes = 0
+
+    def cut(self) -> None:
+        """Let nothing be written any more, and wake the thread if it waits for bytes."""
+        with self._lock:
+            self._cut = True
+            if self._body is not None:
+                self._body.interrupt()
+
+    @contextlib.contextmanager
+    def uncut(self) -> Iterator[None]:
+        """The block runs before `cut`, or not at all.
+
+        Raises:
+            Halted: it was cut.
+        """
+        with self._lock:
+            if self._cut:
+                raise Halted
+            yield
+
+    def on_disk(self, number: int) -> list[str]:
+        """The digests of a range as it lies on the disk.
+
+        Raises:
+            Halted: everything is to end.
+        """
+        digest = self._plan.digest()
+        for block in blocks(self._file, *self._plan.span(number), buffer=self._buffer, halted=self._halted):
+            digest.update(block)
+            self.done_bytes += len(block)
+        return digest.values()
+
+    def fetch(self, number: int, first: Body | None = None) -> list[str]:
+        """Bring a range to the disk; returns its digests, taken of the bytes as they came.
+
+        Args:
+            number: the range.
+            first: its body, if its answer is here already.
+
+        Raises:
+            Halted: everything is to end.
+            StorageUnreachable: it broke off again and again.
+            PipelineError: S3 refuses.
+        """
+        start, end = self._plan.span(number)
+        attempt = _Attempt(start, end, self._plan.digest())
+        failures, mark = 0, start
+        while True:
+            try:
+                return self._rest(attempt, first)
+            except (_CutShort, WrongAnswer, *BODY_BROKE) as error:
+                if self._halted.is_set():
+                    raise Halted from error
+                failures = 1 if attempt.position - mark >= _PROGRESS_BYTES else failures + 1
+                mark = attempt.position
+                if failures >= self._how.attempts:
+                    raise self._given_up(error, attempt) from error
+            except RangeIgnored as error:
+                if (start, end) != (0, self._plan.remote.size_bytes):
+                    raise
+                if failures >= self._how.attempts:
+                    raise self._given_up(error, attempt) from error
+                # Without ranges the rest cannot be asked for: the whole comes again.
+                self.done_bytes -= attempt.position
+                attempt, failures, mark = _Attempt(start, end, self._plan.digest()), failures + 1, start
+            first = None
+            self._pause(failures)
+
+    def _rest(self, attempt: "_Attempt", first: Body | None) -> list[str]:
+        body = first or open_range(
+            self._s3,
+            self._bag,
+            self._plan.remote,
+            start=attempt.position,
+            end=attempt.end,
+            stall_seconds=self._how.stall_seconds,
+        )
+        try:
+            with self.uncut():
+                self._body = body
+            self._read(body, attempt)
+        except BaseException:
+            body.close()
+            raise
+        finally:
+            with self._lock:
+                self._body = None
+        body.release()
+        return attempt.digest.values()
+
+    def _read(self, body: Body, attempt: "_Attempt") -> None:
+        while attempt.position < attempt.end:
+            block = self._buffer[: attempt.end - attempt.position]
+            came = body.readinto(block)
+            if not came:
+                raise _CutShort(f"{attempt.end - attempt.position} bytes are missing")
+            block = block[:came]
+            with self.uncut():
+                _write(self._file, block, attempt.position)
+            attempt.digest.update(block)
+            attempt.position += came
+            self.done_bytes += came
+            self.fetched_bytes += came
+            plug.point("download half-way")
+            if self._how.bandwidth is not None:
+                self._how.bandwidth.take(came, self._halted)
+
+    def _pause(self, failures: int) -> None:
+        longest = min(_LONGEST_PAUSE_SECONDS, self._how.pause_seconds * 2**failures)
+        if self._halted.wait(longest * random.uniform(0.5, 1)):  # noqa: S311  # spreads load, guards nothing
+            raise Halted
+
+    def _given_up(self, error: BaseException, attempt: "_Attempt") -> PipelineError:
+        what = f"download of {self._bag.address}"
+        if isinstance(error, WrongAnswer):
+            return DownloadMismatch(f"{what}: {error}", work_rid=self._bag.work_rid)
+        return StorageUnreachable(
+            f"{what}: bytes {attempt.position}-{attempt.end - 1} broke off {self._how.attempts} times: "
+            f"{type(error).__name__}: {error}",
+            work_rid=self._bag.work_rid,
+        )
+
+
+class _CutShort(Exception):
+    """The body ended before it should."""
+
+
+@dataclass
+class _Attempt:
+    """How far a range has come."""
+
+    position: int
+    end: int
+    digest: Digest
+
+
+def blocks(file: int, start: int, end: int, *, buffer: memoryview, halted: threading.Event) -> Iterator[memoryview]:
+    """The bytes of a file from `start` up to `end`, or up to its own end, block by block in the buffer.
+
+    Raises:
+        Halted: everything is to end.
+    """
+    while start < end:
+        if halted.is_set():
+            raise Halted
+        block = buffer[: end - start]
+        block = block[: os.preadv(file, [block], start)]
+        if not block:
+            return
+        yield block
+        start += len(block)
+
+
+def _write(file: int, block: memoryview, position: int) -> None:
+    try:
+        while block:
+            written = os.pwrite(file, block, position)
+            block, position = block[written:], position + written
+    except OSError as error:
+        raise DiskFailed(error) from error

@@ -1,0 +1,117 @@
+"""The journal of a download: which ranges are in the `.part` file, and their digests.
+
+One JSON document a line: first what is downloaded and how, then a line a finished range, `{"chunk", "taken"}`. Lines
+are appended and never flushed to the disk one by one: whoever goes on re-hashes what they claim, so a line that was
+lost, or stands for bytes that were, costs a range and nothing else. After a mismatch `{"doubted": true}` says that all
+was fetched a second time already.
+"""
+
+import contextlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.steps.download.plan import By, Level, Plan, Remote
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Journal:
+    """The journal of one download.
+
+    Attributes:
+        plan: how its ranges were cut and digested.
+        claims: the digests of each range that it says is there.
+        doubted: whether the whole was found wrong before, and fetched again.
+    """
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        self.path = path
+        self.plan = plan
+        self.claims: dict[int, list[str]] = {}
+        self.doubted = False
+        self._descriptor = -1
+
+    @classmethod
+    def begin(cls, path: Path, plan: Plan) -> "Journal":
+        """A new journal in the place of any other."""
+        made = cls(path, plan)
+        made._open(os.O_TRUNC)
+        made._append({**asdict(plan), "boot": _boot()})
+        return made
+
+    @classmethod
+    def go_on(cls, path: Path, etag: str) -> "Journal | None":
+        """The journal of an earlier try; None: there is none, or nothing that can be relied on.
+
+        Args:
+            path: the journal.
+            etag: of the object that is wanted; empty: whichever it was.
+        """
+        with contextlib.suppress(OSError):
+            documents = [document for line in path.read_bytes().splitlines() if (document := _parsed(line)) is not None]
+            if documents and (plan := _plan(documents[0])) is not None and etag in {"", plan.remote.etag}:
+                # What was taken by nothing cannot be re-hashed: it counts as long as the machine was not restarted.
+                if plan.by is By.NOTHING and documents[0].get("boot") != _boot():
+                    return None
+                found = cls(path, plan)
+                found._read(documents[1:])
+                found._open(0)
+                return found
+        return None
+
+    def claim(self, number: int, taken: list[str]) -> None:
+        """A range is in the file."""
+        self.claims[number] = taken
+        self._append({"chunk": number, "taken": taken})
+
+    def doubt(self) -> None:
+        """Everything that is wrong was fetched a second time: there is no third."""
+        self.doubted = True
+        self._append({"doubted": True})
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open(self, flags: int) -> None:
+        flags |= os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(self.path, flags, 0o644)
+
+    def _append(self, document: dict[str, Any]) -> None:
+        # With a line's end before it too: what a kill cut short stays a line of its own, which is not understood.
+        os.write(self._descriptor, b"\n" + json.dumps(document).encode() + b"\n")
+
+    def _read(self, documents: list[dict[str, Any]]) -> None:
+        for document in documents:
+            self.doubted = self.doubted or document.get("doubted") is True
+            number, taken = document.get("chunk"), document.get("taken")
+            if isinstance(number, int) and 0 <= number < self.plan.chunks and isinstance(taken, list):
+                self.claims[number] = [str(value) for value in taken]
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    with contextlib.suppress(ValueError):
+        document = json.loads(line)
+        return document if isinstance(document, dict) else None
+    return None
+
+
+def _plan(document: dict[str, Any]) -> Plan | None:
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        remote = Remote(**document["remote"])
+        plan = Plan(remote, int(document["chunk_bytes"]), Level(document["level"]), By(document["by"]))
+        return plan if plan.chunk_bytes > 0 and plan.can_be_taken else None
+    return None
+
+
+def _boot() -> str:
+    """Which start of the machine this is; where that is not told, each process counts as one."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return f"process {os.getpid()}"

@@ -1,0 +1,60 @@
+"""What is asked of a download, and what it gives."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.steps.download.bandwidth import Bandwidth
+from pipeline.steps.download.connection import How
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to download.
+
+    Attributes:
+        connections: at once; one of real S3's gives 85 to 90 MB/s.
+        chunk_bytes: of a range, made up to whole parts of a multipart upload; what a kill costs for each connection.
+        verify: compare the whole with what S3 has; False leaves all but the size to the bag's manifests.
+        durable: make the file survive a power cut before it gets its name.
+        bandwidth: the limit that all lanes of the host share.
+        stall_seconds: a connection that brings nothing for so long is given up, and the rest asked for again.
+        attempts: for a range that breaks off, without progress between them.
+        pause_seconds: before the second attempt; doubles with each, shortened at random.
+    """
+
+    connections: int = 8
+    chunk_bytes: int = 64 << 20
+    verify: bool = True
+    durable: bool = True
+    bandwidth: Bandwidth | None = None
+    stall_seconds: float = 30.0
+    attempts: int = 8
+    pause_seconds: float = 0.25
+
+    @property
+    def how(self) -> How:
+        """What a transfer needs to know of it."""
+        return How(self.connections, self.stall_seconds, self.attempts, self.pause_seconds, self.bandwidth)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A zip on the local disk.
+
+    Attributes:
+        verified: how its bytes were compared with what S3 has: a `Level`, or for a local zip `sha256`.
+        digests: of the whole, by name, as S3 writes them.
+        fetched_bytes: what came over the network; less than the size when an earlier try had brought some.
+        refetched: the ranges that came wrong and were fetched again.
+    """
+
+    path: Path
+    size_bytes: int
+    etag: str
+    version_id: str
+    verified: str
+    digests: Mapping[str, str]
+    fetched_bytes: int
+    refetched: tuple[str, ...]
+    seconds: float
