@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
-MOST_CONNECTIONS = 64
-"""Of one client at once."""
-
 _DENIED = frozenset(
     {
         "403",
@@ -69,7 +66,7 @@ def _client(service: str, *, region: str, profile: str, endpoint_url: str) -> An
         retries={"mode": "standard", "max_attempts": 8},
         connect_timeout=10,
         read_timeout=60,
-        max_pool_connections=MOST_CONNECTIONS,
+        max_pool_connections=64,  # as many as `[download] connections` may be
         # botocore would check single answers only, and by a wrapper that copies every byte: the download step checks
         # the whole object instead.
         response_checksum_validation="when_required",

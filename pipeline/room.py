@@ -19,7 +19,8 @@ def make_room(here: Site, bag: Bag) -> None:
     root = here.settings.staging
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
-    need = bag.size_bytes * (1 if bag.is_local else 2) + here.settings.margin_bytes
+    there = staging.used_bytes(here.place(bag).staging)  # of a download cut short: it is not needed twice
+    need = max(0, bag.size_bytes * (1 if bag.is_local else 2) - there) + here.settings.margin_bytes
     reserved = 0
     for work_rid, bag_id, size_bytes in here.leases.before_mine(bag.work_rid, host=here.host):
         reserved += max(0, 2 * size_bytes - staging.used_bytes(root / f"{work_rid}-{bag_id}"))

@@ -17,7 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.heartbeat import Heartbeat
 from pipeline.settings import Settings, Source
 from pipeline.staging import Place
-from pipeline.steps import record, sync
+from pipeline.steps import download, record, sync
 from pipeline.steps.record import Leases, Record
 from pipeline.work import Bag, Pulse, no_pulse
 
@@ -96,6 +96,17 @@ class Site:
             self._sqs[key] = aws.sqs_client(region=key[0], profile=key[1], endpoint_url=key[2])
         return self._sqs[key]
 
+    def download_options(self) -> download.Options:
+        """How the download step is to fetch."""
+        chosen = self.settings
+        limit = chosen.download_bandwidth_bytes_per_second
+        return download.Options(
+            connections=chosen.download_connections,
+            chunk_bytes=chosen.download_chunk_bytes,
+            verify=chosen.download_verify,
+            bandwidth=download.Bandwidth(chosen.staging / ".bandwidth", limit) if limit else None,
+        )
+
     def sync_site(self) -> sync.Site:
         """What the sync step is told of this site."""
         chosen = self.settings
@@ -113,9 +124,9 @@ class Site:
             heed_works=chosen.sync_heed_works,
         )
 
-    def pulse(self, work_rid: str, step: str) -> Pulse:
-        """The pulse for a step that works on a work; outside a lane nothing stops it."""
-        return no_pulse if self.heartbeat is None else self.heartbeat.pulse(work_rid, step)
+    def pulse(self, work_rid: str, step: str, tell: Pulse | None = None) -> Pulse:
+        """The pulse for a step that works on a work, which `tell` hears too; outside a lane nothing stops it."""
+        return no_pulse if self.heartbeat is None else self.heartbeat.pulse(work_rid, step, tell)
 
 
 _current: Site | None = None

@@ -1,9 +1,11 @@
 """What the tasks of the steps have in common: a bag, and failures recorded by name before Luigi hears of them."""
 
+import contextlib
 import logging
 from typing import ClassVar
 
 import luigi
+import luigi.rpc
 
 from pipeline import site
 from pipeline.errors import LeaseLost, NoRoom, PipelineError, Stopping, TransientError, WorkBusy
@@ -101,6 +103,15 @@ class StepTask(luigi.Task):
     def step(self, here: Site, bag: Bag) -> None:
         """What the task does; each task's own."""
         raise NotImplementedError
+
+    def show(self, text: str, percent: int) -> None:
+        """Show on luigid's page how far the step is; harmless when luigid is out of reach."""
+        message, percentage = self.set_status_message, self.set_progress_percentage
+        if message is None or percentage is None:
+            return  # the step has ended meanwhile
+        with contextlib.suppress(luigi.rpc.RPCError):
+            message(text)
+            percentage(percent)
 
     def on_failure(self, exception: BaseException) -> str:
         """What luigid's page shows: the named error, not where in the code it came up."""

@@ -13,6 +13,7 @@ import luigi
 from pipeline import plug, site, staging
 from pipeline.errors import InvalidBag, StagingDamaged, WorkBusy
 from pipeline.facts import debag_facts, download_facts, refusal, report_facts, sync_facts
+from pipeline.progress import Progress
 from pipeline.room import make_room
 from pipeline.site import Site
 from pipeline.staging import Place
@@ -46,21 +47,27 @@ class Download(StepTask):
             return
         make_room(here, bag)
         _log.info("%s: downloading %s, %s", self.work_rid, bag.address, human_bytes(bag.size_bytes))
-        if bag.is_local:
-            fetched = download.adopt(bag)
-        else:
-            fetched = download.fetch(here.s3(bag), bag, to=place.bag_zip, pulse=here.pulse(self.work_rid, self.phase))
+        with Progress(self.work_rid, "downloading", show=self.show, log=_log) as progress:
+            pulse = here.pulse(self.work_rid, self.phase, progress.tell)
+            if bag.is_local:
+                fetched = download.adopt(bag, pulse=pulse)
+            else:
+                options = here.download_options()
+                fetched = download.fetch(here.s3(bag), bag, to=place.bag_zip, options=options, pulse=pulse)
         plug.point("downloaded, not vouched for")
         facts = download_facts(fetched)
         here.record.finished(self.phase, bag, facts)
         staging.vouch(place.download_marker, fetched.path, facts)
         download.settle(place.bag_zip)
+        for wrong in fetched.refetched:
+            _log.warning("%s: %s came wrong, and right the second time", self.work_rid, wrong)
         _log.info(
-            "%s: downloaded %s in %.1f s, verified by %s",
+            "%s: downloaded %s in %.1f s, verified by %s%s",
             self.work_rid,
             human_bytes(fetched.size_bytes),
             fetched.seconds,
             fetched.verified,
+            "" if fetched.fetched_bytes == fetched.size_bytes or bag.is_local else _went_on(fetched),
         )
 
 
@@ -208,6 +215,10 @@ def finish(here: Site, bag: Bag) -> None:
 def _policy(here: Site, bag: Bag) -> debag.Policy:
     source = here.settings.source(bag.source)
     return replace(here.settings.debag_policy, allow_unbagged=source is not None and source.allow_unbagged)
+
+
+def _went_on(fetched: download.Fetched) -> str:
+    return f" ({human_bytes(fetched.fetched_bytes)} came now, the rest was here from an earlier try)"
 
 
 def _zip_of(place: Place) -> Path:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import boto3
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _BLOCK = 1 << 16
+KMS = {"x-amz-server-side-encryption": "aws:kms"}
 
 
+@lru_cache
 def etag_of(content: bytes, part_bytes: int = 0) -> str:
     """As S3 makes it: of one piece, or of parts."""
     if not part_bytes:
@@ -74,6 +77,7 @@ class S3:
 
     content: bytes = b""
     part_bytes: int = 0
+    claimed_bytes: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     script: Script = lambda _asked: None
     block_seconds: float = 0
@@ -112,9 +116,7 @@ class S3:
     def with_crc32(self) -> None:
         """As an upload by boto3 through KMS: the ETag is no digest, and there is a CRC-32 of the whole."""
         value = base64.b64encode(struct.pack(">I", zlib.crc32(self.content))).decode()
-        self.headers = {"x-amz-checksum-crc32": value, "x-amz-checksum-type": "FULL_OBJECT", **self.with_kms}
-
-    with_kms = {"x-amz-server-side-encryption": "aws:kms"}
+        self.headers = {"x-amz-checksum-crc32": value, "x-amz-checksum-type": "FULL_OBJECT", **KMS}
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -159,7 +161,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             content = content[: fault.flip] + bytes([content[fault.flip] ^ 1]) + content[fault.flip + 1 :]
         self.send_response_only(206 if ranged else 200)
         self.send_header("ETag", f'"{etag}"')
-        self.send_header("Content-Length", str(end - start))
+        self.send_header("Content-Length", str(self.world.claimed_bytes or end - start))
         if ranged:
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
         for name, value in self.world.headers.items():

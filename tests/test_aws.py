@@ -6,6 +6,7 @@ import pytest
 from pipeline import aws
 from pipeline.errors import (
     AccessDenied,
+    CredentialsExpired,
     NotRestored,
     ObjectGone,
     ObjectReplaced,
@@ -25,8 +26,8 @@ from pipeline.errors import (
         ("RequestTimeout", StorageUnreachable),
         ("ThrottlingException", StorageUnreachable),
         ("AccessDenied", AccessDenied),
-        ("ExpiredToken", AccessDenied),
-        ("RequestExpired", AccessDenied),
+        ("ExpiredToken", CredentialsExpired),
+        ("RequestExpired", CredentialsExpired),
         ("InvalidAccessKeyId", AccessDenied),
         ("InvalidObjectState", NotRestored),
         ("NoSuchKey", ObjectGone),

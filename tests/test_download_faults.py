@@ -5,7 +5,6 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def test_what_breaks_off_is_asked_for_again_from_where_it_broke_off(
 
 def test_a_storm_of_503_is_ridden_out(s3: S3, tmp_path: Path) -> None:
     dice = random.Random(1)
-    s3.script = lambda asked: Fault(error=(503, "SlowDown")) if dice.random() < 0.3 else None
+    s3.script = lambda _asked: Fault(error=(503, "SlowDown")) if dice.random() < 0.3 else None
 
     assert fetch(s3, tmp_path, attempts=10).path.read_bytes() == CONTENT
 
@@ -112,9 +111,7 @@ def test_connections_that_break_all_the_time_but_bring_something_are_ridden_out(
 
 
 @pytest.mark.parametrize("then", ["reset", "stall", "close"])
-def test_a_range_that_never_comes_is_a_named_failure_and_the_rest_is_kept(
-    s3: S3, tmp_path: Path, then: str
-) -> None:
+def test_a_range_that_never_comes_is_a_named_failure_and_the_rest_is_kept(s3: S3, tmp_path: Path, then: str) -> None:
     s3.script = always(Fault(send=0, then=then))
     options = replace(QUICK, stall_seconds=0.1)
 

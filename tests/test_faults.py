@@ -38,9 +38,11 @@ def test_throttling_and_resets_are_ridden_out(site: Site, tmp_path: Path, wrong:
     assert site.depth() == 0
 
 
-@pytest.mark.parametrize("wrong", ["ExpiredToken", "AccessDenied"])
+@pytest.mark.parametrize(
+    ("wrong", "named"), [("ExpiredToken", "credentials-expired"), ("AccessDenied", "access-denied")]
+)
 def test_credentials_that_expire_leave_everything_to_go_on_with_new_ones(
-    site: Site, tmp_path: Path, wrong: str
+    site: Site, tmp_path: Path, wrong: str, named: str
 ) -> None:
     site.announce(make_bag_zip(tmp_path, "W1"))
 
@@ -53,7 +55,7 @@ def test_credentials_that_expire_leave_everything_to_go_on_with_new_ones(
     time.sleep(4.1)
     later = site.call("run", "--lanes", "1", **QUICK)
 
-    assert (refused.returncode, kind, hidden) == (1, "access-denied", 1), refused.stderr
+    assert (refused.returncode, kind, hidden) == (1, named, 1), refused.stderr
     assert lines(refused.stderr, wrong, "credentials")
     assert later.returncode == 0, later.stderr
     assert site.archived("W1") == SMALL_WORK

@@ -24,6 +24,7 @@ LAYERS = [
     "verdicts",
     "tasks",
     "step_task",
+    "progress",
     "room",
     "facts",
     "targets",

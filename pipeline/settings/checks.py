@@ -2,8 +2,10 @@
 
 from urllib.parse import urlsplit
 
-from pipeline.settings.sections import debag, pipeline, queue, sync
+from pipeline.settings.sections import debag, download, pipeline, queue, sync
 
+MOST_CONNECTIONS = 64
+_LEAST_BANDWIDTH = 100_000  # below, a connection's buffer would take longer than a connection may be silent
 ENVIRONMENTS = ("dev", "prod")
 
 
@@ -34,3 +36,23 @@ def check(main: pipeline, messages: queue, bags: debag, syncing: sync, problems:
     problems += [text for holds, text in rules if not holds]
     if urlsplit(scheduler).scheme not in {"http", "https"}:
         problems.append(f"[core] default_scheduler_url is {scheduler!r}, not http(s)://…")
+
+
+def check_download(fetching: download, problems: list[str]) -> None:
+    """What `[download]` has to hold; what is wrong is added to `problems`."""
+    limit = fetching.bandwidth_bytes_per_second
+    rules = [
+        (
+            1 <= fetching.connections <= MOST_CONNECTIONS,
+            f"[download] connections is {fetching.connections}, not 1 to {MOST_CONNECTIONS}",
+        ),
+        (
+            1 << 20 <= fetching.chunk_bytes <= 1 << 32,
+            f"[download] chunk_bytes is {fetching.chunk_bytes}, not 1 MiB to 4 GiB",
+        ),
+        (
+            limit == 0 or limit >= _LEAST_BANDWIDTH,
+            f"[download] bandwidth_bytes_per_second is {limit}, not 0 (no limit) or at least {_LEAST_BANDWIDTH}",
+        ),
+    ]
+    problems += [text for holds, text in rules if not holds]

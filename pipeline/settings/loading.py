@@ -10,9 +10,9 @@ from luigi.parameter import ParameterException
 
 from pipeline.errors import OptionsNotUnderstood, SettingsError
 from pipeline.settings import production
-from pipeline.settings.checks import check
+from pipeline.settings.checks import check, check_download
 from pipeline.settings.secrets import aws_credentials, database_url, db_config_default
-from pipeline.settings.sections import SECTIONS, database, debag, pipeline, queue, sync
+from pipeline.settings.sections import SECTIONS, database, debag, download, pipeline, queue, sync
 from pipeline.settings.sources import read_sources
 from pipeline.settings.values import Scheduler, Settings
 from pipeline.steps.debag import Policy
@@ -33,15 +33,16 @@ def load(*, working: bool = False) -> Settings:
     problems: list[str] = []
     _let_the_environment_win()
     try:
-        found = (pipeline(), database(), queue(), debag(), sync())
+        found = (pipeline(), database(), queue(), download(), debag(), sync())
         sources = tuple(read_sources(problems))
         problems += _unknown()
     except (ParameterException, ValueError, KeyError) as error:
         raise SettingsError([*problems, _told(error)]) from None
-    main, data, messages, bags, syncing = found
+    main, data, messages, fetching, bags, syncing = found
     url = database_url(data, problems)
     credentials = aws_credentials(sources, problems)
     scheduler = Scheduler(url=_scheduler_url())
+    check_download(fetching, problems)
     check(main, messages, bags, syncing, problems, scheduler=scheduler.url)
     options = _sync_options(syncing.options_file, problems)
     if main.environment == "prod":
@@ -68,6 +69,10 @@ def load(*, working: bool = False) -> Settings:
         heartbeat_seconds=messages.heartbeat_seconds,
         backoff_seconds=messages.backoff_seconds,
         backoff_limit_seconds=messages.backoff_limit_seconds,
+        download_connections=fetching.connections,
+        download_chunk_bytes=fetching.chunk_bytes,
+        download_bandwidth_bytes_per_second=fetching.bandwidth_bytes_per_second,
+        download_verify=fetching.verify,
         debag_threads=bags.threads,
         debag_policy=Policy(
             max_ratio=bags.max_ratio,

@@ -68,6 +68,10 @@ class Settings:
     heartbeat_seconds: float
     backoff_seconds: int
     backoff_limit_seconds: int
+    download_connections: int
+    download_chunk_bytes: int
+    download_bandwidth_bytes_per_second: int
+    download_verify: bool
     debag_threads: int
     debag_policy: Policy
     sync_script: Path

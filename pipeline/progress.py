@@ -1,0 +1,84 @@
+"""How far a long step is: bytes, rate and time left, for the log and for whoever shows it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from pipeline.work import human_bytes
+
+SHOW_SECONDS = 5.0
+LOG_SECONDS = 30.0
+
+Show = Callable[[str, int], None]
+"""Given a line for people, and the percentage done."""
+
+
+class Progress:
+    """Tells how far a step is while its `with` block runs, and never more often than every few seconds.
+
+    What shows it may be out of reach for minutes, so it is called in a thread of its own: the step does not wait.
+
+    Args:
+        work_rid: the work.
+        doing: what is being done to it: `downloading`.
+        show: shows it to people, elsewhere than in the log.
+        log: where lines go.
+    """
+
+    def __init__(self, work_rid: str, doing: str, *, show: Show, log: logging.Logger) -> None:
+        self._what = f"{work_rid}: {doing}"
+        self._show = show
+        self._log = log
+        self._shown = self._logged = time.monotonic()
+        self._known_bytes = -1
+        self._told: tuple[str, int] | None = None
+        self._news = threading.Event()
+        self._over = False
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over = True
+        self._news.set()
+
+    def tell(self, done_bytes: int, total_bytes: int) -> None:
+        """So many bytes are done, of so many; called as often as one likes."""
+        now = time.monotonic()
+        if self._known_bytes < 0:
+            self._known_bytes = done_bytes
+        if now - self._shown < SHOW_SECONDS:
+            return
+        rate = (done_bytes - self._known_bytes) / (now - self._shown)
+        self._known_bytes, self._shown = done_bytes, now
+        text = f"{human_bytes(done_bytes)} of {human_bytes(total_bytes)}, {human_bytes(max(0, rate))}/s"
+        if rate > 0:
+            text += f", {_duration((total_bytes - done_bytes) / rate)} left"
+        if now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            self._log.info("%s: %s", self._what, text)
+        self._told = (text, 100 * done_bytes // total_bytes if total_bytes else 100)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._tell_on, name="progress", daemon=True)
+            self._thread.start()
+        self._news.set()
+
+    def _tell_on(self) -> None:
+        while self._news.wait() and not self._over:
+            self._news.clear()
+            if self._told is not None:
+                self._show(*self._told)
+
+
+def _duration(seconds: float) -> str:
+    """For people: `40 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
