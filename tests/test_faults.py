@@ -33,7 +33,7 @@ def test_throttling_and_resets_are_ridden_out(site: Site, tmp_path: Path, wrong:
         ended = site.call("run", "--lanes", "1", PIPELINE_SOURCE_TEST_ENDPOINT_URL=url)
 
     assert ended.returncode == 0, ended.stderr
-    assert len([kind for kind, count in seen.items() if count > 2]) >= 3  # the queue, HEAD and GET of the object
+    assert len([kind for kind, count in seen.items() if count > 2]) >= 2  # the queue, and the object
     assert site.archived("W1") == SMALL_WORK
     assert site.depth() == 0
 
