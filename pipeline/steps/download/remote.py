@@ -46,7 +46,7 @@ class Body:
         stream.set_socket_timeout(stall_seconds)
         self._response = self._closing.enter_context(stream)  # the response of urllib3 that the stream wraps
         # urllib3's own readinto makes a new bytes object of every block, copies it, and costs a fifth more CPU; the
-        # standard library's response below it reads into our buffer. See docs/decisions/0008.
+        # standard library's response below it reads into our buffer. See docs/decisions/0010.
         below = getattr(self._response, "_fp", None)
         self.readinto = below.readinto if isinstance(below, http.client.HTTPResponse) else stream.readinto
 
