@@ -121,12 +121,12 @@ def _verify_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rids", nargs="*", metavar="RID", help="works to check")
     parser.add_argument("--all", action="store_true", help="every work in the archive")
     parser.add_argument(
-        "--oldest", type=_positive, default=0, metavar="N", help="the N works whose last check, or sync, is longest ago"
+        "--oldest", type=positive, default=0, metavar="N", help="the N works whose last check, or sync, is longest ago"
     )
     parser.add_argument(
-        "--max-rate", type=_size, default=0, metavar="BYTES", help="read no more than so much in a second: 500k, 50M"
+        "--max-rate", type=size, default=0, metavar="BYTES", help="read no more than so much in a second: 500k, 50M"
     )
-    parser.add_argument("--threads", type=_positive, default=0, metavar="N", help="default: the CPUs available")
+    parser.add_argument("--threads", type=positive, default=0, metavar="N", help="default: the CPUs available")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.add_argument("--verbose", action="store_true", help="log more")
     parser.epilog = "exit status 1 when anything is wrong; example, nightly: run_pipeline.py verify --oldest 200"
