@@ -50,9 +50,9 @@ class Library:
         self.here.leases.release(rid)
         return synced.path
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, verb: str = "verify") -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, str(RUN_PIPELINE), "verify", *arguments],
+            [sys.executable, str(RUN_PIPELINE), verb, *arguments],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -60,9 +60,9 @@ class Library:
             text=True,
         )
 
-    def call(self, *arguments: str, status: int = 0) -> str:
+    def call(self, *arguments: str, status: int = 0, verb: str = "verify") -> str:
         """Its standard output; for a status of 2 or more also what it complained."""
-        with self.start(*arguments) as process:
+        with self.start(*arguments, verb=verb) as process:
             out, err = process.communicate(timeout=120)
         assert process.returncode == status, out + err
         return out + err if status > 1 else out
@@ -128,6 +128,7 @@ def test_one_report_names_everything_wrong_in_the_whole_archive_and_the_status_i
     assert lines(out, "W9FPL2251", "no-proof", "neither digests nor manifests are kept")
     assert lines(out, "4 works: 1 passed, 2 failed, 1 no-proof")
     assert not lines(out, "W3")
+    assert lines(library.call("W1", verb="status"), f"    {IMAGE}: other sha512")
 
 
 def test_a_work_without_proof_is_no_success_when_it_is_asked_for_by_name(library: Library) -> None:

@@ -11,6 +11,7 @@ from pipeline.steps import intake
 from pipeline.steps.record import views
 
 _SHOWN = 200
+_FOR_MACHINES = {"faults", "wrong", "body", "warnings", "extra", "options", "proof", "premis_event_type"}
 
 
 def main(options: Namespace) -> int:
@@ -63,12 +64,8 @@ def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
 
 def _told(detail: dict[str, Any]) -> str:
     """The few facts of an event that fit on a line."""
-    faults = detail.get("faults", [])
-    shown = {
-        name: value
-        for name, value in detail.items()
-        if name not in {"faults", "body", "warnings", "extra"} and value not in ("", [], None)
-    }
+    faults = detail.get("faults") or detail.get("wrong") or []
+    shown = {name: value for name, value in detail.items() if name not in _FOR_MACHINES and value not in ("", [], None)}
     line = str(detail["error"]) if "error" in detail else ", ".join(f"{name} {value}" for name, value in shown.items())
     lines = [show.safe(line), *(f"    {show.safe(': '.join(filter(None, fault.values())))}" for fault in faults[:20])]
     if len(faults) > 20:

@@ -5,7 +5,6 @@ import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from pipeline import fixity_checks, lanes, settings, show, site
 from pipeline.errors import InvalidRid, Stopping, UsageError
@@ -149,9 +148,10 @@ def _row(checked: Checked) -> dict[str, str]:
 
 
 def _log_line(checked: Checked) -> None:
-    facts: dict[str, Any] = checked.facts(most=3)
+    facts = checked.facts(most=0)
     if checked.verdict is Verdict.FAILED:
-        _log.error("%s: %d wrong in %s: %s", checked.work_rid, facts["wrong_files"], checked.path, facts["wrong"])
+        named = ", ".join(show.safe(str(one)) for one in checked.result.wrong[:3])
+        _log.error("%s: %d wrong in %s: %s", checked.work_rid, facts["wrong_files"], checked.path, named)
     else:
         _log.info(
             "%s: %s, %d files, %s in %.1f s%s",
