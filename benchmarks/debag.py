@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks import inputs, measure, peers
 
@@ -44,9 +45,21 @@ def main() -> int:
         print(f"\n{wanted[name].title}\n{table(figures)}")
     if options.save:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+        RESULTS.write_text(json.dumps(_with_earlier(report), indent=1) + "\n")
         _draw(options.peers_python)
     return 0
+
+
+def _with_earlier(report: dict[str, Any]) -> dict[str, Any]:
+    """Inputs that were left out this time keep the figures of an earlier run on the same machine with as many runs."""
+    try:
+        earlier = json.loads(RESULTS.read_text())
+    except FileNotFoundError:
+        return report
+    if any(earlier[key] != report[key] for key in ("machine", "runs", "quick")):
+        return report
+    found = {**earlier["inputs"], **report["inputs"]}
+    return {**report, "inputs": {name: found[name] for name in inputs.FULL if name in found}}
 
 
 def _options() -> argparse.Namespace:
@@ -64,7 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--save", action=argparse.BooleanOptionalAction, help="write results and picture")
     options = parser.parse_args()
     options.runs = options.runs or (3 if options.quick else 5)
-    options.save = not options.quick and len(options.only) == len(inputs.FULL) if options.save is None else options.save
+    options.save = not options.quick if options.save is None else options.save
     return options
 
 

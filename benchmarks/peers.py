@@ -1,19 +1,12 @@
 """The contenders: each unpacks a bag zip and verifies it, in a process of its own that `benchmarks.debag` measures.
 
-Run as a file, `python benchmarks/peers.py NAME ZIP INTO`, so that it needs nothing but what that contender needs. The
+Run as a file, `python benchmarks/peers.py NAME ZIP INTO`, so that it imports nothing but what that contender needs. The
 exit status is 0 if the bag was found valid, 3 if the contender is not installed.
 """
 
-import ctypes
-import hashlib
 import importlib
-import logging
 import os
-import shutil
-import subprocess
 import sys
-import threading
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +27,7 @@ def ours_durable(bag_zip: Path, into: Path) -> None:
 
 
 def bdrc_bag(bag_zip: Path, into: Path, *, in_daemon: bool = True) -> None:
+    _be_silent()
     debag = importlib.import_module("bag.bag_ops").debag
     own = into.with_name(f"{into.name}.zip")
     os.link(bag_zip, own)  # it deletes the zip
@@ -51,6 +45,9 @@ def bdrc_bag_then_sync(bag_zip: Path, into: Path) -> None:
 
 
 def zipfile_and_bagit(bag_zip: Path, into: Path) -> None:
+    import zipfile
+
+    _be_silent()
     bagit = importlib.import_module("bagit")
     with zipfile.ZipFile(bag_zip) as zip_file:
         zip_file.extractall(into)
@@ -59,6 +56,9 @@ def zipfile_and_bagit(bag_zip: Path, into: Path) -> None:
 
 
 def unzip_and_sha512sum(bag_zip: Path, into: Path) -> None:
+    import shutil
+    import subprocess
+
     if not (shutil.which("unzip") and shutil.which("sha512sum")):
         raise SystemExit(MISSING)
     subprocess.run(["unzip", "-q", bag_zip, "-d", into], check=True)
@@ -67,6 +67,7 @@ def unzip_and_sha512sum(bag_zip: Path, into: Path) -> None:
 
 
 def bdbag(bag_zip: Path, into: Path) -> None:
+    _be_silent()
     api = importlib.import_module("bdbag.bdbag_api")
     folder = api.extract_bag(str(bag_zip), output_path=str(into))
     api.validate_bag(folder, fast=False)
@@ -74,6 +75,10 @@ def bdbag(bag_zip: Path, into: Path) -> None:
 
 def limit_digests(bag_zip: Path, _into: Path) -> None:
     """SHA-512 of as many bytes as the payload has, from memory, in a thread a CPU: nothing that verifies is faster."""
+    import hashlib
+    import threading
+    import zipfile
+
     with zipfile.ZipFile(bag_zip) as zip_file:
         left = sum(member.file_size for member in zip_file.infolist())
     buffer = memoryview(os.urandom(_BLOCK))
@@ -92,6 +97,8 @@ def limit_digests(bag_zip: Path, _into: Path) -> None:
 
 def limit_write(bag_zip: Path, into: Path) -> None:
     """As many bytes as the payload has, written to one file on the same disk, and fdatasync."""
+    import zipfile
+
     with zipfile.ZipFile(bag_zip) as zip_file:
         left = sum(member.file_size for member in zip_file.infolist())
     block = os.urandom(_BLOCK)
@@ -101,7 +108,15 @@ def limit_write(bag_zip: Path, into: Path) -> None:
         os.fdatasync(file.fileno())
 
 
+def _be_silent() -> None:
+    import logging
+
+    logging.disable(logging.WARNING)
+
+
 def sync_file_system(folder: Path) -> None:
+    import ctypes
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
@@ -127,7 +142,6 @@ CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
 
 def main() -> None:
     name, bag_zip, into = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    logging.disable(logging.WARNING)
     try:
         CONTENDERS[name](bag_zip, into)
     except ModuleNotFoundError as error:

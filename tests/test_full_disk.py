@@ -85,7 +85,9 @@ def test_what_works_in_progress_have_yet_to_write_is_reserved(site: Site, tmp_pa
     """Room for one work, not for two at once: the second waits instead of making both fail."""
     script = tmp_path / "slow.sh"
     script.write_text(
-        f'touch {tmp_path}/begun\nsleep 4\nexec bash {Path.cwd()}/bin/syncOneWork.sh "$@"\n', encoding="utf-8"
+        f"touch {tmp_path}/begun\nuntil [ -e {tmp_path}/go ]; do sleep 0.1; done\n"
+        f'exec bash {Path.cwd()}/bin/syncOneWork.sh "$@"\n',
+        encoding="utf-8",
     )
     first, second = make_bag_zip(tmp_path, "W1", files=PAYLOAD), make_bag_zip(tmp_path, "W2", files=PAYLOAD)
     with small_disk(tmp_path / "disk", int(first.stat().st_size * 3)) as disk:
@@ -97,6 +99,7 @@ def test_what_works_in_progress_have_yet_to_write_is_reserved(site: Site, tmp_pa
                 assert holder.poll() is None
             site.announce(second)
             waiting = site.call("run", "--lanes", "1", **settings)
+            (tmp_path / "go").touch()
             _, err = holder.communicate(timeout=60)
         finally:
             holder.kill()
