@@ -4,7 +4,8 @@ import ctypes
 import mmap
 import os
 
-_libc = ctypes.CDLL(None, use_errno=True)
+# As a PyDLL, it keeps the interpreter's lock: these calls take a microsecond, getting the lock back may take ten.
+_libc = ctypes.PyDLL(None)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 _libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]

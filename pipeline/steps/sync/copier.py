@@ -1,0 +1,143 @@
+"""The built-in copier: a work into the archive without a script.
+
+    {shelf}/.{RID}.part/   what is being brought: written, flushed, read back and matched under its own name in here
+    {shelf}/{RID}/         the work: a file gets its name here when all that is brought with it is proved and durable
+
+A work that the archive does not have gets its name by one rename; what is added to one that is there, file by file.
+Killed, the next call goes on with what lies in the hidden folder, once it is read; the bundled script uses the same one.
+"""
+
+import os
+import stat
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from pipeline import durable
+from pipeline.fixity import FileFixity
+from pipeline.steps.sync.copying import Job, Outcome, bring
+from pipeline.steps.sync.trees import scan
+from pipeline.work import Pulse
+
+_OWN = stat.S_IRWXU
+
+
+def hidden(folder: Path) -> Path:
+    """Where the copier of the work that belongs at `folder` writes."""
+    return folder.with_name(f".{folder.name}.part")
+
+
+def copy(work_dir: Path, folder: Path, files: Mapping[str, FileFixity], *, threads: int = 0, pulse: Pulse) -> Outcome:
+    """Write files of a work into the hidden folder beside `folder`, and prove them there; `publish` is the next.
+
+    Args:
+        work_dir: the work in staging.
+        folder: the work's place in the archive.
+        files: what is to be brought, with its digests; `folder` has nothing under these names.
+        threads: how many files at a time; 0 = as many as suit the machine.
+        pulse: called several times a second with (bytes proved, bytes in all); it may raise to stop, which is safe.
+
+    Raises:
+        OSError: staging could not be read, or the archive not written; what is complete stays in the hidden folder.
+    """
+    part = hidden(folder)
+    _make_folders(part.parent)
+    if part.is_symlink() or (part.exists() and not part.is_dir()):
+        part.unlink()  # nothing but the copiers' own has this name
+    part.mkdir(mode=_OWN, exist_ok=True)
+    folders = scan(work_dir).folders
+    there = _tidied(part, files, folders)
+    for name in sorted(folders):
+        (part / name).mkdir(mode=_OWN, exist_ok=True)
+    jobs = [Job(name, expected, there=name in there) for name, expected in sorted(files.items())]
+    return bring(work_dir, part, jobs, threads=threads, pulse=pulse)
+
+
+def publish(work_dir: Path, folder: Path) -> None:
+    """Give what `copy` has brought its names in the archive, durably; the hidden folder is gone then.
+
+    Raises:
+        FileExistsError: somebody has put something else there meanwhile.
+        OSError: it could not be renamed, or not be made durable.
+    """
+    part = hidden(folder)
+    folders = ["", *sorted(scan(work_dir).folders)]
+    for name in folders:
+        _date(work_dir / name, part / name)
+    _make_names_durable(part, folders)
+    if not os.path.lexists(folder):
+        durable.publish(part, folder)
+        return
+    for name in _merged(part, folder):
+        durable.fsync_folder(folder / name)
+    sweep(folder)
+
+
+def _merged(part: Path, folder: Path) -> list[str]:
+    """Move what is in `part` to `folder`; returns the folders there that got something new."""
+    changed, waiting = [], [""]
+    while waiting:
+        below = waiting.pop()
+        changed.append(below)
+        for entry in sorted(os.listdir(part / below)):
+            name = os.path.join(below, entry)
+            if (part / name).is_dir() and (folder / name).is_dir() and not (folder / name).is_symlink():
+                waiting.append(name)
+            else:
+                durable.rename_new(part / name, folder / name)
+    return changed
+
+
+def sweep(folder: Path) -> None:
+    """Take away what a killed copier left of a work of which nothing is missing any more."""
+    part = hidden(folder)
+    if part.is_dir() and not part.is_symlink():
+        _open_up(part)
+        durable.remove_tree(part)
+
+
+def _make_folders(folder: Path) -> None:
+    """Make a folder and those above it, durably."""
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    durable.fsync_folder(folder.parent)
+
+
+def _date(source: Path, target: Path) -> None:
+    """Give a folder the mode and times of another."""
+    status = source.stat()
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+    target.chmod(stat.S_IMODE(status.st_mode))
+
+
+def _make_names_durable(root: Path, folders: Sequence[str]) -> None:
+    """Make the names in these folders durable, with one call where that is enough."""
+    if durable.synced_at_once(root):
+        durable.sync_file_system(root)
+        return
+    for name in folders:
+        durable.fsync_folder(root / name)
+
+
+def _tidied(part: Path, files: Mapping[str, FileFixity], folders: Collection[str]) -> set[str]:
+    """Leave in the hidden folder only what may be of use; returns the files whose size is right."""
+    _open_up(part)
+    tree = scan(part)
+    there = {name for name, size in tree.files.items() if name in files and files[name].size_bytes == size}
+    for name in (*tree.files, *tree.others):
+        if name not in there:
+            (part / name).unlink()
+    for name in sorted(tree.folders - set(folders), reverse=True):
+        (part / name).rmdir()
+    return there
+
+
+def _open_up(part: Path) -> None:
+    """Let us write into the folders of a copy that was killed after they got the modes of the work's own."""
+    part.chmod(_OWN)
+    for below, folders, _ in os.walk(part):
+        for name in folders:
+            path = Path(below, name)
+            if not path.is_symlink():
+                path.chmod(_OWN)
