@@ -112,6 +112,11 @@ def _work_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from", dest="from_step", choices=["download", "debag", "sync"], help="do this step and those after it again"
     )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="let the bag's files replace others of the same names in the archive, which are kept in .replaced there",
+    )
     parser.add_argument("--local-scheduler", action="store_true", help="without luigid")
     parser.add_argument("--verbose", action="store_true", help="log more, Luigi's own words too")
     parser.epilog = "example: run_pipeline.py work W1NLM4700 --from debag"

@@ -33,6 +33,15 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folders(folder: Path) -> None:
+    """Make a folder and those above it that are not there, durably."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    fsync_folder(folder.parent)
+
+
 def sync_file_system(folder: Path) -> None:
     """Make everything written so far to the file system of `folder` durable, with one call: syncfs(2).
 

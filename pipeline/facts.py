@@ -45,6 +45,8 @@ def sync_facts(synced: sync.Synced) -> dict[str, Any]:
         "written": synced.written,
         "added": synced.added,
         "cache_dropped": synced.cache_dropped,
+        "replaced": list(synced.replaced[:1000]),
+        "replaced_to": synced.replaced_to,
         "extra": list(synced.extra[:1000]),
         "algorithms": list(synced.algorithms),
         "log": str(synced.log or ""),

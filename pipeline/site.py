@@ -50,6 +50,7 @@ class Site:
         self.agent = f"{self.host}/{os.getpid()}/{lane}"
         self.stopping = threading.Event()
         self.heartbeat: Heartbeat | None = None
+        self.replace = False  # an operator's word, for this process alone: nothing that is kept or sent can say it
         self.failures: dict[str, Failure] = {}
         self._s3: dict[tuple[str, str, str], S3Client] = {}
         self._sqs: dict[tuple[str, str, str], SQSClient] = {}
@@ -112,6 +113,8 @@ class Site:
         chosen = self.settings
         return sync.Site(
             archive_root=chosen.archive_root,
+            copier=chosen.sync_copier,
+            mount_marker=chosen.sync_mount_marker,
             script=chosen.sync_script,
             logs=chosen.logs,
             web_parent=chosen.sync_web_parent,

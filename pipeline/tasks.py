@@ -160,6 +160,7 @@ class Sync(StepTask):
                 work_rid=work.rid,
                 site=here.sync_site(),
                 pulse=here.pulse(self.work_rid, self.phase),
+                replace=here.replace,
             )
         except StagingDamaged as error:
             # What the marker vouches for is not what lies there: the step that made it has to be done again.

@@ -13,7 +13,7 @@ BAD_IMAGE = "images/I1/I10001.jpg"
 SHORT_LEASE = {"PIPELINE_QUEUE_LEASE_SECONDS": "2", "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "0.5"}
 
 # The acts of one work's homecoming, and of one bag's refusal, in the lane that does them: see the first test.
-HOMECOMING = {"commit": 8, "rename": 4, "delete": 1, "acknowledge": 1}
+HOMECOMING = {"commit": 8, "rename": 5, "delete": 1, "acknowledge": 1}
 REFUSAL = {"commit": 7, "rename": 5, "delete": 1, "send": 1, "acknowledge": 1}
 IN_ONE_PROCESS = ("run", "--lanes", "1")
 

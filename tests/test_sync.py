@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ArchiveConflict, InvalidRid, ReadBackFailed, StagingDamaged, SyncFailed, TransientError
+from pipeline.errors import ArchiveConflict, ArchiveMissing, InvalidRid, ReadBackFailed, StagingDamaged, SyncFailed
 from pipeline.steps.sync import archive
 from tests.bags import SMALL_WORK
 from tests.works import AWKWARD_NAMES, AWKWARD_WORK, Home, contents, put
@@ -16,8 +16,15 @@ COPIES = (
 )
 
 
+@pytest.fixture(params=["script", "builtin"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    """Either copier: what follows holds for both."""
+    return Home(tmp_path, copier=request.param)
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
+def scripted(tmp_path: Path) -> Home:
+    """For what only a script can do."""
     return Home(tmp_path)
 
 
@@ -34,11 +41,11 @@ def test_a_work_comes_home_whole_with_names_modes_and_times(home: Home) -> None:
     assert synced.algorithms == ("md5", "sha512")
 
 
-def test_nothing_is_left_over_after_a_work_has_come_home(home: Home) -> None:
-    home.stage()
-    synced = home.archive()
+def test_nothing_is_left_over_after_a_work_has_come_home(scripted: Home) -> None:
+    scripted.stage()
+    synced = scripted.archive()
     assert [path.name for path in synced.path.parent.iterdir()] == ["W1"]
-    assert sorted(path.name for path in home.staging.iterdir()) == ["W1", "W1.digests.json"]
+    assert sorted(path.name for path in scripted.staging.iterdir()) == [".W1.sync-journal", "W1", "W1.digests.json"]
     assert synced.log is not None
     assert sorted(path.suffix for path in synced.log.parent.iterdir()) == [".log", ".txt"]
 
@@ -169,62 +176,62 @@ def test_the_folder_and_the_digests_of_another_work_are_refused(home: Home) -> N
 def test_an_archive_that_is_not_there_may_be_unmounted_and_is_not_made(home: Home) -> None:
     home.stage()
     home.root.rmdir()
-    with pytest.raises(TransientError, match="may be unmounted"):
+    with pytest.raises(ArchiveMissing, match="may be unmounted"):
         home.archive()
     assert not home.root.exists()
 
 
-def test_a_byte_flipped_after_the_copy_is_caught(home: Home) -> None:
-    home.stage()
+def test_a_byte_flipped_after_the_copy_is_caught(scripted: Home) -> None:
+    scripted.stage()
     script = COPIES + f'printf F | dd of="$copy/{IMAGE}" conv=notrunc bs=1 seek=7 status=none'
     with pytest.raises(ReadBackFailed) as caught:
-        home.archive(site=home.site(script=script))
+        scripted.archive(site=scripted.site(script=script))
     assert caught.value.facts["differences"] == [{"path": IMAGE, "detail": "other sha512"}]
     assert "2 of its files matched" in str(caught.value)
-    assert contents(home.staging / "W1") == SMALL_WORK
+    assert contents(scripted.staging / "W1") == SMALL_WORK
 
 
-def test_a_file_lost_after_the_copy_is_caught(home: Home) -> None:
-    home.stage()
+def test_a_file_lost_after_the_copy_is_caught(scripted: Home) -> None:
+    scripted.stage()
     with pytest.raises(ReadBackFailed) as caught:
-        home.archive(site=home.site(script=COPIES + f'rm "$copy/{IMAGE}"'))
+        scripted.archive(site=scripted.site(script=COPIES + f'rm "$copy/{IMAGE}"'))
     assert caught.value.facts["missing"] == [IMAGE]
 
 
-def test_a_script_that_exits_0_without_copying_is_caught(home: Home) -> None:
-    home.stage()
+def test_a_script_that_exits_0_without_copying_is_caught(scripted: Home) -> None:
+    scripted.stage()
     with pytest.raises(ReadBackFailed) as caught:
-        home.archive(site=home.site(script="exit 0"))
+        scripted.archive(site=scripted.site(script="exit 0"))
     assert caught.value.facts["missing"] == sorted(SMALL_WORK)
-    assert home.archive().written
+    assert scripted.archive().written
 
 
-def test_a_failing_script_is_told_with_all_that_an_operator_needs(home: Home) -> None:
-    home.stage()
+def test_a_failing_script_is_told_with_all_that_an_operator_needs(scripted: Home) -> None:
+    scripted.stage()
     with pytest.raises(SyncFailed) as caught:
-        home.archive(site=home.site(script="echo copying; echo 'rsync: broken pipe' >&2; exit 12"))
+        scripted.archive(site=scripted.site(script="echo copying; echo 'rsync: broken pipe' >&2; exit 12"))
     told, facts = str(caught.value), caught.value.facts
     assert told.startswith("W1: the sync script exited 12; it ended with: copying / rsync: broken pipe; its log is ")
-    assert f"staging kept at {home.staging / 'W1'}" in told
+    assert f"staging kept at {scripted.staging / 'W1'}" in told
     assert "the archive copy may be partial at" in told
     assert told.endswith("go on with: run_pipeline.py work W1")
     assert facts["exit_status"] == 12
     assert "rsync: broken pipe\n" in Path(str(facts["log"])).read_text()
 
 
-def test_a_script_that_failed_after_copying_is_run_again_and_does_not_pass_unseen(home: Home) -> None:
-    home.stage()
-    audit_fails = home.site(script=COPIES + "exit 1")
+def test_a_script_that_failed_after_copying_is_run_again_and_does_not_pass_unseen(scripted: Home) -> None:
+    scripted.stage()
+    audit_fails = scripted.site(script=COPIES + "exit 1")
     for _ in range(2):
         with pytest.raises(SyncFailed):
-            home.archive(site=audit_fails)
-    synced = home.archive()
+            scripted.archive(site=audit_fails)
+    synced = scripted.archive()
     assert (synced.written, synced.added) == (False, 0)
     assert synced.log is not None  # the script was run, and this time it was content
-    assert home.archive().log is None
+    assert scripted.archive().log is None
 
 
-def test_a_script_that_is_not_there_is_told(home: Home) -> None:
-    home.stage()
+def test_a_script_that_is_not_there_is_told(scripted: Home) -> None:
+    scripted.stage()
     with pytest.raises(SyncFailed, match=r"exited 127.*gone\.sh: No such file"):
-        home.archive(site=replace(home.site(), script=home.folder / "gone.sh"))
+        scripted.archive(site=replace(scripted.site(), script=scripted.folder / "gone.sh"))

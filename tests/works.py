@@ -79,8 +79,9 @@ def fixity_of(files: Mapping[str, bytes], *, rid: str = "W1", algorithms: Sequen
 class Home:
     """A staging folder, an archive, and a site; works are staged and archived by one call each."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, copier: str = "script") -> None:
         self.folder = folder
+        self.copier = copier
         self.staging = folder / "staging"
         self.root = folder / "archive"
         self.logs = folder / "logs"
@@ -95,8 +96,9 @@ class Home:
         return put(self.staging / rid, files)
 
     def site(self, *, script: str = "", **values: Any) -> Site:
-        """The site; `script` is the text of its own script, the bundled one if empty."""
+        """The site; `script` is the text of its own script. If empty: the bundled one, or the built-in copier."""
         path = BUNDLED_SCRIPT
+        values = {"copier": "script" if script else self.copier, **values}
         if script:
             path = self.folder / "own-sync.sh"
             path.write_text(script)

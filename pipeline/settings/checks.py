@@ -31,6 +31,14 @@ def check(main: pipeline, messages: queue, bags: debag, syncing: sync, problems:
             "[queue] backoff_seconds and backoff_limit_seconds: not in order within 0 and 12 h",
         ),
         (bags.threads >= 0, "[debag] threads is negative"),
+        (
+            syncing.copier == "script" or not syncing.web_parent,
+            "[sync] web_parent is set, but copier is builtin, which makes no web copy: one of them has to go",
+        ),
+        (
+            "/" not in syncing.mount_marker and syncing.mount_marker not in {".", ".."},
+            f"[sync] mount_marker is {syncing.mount_marker!r}, not the name of a file",
+        ),
         (syncing.audit_limit_seconds >= 0, "[sync] audit_limit_seconds is negative"),
     ]
     problems += [text for holds, text in rules if not holds]

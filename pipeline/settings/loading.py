@@ -48,7 +48,8 @@ def load(*, working: bool = False) -> Settings:
     if main.environment == "prod":
         production.refuse_demo_settings(url, sources, problems)
         if working:
-            production.refuse_missing_archive(_path(main.archive_root), marked=False, problems=problems)
+            marked = bool(syncing.mount_marker)
+            production.refuse_missing_archive(_path(main.archive_root), marked=marked, problems=problems)
     if problems:
         raise SettingsError(problems)
     return Settings(
@@ -82,6 +83,8 @@ def load(*, working: bool = False) -> Settings:
             require_tag_manifest=bags.require_tag_manifest,
             reserve_bytes=main.margin_bytes,
         ),
+        sync_copier=syncing.copier,
+        sync_mount_marker=syncing.mount_marker,
         sync_script=_path(syncing.script),
         sync_web_parent=syncing.web_parent,
         sync_db_config=syncing.db_config or db_config_default(main.environment),

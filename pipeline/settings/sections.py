@@ -88,6 +88,12 @@ class debag(luigi.Config):
 class sync(luigi.Config):
     """`[sync]`: the sync script and what it is told."""
 
+    copier = luigi.ChoiceParameter(
+        default="script", choices=["script", "builtin"], description="who copies: the script, or the pipeline itself"
+    )
+    mount_marker = luigi.Parameter(
+        default="", description="name of a file in each Archive{n} of the mounted archive; empty: not looked for"
+    )
     script = luigi.Parameter(default="bin/syncOneWork.sh", description="the site's script, or the one shipped")
     web_parent = luigi.Parameter(default="", description="S3 prefix for images/; empty: no web copy")
     db_config = luigi.Parameter(default="", description="DB_CONFIG of the script: level:file of database connections")

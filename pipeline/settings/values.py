@@ -74,6 +74,8 @@ class Settings:
     download_verify: bool
     debag_threads: int
     debag_policy: Policy
+    sync_copier: str
+    sync_mount_marker: str
     sync_script: Path
     sync_web_parent: str
     sync_db_config: str

@@ -56,7 +56,11 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
     for name in ("staging", "quarantine", "logs"):
         yield _folder(name, getattr(chosen, name))
     yield _archive(chosen)
-    yield _script(chosen.sync_script)
+    yield (
+        _script(chosen.sync_script)
+        if chosen.sync_copier != sync.BUILTIN
+        else _row("sync script", "ok", "not used: [sync] copier is builtin, which audits nothing and makes no web copy")
+    )
     yield _row("sync options", "ok", _options(chosen))
     tool = shutil.which(sync.AUDIT_TOOL, path=sync.DEFAULT_PATH)
     yield _row("audit tool", "ok", tool or f"not on the script's PATH ({sync.DEFAULT_PATH}): syncs are not audited")
@@ -120,7 +124,13 @@ def _archive(chosen: Settings) -> _Row:
     shares = [share for share in archive_shares(root) if share.is_dir() and not os.access(share, os.W_OK | os.X_OK)]
     if shares or not os.access(root, os.X_OK):
         return _row("archive", "wrong", f"not writable: {', '.join(map(str, shares or [root]))}")
-    return _row("archive", "ok", f"{root}: {human_bytes(shutil.disk_usage(root).free)} free")
+    marker = chosen.sync_mount_marker
+    if bare := sync.unmarked(root, marker):
+        return _row("archive", "wrong", f"{root}: no {marker} in {', '.join(bare)}; mounted?")
+    known = (
+        f", {marker} is in each share" if marker else "; without [sync] mount_marker an unmounted one is not noticed"
+    )
+    return _row("archive", "ok", f"{root}: {human_bytes(shutil.disk_usage(root).free)} free{known}")
 
 
 def _options(chosen: Settings) -> str:

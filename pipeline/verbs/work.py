@@ -26,6 +26,7 @@ def main(options: Namespace) -> int:
     chosen = settings.load(working=True)
     lanes.log_to(chosen.lane_logs, "work", verbose=options.verbose)
     here = site.open_site(chosen, lane="work")
+    here.replace = options.replace
     if not options.local_scheduler:
         scheduler_paused(chosen.scheduler.url)  # only to see that it answers, before anything is begun
     bags = [_bag(here, target) for target in options.targets]

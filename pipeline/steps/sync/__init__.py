@@ -1,15 +1,17 @@
-"""The last step: the work's copy in the archive, made by the site's script, read back here before anything counts."""
+"""The last step: the copy in the archive, made by a script or our own copier, read back before anything counts."""
 
 from pipeline.steps.sync.audit import TOOL as AUDIT_TOOL
 from pipeline.steps.sync.home import archive
 from pipeline.steps.sync.options import BUILT_IN, SITE_FILE, Options, of_site
+from pipeline.steps.sync.place import unmarked
 from pipeline.steps.sync.proof import Proof
 from pipeline.steps.sync.readback import Brake, Comparison, Difference, compare
-from pipeline.steps.sync.site import DEFAULT_PATH, Site, Synced
+from pipeline.steps.sync.site import BUILTIN, DEFAULT_PATH, Site, Synced
 from pipeline.steps.sync.verifying import Verdict, Verified, verify
 
 __all__ = [
     "AUDIT_TOOL",
+    "BUILTIN",
     "BUILT_IN",
     "DEFAULT_PATH",
     "SITE_FILE",
@@ -25,5 +27,6 @@ __all__ = [
     "archive",
     "compare",
     "of_site",
+    "unmarked",
     "verify",
 ]

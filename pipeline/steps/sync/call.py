@@ -7,9 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import ArchiveConflict, AuditFailed, NoRoom, NotToBeArchived, ReadBackFailed, SyncFailed
-from pipeline.fixity import Fixity
-from pipeline.steps.sync import audit, options, script
+from pipeline.errors import (
+    ArchiveConflict,
+    ArchiveMissing,
+    AuditFailed,
+    NoRoom,
+    NotToBeArchived,
+    ReadBackFailed,
+    StagingDamaged,
+    SyncFailed,
+)
+from pipeline.steps.sync import aside, audit, options, place, script
 from pipeline.steps.sync.job import Job
 from pipeline.steps.sync.options import Options
 from pipeline.steps.sync.readback import Comparison, Difference
@@ -29,6 +37,17 @@ class Call:
     site: Site
     pulse: Pulse
     threads: int
+    replace: bool = False
+
+    @property
+    def share(self) -> Path:
+        """The share point that the work's place is in."""
+        return self.folder.parent.parent
+
+    @property
+    def journal(self) -> Path:
+        """Beside the work in staging: what was done with its archive copy (`aside.Journal`)."""
+        return self.work_dir.with_name(f".{self.work_rid}.sync-journal")
 
     @property
     def unfinished(self) -> Path:
@@ -49,28 +68,53 @@ class Call:
         """Where the work's bytes are, besides the archive."""
         return f"staging kept at {self.work_dir}"
 
+    def check_place(self) -> None:
+        """The archive is there, and the work's folder is in it and no other work's.
+
+        Raises:
+            ArchiveMissing: the archive is not there.
+            ArchiveConflict: a link leads elsewhere, or the folder is none.
+        """
+        root = self.site.archive_root.absolute()
+        if missing := place.unmounted(root, self.share, self.site.mount_marker):
+            raise ArchiveMissing(
+                f"{missing}; it may be unmounted",
+                work_rid=self.work_rid,
+                kept=f"nothing was published there; {self.staging_kept}",
+                go_on=f"mount it, then {self.again}",
+                facts={"archive_root": str(root), "share": str(self.share), "mount_marker": self.site.mount_marker},
+            )
+        if wrong := place.not_a_place(self.folder):
+            raise ArchiveConflict(
+                f"the work has no place in the archive: {wrong}",
+                work_rid=self.work_rid,
+                kept=f"nothing was written; {self.staging_kept}",
+                go_on=f"move aside what is there, then {self.again}",
+                facts={"differences": _listed([wrong]), "archive": str(self.folder), "staging": str(self.work_dir)},
+            )
+
     def conflict(self, differences: Sequence[Difference]) -> ArchiveConflict:
         """The archive has something else under the work's names."""
         return ArchiveConflict(
             f"the archive already has other content than the bag under {_named(differences)}",
             work_rid=self.work_rid,
             kept=f"nothing was written; the archive copy stays as it was at {self.folder}; {self.staging_kept}",
-            go_on=f"find out which is right, move aside what should not be in the archive, then {self.again}",
+            go_on=f"find out which is right; if the bag is: {self.again} --replace (what it replaces is kept at "
+            f"{aside.place(self.folder)})",
             facts={"differences": _listed(differences), "archive": str(self.folder), "staging": str(self.work_dir)},
         )
 
-    def not_proved(self, found: Comparison, what: str) -> ReadBackFailed:
+    def not_proved(self, found: Comparison, what: str, *, kept: str = "") -> ReadBackFailed:
         """The copy is incomplete, wrong or unreadable."""
-        differing = [*found.differing, *found.unreadable]
-        first = "move the files that differ out of the archive, then " if found.differing else ""
+        kept = kept or f"the archive copy stays at {self.folder}"
         return ReadBackFailed(
             f"{what}: {len(found.wrong)} of its files: {_named(found.wrong)}",
             work_rid=self.work_rid,
-            kept=f"the archive copy stays at {self.folder}, {found.matched} of its files matched; {self.staging_kept}",
-            go_on=first + self.again,
+            kept=f"{kept}, {found.matched} of its files matched; {self.staging_kept}",
+            go_on=f"look at the archive's disk, then {self.again}",
             facts={
                 "missing": list(found.missing),
-                "differences": _listed(differing),
+                "differences": _listed([*found.differing, *found.unreadable]),
                 "extra": list(found.extra),
                 "algorithms": list(found.algorithms),
                 "cache_dropped": found.cache_dropped,
@@ -79,18 +123,28 @@ class Call:
             },
         )
 
-    def see_room(self, known: Fixity, kept: str) -> None:
-        """Whether a full archive is what keeps, or kept, the script from copying.
+    def staging_changed(self, differences: Sequence[Difference]) -> StagingDamaged:
+        """The files in staging were no longer what debag had verified when they were copied."""
+        return StagingDamaged(
+            f"staging is not what debag left: {_named(differences)}",
+            work_rid=self.work_rid,
+            kept=f"nothing was published in the archive; {self.staging_kept}",
+            go_on=f"{self.again} --from debag",
+            facts={"problems": [str(difference) for difference in differences], "staging": str(self.work_dir)},
+        )
+
+    def see_room(self, size_bytes: int, kept: str) -> None:
+        """Whether a full archive is what keeps, or kept, the work from being copied.
 
         Raises:
-            NoRoom: less space is left there than the whole work needs.
+            NoRoom: less space is left there than `size_bytes`.
         """
-        disk = os.statvfs(self.site.archive_root)
+        disk = os.statvfs(self.share if self.share.is_dir() else self.site.archive_root)
         free = disk.f_bavail * disk.f_frsize
-        if free < known.size_bytes:
+        if disk.f_blocks and free < size_bytes:  # some file systems do not tell: all their figures are 0
             raise NoRoom(
-                f"no space left in the archive {self.site.archive_root}: {human_bytes(free)} free, "
-                f"the work has {human_bytes(known.size_bytes)}",
+                f"no space left in the archive {self.share}: {human_bytes(free)} free, "
+                f"the work needs {human_bytes(size_bytes)}",
                 work_rid=self.work_rid,
                 kept=f"{kept}; {self.staging_kept}",
                 go_on=f"make room there, then {self.again}",

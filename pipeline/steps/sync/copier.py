@@ -4,7 +4,7 @@
     {shelf}/{RID}/         the work: a file gets its name here when all that is brought with it is proved and durable
 
 A work that the archive does not have gets its name by one rename; what is added to one that is there, file by file.
-Killed, the next call goes on with what lies in the hidden folder, once it is read; the bundled script uses the same one.
+Killed, the next call goes on with what lies in the hidden folder, once it is read; the bundled script uses the same.
 """
 
 import os
@@ -40,7 +40,7 @@ def copy(work_dir: Path, folder: Path, files: Mapping[str, FileFixity], *, threa
         OSError: staging could not be read, or the archive not written; what is complete stays in the hidden folder.
     """
     part = hidden(folder)
-    _make_folders(part.parent)
+    durable.make_folders(part.parent)
     if part.is_symlink() or (part.exists() and not part.is_dir()):
         part.unlink()  # nothing but the copiers' own has this name
     part.mkdir(mode=_OWN, exist_ok=True)
@@ -87,21 +87,18 @@ def _merged(part: Path, folder: Path) -> list[str]:
     return changed
 
 
+def brought_bytes(folder: Path) -> int:
+    """What a killed copier has left to go on with, at most."""
+    part = hidden(folder)
+    return sum(scan(part).files.values()) if part.is_dir() and not part.is_symlink() else 0
+
+
 def sweep(folder: Path) -> None:
     """Take away what a killed copier left of a work of which nothing is missing any more."""
     part = hidden(folder)
     if part.is_dir() and not part.is_symlink():
         _open_up(part)
         durable.remove_tree(part)
-
-
-def _make_folders(folder: Path) -> None:
-    """Make a folder and those above it, durably."""
-    if folder.is_dir():
-        return
-    _make_folders(folder.parent)
-    folder.mkdir(exist_ok=True)
-    durable.fsync_folder(folder.parent)
 
 
 def _date(source: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from pipeline.steps.sync.audit import Audits
 from pipeline.steps.sync.options import BUILT_IN, Options
 from pipeline.steps.sync.proof import Proof
 
+SCRIPT, BUILTIN = "script", "builtin"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -29,6 +30,8 @@ class Site:
         archive_root: the folder that holds `Archive0` to `Archive3`; has to exist.
         script: `syncOneWork.sh`, the bundled one or the site's own; run by bash, needs no x bit.
         logs: where the logs of sync and audit tool go, in BDRC's folders by day and time.
+        copier: `script`, or `builtin` for the copier of the pipeline itself, which makes no web copy and no audit.
+        mount_marker: name of a file that lies in every share point of the mounted archive; empty = not looked for.
         web_parent: the S3 prefix for `-w`; empty = no web copy.
         options: what the site's own file of options says.
         heed_works: whether a work's own `config/sync.yml` may narrow them.
@@ -49,6 +52,8 @@ class Site:
     archive_root: Path
     script: Path
     logs: Path
+    copier: str = SCRIPT
+    mount_marker: str = ""
     web_parent: str = ""
     options: Options = BUILT_IN
     heed_works: bool = True
@@ -85,6 +90,8 @@ class Synced:
         options: what was asked for.
         audits: what became of the audits, by `pre` and `post`.
         proof: the verified digests that stay with the work.
+        replaced: names whose other content was moved aside to make way, by an operator's word.
+        replaced_to: where that is kept; empty when nothing was.
     """
 
     path: Path
@@ -100,3 +107,5 @@ class Synced:
     options: Options
     audits: Audits
     proof: Proof
+    replaced: tuple[str, ...] = ()
+    replaced_to: str = ""
