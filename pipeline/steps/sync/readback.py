@@ -9,17 +9,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.fixity import FileFixity, Fixity
+from pipeline.steps.sync import crew
 from pipeline.steps.sync.cache import drop_cache
 from pipeline.steps.sync.trees import Tree, scan, shown
 from pipeline.work import Pulse, no_pulse
 
 BLOCK_BYTES = 256 * 1024
-PULSE_SECONDS = 0.1
 
 _FILES_A_THREAD = 16  # fewer are read sooner than a thread is started
 
@@ -158,16 +157,11 @@ def _read_all(
     many = max(1, min(wanted, -(-len(waiting) // _FILES_A_THREAD) if total < BLOCK_BYTES * 16 else wanted))
     stop = threading.Event()
     readers = [_Reader(folder, waiting, stop, brake) for _ in range(many)]
-    with ThreadPoolExecutor(many, thread_name_prefix="read-back") as pool:
-        running: set[Future[None]] = {pool.submit(reader.run) for reader in readers}
-        try:
-            while running:
-                finished, running = wait(running, timeout=PULSE_SECONDS)
-                for future in finished:
-                    future.result()
-                pulse(sum(reader.bytes_read for reader in readers), total)
-        finally:
-            stop.set()
+    crew.run(
+        [reader.run for reader in readers],
+        stop=stop,
+        beat=lambda: pulse(sum(reader.bytes_read for reader in readers), total),
+    )
     return readers
 
 
