@@ -86,6 +86,8 @@ def everything(here: Site) -> list[Archived]:
         ArchiveMissing: the archive cannot be listed.
         DatabaseUnavailable: the database is out of reach.
     """
+    if bare := sync.unmarked(here.settings.archive_root, here.settings.sync_mount_marker):
+        raise _missing(here.settings.archive_root, f"no {here.settings.sync_mount_marker} in {', '.join(bare)}")
     known = record.archived(here.engine)
     lying = set(_in_archive(here.settings.archive_root))
     works = [work for work in known.values() if work.sync_id or work.work_rid in lying]
@@ -109,6 +111,7 @@ def check_work(
     before = max(filter(None, (work.synced_on, work.checked_on)), default=None)
     if here.leases.remaining_seconds(work.work_rid):
         return Checked(work.work_rid, folder, Verified(Verdict.BUSY), before)
+    _see_share(here, work, folder)
     recorded = Proof(*work.proof) if work.proof else None
     result = sync.verify(folder, work_rid=work.work_rid, recorded=recorded, brake=brake, threads=threads, pulse=pulse)
     if result.verdict is not Verdict.PASSED:
@@ -129,13 +132,15 @@ def _is_touched(here: Site, work: Archived) -> bool:
 
 
 def _see_share(here: Site, work: Archived, folder: Path) -> None:
-    """A work that came home and is nowhere to be seen: is it lost, or is its share point not mounted?
+    """Is a work lost that came home and is nowhere to be seen, or is its share point not mounted?
 
     Raises:
-        ArchiveMissing: the share point is not there, or empty.
+        ArchiveMissing: the share point is not there, or lacks its marker, or is empty.
     """
     see_archive(here)
-    share = folder.parent.parent
+    share, marker = folder.parent.parent, here.settings.sync_mount_marker
+    if marker and sync.unmounted(here.settings.archive_root, share, marker):
+        raise _missing(share, f"it has no {marker}")
     if folder.exists() or not work.sync_id:
         return
     try:

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.errors import ArchiveConflict, AuditFailed, NotToBeArchived, OptionsNotUnderstood, SyncFailed
 from pipeline.steps.sync import Options
+from pipeline.steps.sync.site import BUILTIN, SCRIPT
 from tests.bags import SMALL_WORK
 from tests.test_sync_running import alive, eventually
 from tests.works import COREUTILS, Home, contents, put
@@ -102,6 +103,15 @@ def test_a_payload_that_is_not_to_be_archived_is_not_home(home: Home) -> None:
     assert home.archive().written is False
 
 
+def test_a_payload_that_is_not_to_be_archived_is_not_archived_by_an_operator_s_replace_either(home: Home) -> None:
+    home.stage(files=with_options("sync: {archive: false}"))
+    copy = put(home.root / "Archive0/00/W1", {IMAGE: b"what the library has"})
+    with pytest.raises(ArchiveConflict):
+        home.archive(replace=True)
+    assert contents(home.root) == {f"Archive0/00/W1/{IMAGE}": b"what the library has"}
+    assert copy.exists()
+
+
 def test_options_that_are_not_understood_stop_a_work_before_anything_is_written(home: Home) -> None:
     home.stage(files=with_options("sync: {webb: false}"))
     with pytest.raises(OptionsNotUnderstood, match="'webb' is unknown"):
@@ -110,11 +120,12 @@ def test_options_that_are_not_understood_stop_a_work_before_anything_is_written(
     assert home.archive(site=home.site(heed_works=False)).options == Options()
 
 
-def test_the_audit_tool_gets_the_options_and_its_success_is_recorded(home: Home, tools: Tools) -> None:
+@pytest.mark.parametrize("copier", [SCRIPT, BUILTIN])
+def test_the_audit_tool_gets_the_options_and_its_success_is_recorded(home: Home, tools: Tools, copier: str) -> None:
     tools.add("audit-tool")
     work = home.stage(files=with_options("audit: {post: ['-T', 'A']}"))
     options = Options(audit_pre=("-T", "X,Y"), audit_post=("-D", "p=1", "-T", "A,B"))
-    synced = home.archive(site=home.site(path=str(tools.folder), options=options))
+    synced = home.archive(site=home.site(copier=copier, path=str(tools.folder), options=options))
     before, after = tools.called()
     assert before.endswith(f" -T X,Y {work}")
     assert after.endswith(f" -D p=1 -T A {synced.path}")
@@ -123,9 +134,10 @@ def test_the_audit_tool_gets_the_options_and_its_success_is_recorded(home: Home,
     assert not (synced.log.parent / "audits.txt").exists()
 
 
-def test_an_absent_audit_tool_is_recorded_as_not_run(home: Home, tools: Tools) -> None:
+@pytest.mark.parametrize("copier", [SCRIPT, BUILTIN])
+def test_an_absent_audit_tool_is_recorded_as_not_run(home: Home, tools: Tools, copier: str) -> None:
     home.stage()
-    synced = home.archive(site=home.site(path=str(tools.folder)))
+    synced = home.archive(site=home.site(copier=copier, path=str(tools.folder)))
     assert set(synced.audits.values()) == {"not run: audit-tool is not installed"}
 
 
@@ -137,29 +149,34 @@ def test_of_an_own_script_nothing_is_claimed(home: Home, tools: Tools) -> None:
     assert set(synced.audits.values()) == {"left to the script"}
 
 
-def test_nothing_to_copy_is_nothing_to_audit(home: Home) -> None:
+@pytest.mark.parametrize("copier", [SCRIPT, BUILTIN])
+def test_nothing_to_copy_is_nothing_to_audit(home: Home, copier: str) -> None:
     home.stage()
-    home.archive()
-    assert set(home.archive().audits.values()) == {"not run: nothing was to be copied"}
+    home.archive(site=home.site(copier=copier))
+    assert set(home.archive(site=home.site(copier=copier)).audits.values()) == {"not run: nothing was to be copied"}
 
 
+@pytest.mark.parametrize("copier", [SCRIPT, BUILTIN])
 def test_a_test_that_fails_before_the_copy_is_a_permanent_failure_and_nothing_is_written(
-    home: Home, tools: Tools
+    home: Home, tools: Tools, copier: str
 ) -> None:
     tools.add("audit-tool", "echo I1 has no page 7; exit 1")
     home.stage()
     with pytest.raises(AuditFailed) as caught:
-        home.archive(site=home.site(path=str(tools.folder)))
+        home.archive(site=home.site(copier=copier, path=str(tools.folder)))
     assert not (home.root / "Archive0/00/W1").exists()
-    assert caught.value.facts["audits"] == {"pre": "failed", "post": "not run: the script ended before it"}
+    assert caught.value.facts["audits"] == {"pre": "failed", "post": "not run: the sync ended before it"}
     assert "the pre audit failed" in str(caught.value)
     assert "I1 has no page 7" in str(caught.value)
 
 
-def test_a_test_that_fails_after_the_copy_is_not_forgotten_at_the_next_attempt(home: Home, tools: Tools) -> None:
+@pytest.mark.parametrize("copier", [SCRIPT, BUILTIN])
+def test_a_test_that_fails_after_the_copy_is_not_forgotten_at_the_next_attempt(
+    home: Home, tools: Tools, copier: str
+) -> None:
     tools.add("audit-tool", '[[ "${!#}" != *Archive0* ]]')
     home.stage()
-    site = home.site(path=str(tools.folder))
+    site = home.site(copier=copier, path=str(tools.folder))
     for _ in range(2):
         with pytest.raises(AuditFailed) as caught:
             home.archive(site=site)
@@ -168,22 +185,26 @@ def test_a_test_that_fails_after_the_copy_is_not_forgotten_at_the_next_attempt(h
     assert home.archive(site=site).audits == {"pre": "passed", "post": "passed"}
 
 
-def test_an_audit_tool_that_breaks_off_may_do_better_next_time(home: Home, tools: Tools) -> None:
+@pytest.mark.parametrize("copier", [SCRIPT, BUILTIN])
+def test_an_audit_tool_that_breaks_off_may_do_better_next_time(home: Home, tools: Tools, copier: str) -> None:
     tools.add("audit-tool", "exit 3")
     home.stage()
     with pytest.raises(SyncFailed) as caught:
-        home.archive(site=home.site(path=str(tools.folder)))
+        home.archive(site=home.site(copier=copier, path=str(tools.folder)))
     assert caught.value.facts["audits"] == {
         "pre": "broke off: exit status 3",
-        "post": "not run: the script ended before it",
+        "post": "not run: the sync ended before it",
     }
 
 
-def test_an_audit_tool_that_hangs_is_ended_with_its_children_when_its_time_is_up(home: Home, tools: Tools) -> None:
+@pytest.mark.parametrize("copier", [SCRIPT, BUILTIN])
+def test_an_audit_tool_that_hangs_is_ended_with_its_children_when_its_time_is_up(
+    home: Home, tools: Tools, copier: str
+) -> None:
     tools.add("audit-tool", f"sleep 300 & echo $! > '{home.folder}/child'; wait")
     home.stage()
     with pytest.raises(SyncFailed) as caught:
-        home.archive(site=home.site(path=str(tools.folder), audit_limit_seconds=1))
+        home.archive(site=home.site(copier=copier, path=str(tools.folder), audit_limit_seconds=1))
     audits = caught.value.facts["audits"]
     assert isinstance(audits, dict)
     assert audits["pre"] == "timed out: after 1 s"

@@ -163,6 +163,15 @@ def test_an_archive_that_is_out_of_reach_is_no_loss_of_works(library: Library) -
     assert not path.exists()
 
 
+def test_a_share_point_without_its_marker_is_out_of_reach(library: Library) -> None:
+    path = library.bring_home("W1")
+    library.environment["PIPELINE_SYNC_MOUNT_MARKER"] = ".mounted"
+    assert "Archive0 is out of reach (it has no .mounted)" in library.call("W1", status=3)
+    assert "no .mounted in Archive0, Archive1, Archive2, Archive3" in library.call("--all", status=3)
+    put(path.parent.parent, {".mounted": b""})
+    assert library.verdicts("W1") == {"W1": "passed"}
+
+
 def test_a_work_that_is_being_synced_is_not_reported_wrong(library: Library) -> None:
     path = library.bring_home("W1")
     (path / IMAGE).unlink()

@@ -3,7 +3,7 @@
 from pipeline.steps.sync.audit import TOOL as AUDIT_TOOL
 from pipeline.steps.sync.home import archive
 from pipeline.steps.sync.options import BUILT_IN, SITE_FILE, Options, of_site
-from pipeline.steps.sync.place import unmarked
+from pipeline.steps.sync.place import unmarked, unmounted
 from pipeline.steps.sync.proof import Proof
 from pipeline.steps.sync.readback import Brake, Comparison, Difference, compare
 from pipeline.steps.sync.site import BUILTIN, DEFAULT_PATH, Site, Synced
@@ -28,5 +28,6 @@ __all__ = [
     "compare",
     "of_site",
     "unmarked",
+    "unmounted",
     "verify",
 ]

@@ -11,6 +11,7 @@ from pathlib import Path
 TOOL = "audit-tool"
 PASSED, FAILED, NOT_RUN, TIMED_OUT = "passed", "failed", "not run", "timed out"
 WHEN = ("pre", "post")
+ENDED_BEFORE = "the sync ended before it"
 
 _TOLD = "audits.txt"
 _LIMIT_BYTES = 64 * 1024
@@ -35,7 +36,7 @@ def told(folder: Path, *, path: str) -> Audits:
     if shutil.which(TOOL, path=path) is None:
         silent = f"{NOT_RUN}: {TOOL} is not installed"
     else:
-        silent = f"{NOT_RUN}: the script ended before it" if found else "left to the script"
+        silent = f"{NOT_RUN}: {ENDED_BEFORE}" if found else "left to the script"
     return {when: found.get(when, silent) for when in WHEN}
 
 

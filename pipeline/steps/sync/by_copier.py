@@ -1,27 +1,55 @@
 """The archive copy made by the built-in copier: proved before any file of it has its name."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from pipeline.fixity import Fixity
-from pipeline.steps.sync import copier
+from pipeline.steps.sync import audit, copier
 from pipeline.steps.sync.aside import Journal
+from pipeline.steps.sync.audit import Audits
+from pipeline.steps.sync.auditor import audited
 from pipeline.steps.sync.call import Call
+from pipeline.steps.sync.options import Options
 from pipeline.steps.sync.readback import Comparison
 
 
-def bring(call: Call, known: Fixity, before: Comparison) -> Comparison:
-    """Copy what is missing, prove it, publish it; returns the proof of the whole copy.
+def run(call: Call, known: Fixity, before: Comparison, chosen: Options) -> tuple[Comparison, Path | None, Audits]:
+    """Audit the work, copy what is missing, prove it, publish it, audit the copy.
+
+    Where all is there already, what a killed copier left is swept, and nothing more is done; unless an audit of an
+    earlier try did not end well.
 
     Args:
         call: the work, and where it lies.
         known: its verified digests.
         before: what the archive has of it, read just now; all of it matches.
+        chosen: the options.
+
+    Returns:
+        the proof of the whole copy, the log of the audits if there is one, and what became of them.
 
     Raises:
+        AuditFailed: a test of the audit tool failed.
+        SyncFailed: the audit tool took too long, or broke off.
         ReadBackFailed: what was written came back as something else; nothing of it was published.
         StagingDamaged: staging is not what debag left; the same.
         OSError: the system refused something; what is complete stays in the hidden folder.
     """
+    if not (before.missing or call.unfinished.exists()):
+        copier.sweep(call.folder)
+        return before, None, audit.none_run("nothing was to be copied")
+    with audited(call, chosen) as auditor:
+        auditor.run("pre", call.work_dir)
+        proof = _brought(call, known, before)
+        auditor.run("post", call.folder)
+    return proof, auditor.log, auditor.audits
+
+
+def _brought(call: Call, known: Fixity, before: Comparison) -> Comparison:
+    """Copy, prove, publish; returns the proof of the whole copy."""
+    if not before.missing:
+        copier.sweep(call.folder)
+        return before
     files = {name: known.files[name] for name in before.missing}
     outcome = copier.copy(call.work_dir, call.folder, files, threads=call.threads, pulse=call.pulse)
     if outcome.damaged:

@@ -74,17 +74,15 @@ class _Home(Call):
         """Compare, write where needed, make durable, read back."""
         self.check_place()
         chosen = self.chosen()
-        before, log, audits = self.existing(known), None, audit.none_run("nothing was to be copied")
+        before = self.existing(known, may_write=chosen.archive)
+        log, audits = None, audit.none_run("nothing was to be copied")
         if before.missing and not chosen.archive:
             raise self.kept_out(chosen)
         proof = before
         if self.site.copier == BUILTIN:
-            audits = audit.none_run("the built-in copier audits nothing")
             if before.missing:
                 self.see_room(self.unwritten_bytes(known, before), "nothing was written")
-                proof = by_copier.bring(self, known, before)
-            else:
-                copier.sweep(self.folder)
+            proof, log, audits = by_copier.run(self, known, before, chosen)
         elif before.missing or self.unfinished.exists():
             if not self.folder.exists():
                 self.see_room(known.size_bytes, "nothing was written")
@@ -122,13 +120,15 @@ class _Home(Call):
         missing = sum(known.files[name].size_bytes for name in before.missing)
         return missing - copier.brought_bytes(self.folder)
 
-    def existing(self, known: Fixity) -> Comparison:
+    def existing(self, known: Fixity, *, may_write: bool) -> Comparison:
         """What the archive has of this work, once nothing in it differs."""
         if not self.folder.exists():
             return Comparison(missing=tuple(known.files))
         durable.make_durable(self.folder)  # it may be there in memory only, from a run that was killed
         found = compare(self.folder, known, threads=self.threads, pulse=self.pulse)
         if found.differing:
+            if not may_write:
+                raise self.conflict(found.differing)
             found = self.made_way(known, found)
         if found.unreadable:
             raise self.not_proved(found, "the existing archive copy cannot be read")

@@ -30,7 +30,7 @@ class Site:
         archive_root: the folder that holds `Archive0` to `Archive3`; has to exist.
         script: `syncOneWork.sh`, the bundled one or the site's own; run by bash, needs no x bit.
         logs: where the logs of sync and audit tool go, in BDRC's folders by day and time.
-        copier: `script`, or `builtin` for the copier of the pipeline itself, which makes no web copy and no audit.
+        copier: `script`, or `builtin` for the copier of the pipeline itself, which makes no web copy.
         mount_marker: name of a file that lies in every share point of the mounted archive; empty = not looked for.
         web_parent: the S3 prefix for `-w`; empty = no web copy.
         options: what the site's own file of options says.
