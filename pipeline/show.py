@@ -29,6 +29,7 @@ _COLOURS = {
     "not-restored": "yellow",
 }
 _NUMBERS = {"files", "bytes", "seconds"}
+_FOR_MACHINES = {"faults", "wrong", "body", "warnings", "extra", "options", "proof", "premis_event_type"}
 
 
 def console(stream: IO[str] | None = None) -> Console:
@@ -63,6 +64,23 @@ def works_rows(works: Sequence[WorkStatus]) -> list[Row]:
             }
         )
     return rows
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """An event of a work's history: when, which step, how it ended, where, and the few facts that fit on a line."""
+    where = safe(event["agent"])
+    return f"{event['at'][:19]} {event['step']:9} {event['outcome']:14} {where:14} {_told(event['detail'])}"
+
+
+def _told(detail: dict[str, Any]) -> str:
+    """The few facts of an event that fit on a line."""
+    faults = detail.get("faults") or detail.get("wrong") or []
+    shown = {name: value for name, value in detail.items() if name not in _FOR_MACHINES and value not in ("", [], None)}
+    line = str(detail["error"]) if "error" in detail else ", ".join(f"{name} {value}" for name, value in shown.items())
+    lines = [safe(line), *(f"    {safe(': '.join(filter(None, fault.values())))}" for fault in faults[:20])]
+    if len(faults) > 20:
+        lines.append(f"    and {len(faults) - 20} more faults; all of them: explain RID --json")
+    return "\n".join(lines)
 
 
 def table(rows: Sequence[Row]) -> Table:

@@ -18,6 +18,7 @@ LAYERS = [
     "trial",
     "show",
     "debag_cli",
+    "story",
     "fixity_checks",
     "lanes",
     "lane",

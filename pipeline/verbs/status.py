@@ -11,7 +11,6 @@ from pipeline.steps import intake
 from pipeline.steps.record import views
 
 _SHOWN = 200
-_FOR_MACHINES = {"faults", "wrong", "body", "warnings", "extra", "options", "proof", "premis_event_type"}
 
 
 def main(options: Namespace) -> int:
@@ -58,19 +57,8 @@ def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
         return 0
     show.tell(out, show.works_rows(works))
     for event in history:
-        out.print(f"{event['at'][:19]} {event['step']:9} {event['outcome']:14} {_told(event['detail'])}")
+        out.print(show.event_line(event))
     return 0
-
-
-def _told(detail: dict[str, Any]) -> str:
-    """The few facts of an event that fit on a line."""
-    faults = detail.get("faults") or detail.get("wrong") or []
-    shown = {name: value for name, value in detail.items() if name not in _FOR_MACHINES and value not in ("", [], None)}
-    line = str(detail["error"]) if "error" in detail else ", ".join(f"{name} {value}" for name, value in shown.items())
-    lines = [show.safe(line), *(f"    {show.safe(': '.join(filter(None, fault.values())))}" for fault in faults[:20])]
-    if len(faults) > 20:
-        lines.append(f"    and {len(faults) - 20} more faults; all of them: status RID --json")
-    return "\n".join(lines)
 
 
 def _queue(here: Site, name: str) -> dict[str, Any]:
