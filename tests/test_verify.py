@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import fixity_checks, settings
+from pipeline import cli, fixity_checks, settings
 from pipeline import site as site_module
 from pipeline.errors import ArchiveMissing
 from pipeline.facts import sync_facts
@@ -147,9 +147,14 @@ def test_the_oldest_are_those_whose_last_check_or_sync_is_longest_ago(library: L
     assert list(library.verdicts("--oldest", "9")) == ["W4", "W1", "W2", "W3"]
 
 
-@pytest.mark.parametrize("wrong", [(), ("W1", "--all"), ("--all", "--oldest", "1"), ("W1", "--oldest", "1"), ("../x",)])
-def test_it_has_to_be_clear_which_works_are_meant(library: Library, wrong: tuple[str, ...]) -> None:
-    assert library.call(*wrong, status=2).startswith("run_pipeline.py: ")
+@pytest.mark.parametrize("wrong", [(), ("W1", "--all"), ("--all", "--oldest", "1"), ("W1", "--oldest", "1")])
+def test_it_has_to_be_clear_which_works_are_meant(wrong: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify", *wrong]) == 2
+    assert "one of RID…, --all and --oldest N is needed" in capsys.readouterr().err
+
+
+def test_what_can_be_no_rid_is_wrong_usage(library: Library) -> None:
+    assert "'../x' is no work identifier" in library.call("../x", status=2)
 
 
 def test_an_archive_that_is_out_of_reach_is_no_loss_of_works(library: Library) -> None:
