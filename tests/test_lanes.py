@@ -66,6 +66,30 @@ def test_a_signal_ends_a_run_within_seconds_in_the_middle_of_a_step_and_gives_ev
     assert site.archived("W1") == SMALL_WORK
 
 
+def test_a_signal_ends_all_lanes_in_the_middle_of_their_steps(site: Site, tmp_path: Path) -> None:
+    works = [f"W{number}" for number in range(3)]
+    script = tmp_path / "slow.sh"
+    script.write_text(f'sleep 60 &\necho $! > {tmp_path}/child-$(basename "${{!#}}")\nwait\n', encoding="utf-8")
+    children = [tmp_path / f"child-{rid}" for rid in works]
+    for rid in works:
+        site.announce(make_bag_zip(tmp_path, rid))
+    run = site.start("run", "--watch", "--lanes", "3", PIPELINE_SYNC_SCRIPT=str(script))
+    wait_until(lambda: all(child.exists() and child.stat().st_size for child in children))
+    lanes = [lane.pid for lane in psutil.Process(run.pid).children()]
+
+    asked = time.monotonic()
+    run.terminate()
+    _, err = run.communicate(timeout=30)
+
+    assert time.monotonic() - asked < 10
+    assert run.returncode == 0, err
+    assert (site.hidden(), site.depth(), site.rows("leases")) == (0, 3, [])
+    pids = [*lanes, *(int(child.read_text(encoding="utf-8")) for child in children)]
+    wait_until(lambda: all(map(ended, pids)), seconds=5)
+    assert site.call("run", "--lanes", "3").returncode == 0
+    assert {rid: site.archived(rid) for rid in works} == dict.fromkeys(works, SMALL_WORK)
+
+
 def test_a_signal_ends_a_waiting_watch_at_once(site: Site) -> None:
     run = site.start("run", "--watch", "--lanes", "2")
     wait_until(lambda: len(psutil.Process(run.pid).children()) == 2)
