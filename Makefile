@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 # A checkout may belong to another user, and the home folder may be read-only: nothing is kept outside .venv.
 PIP := $(RUN) -m pip --disable-pip-version-check --no-cache-dir install --quiet
 
-.PHONY: help demo test lint format torture soak bench clean venv
+.PHONY: help demo test lint format stack torture soak bench clean venv
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST)
@@ -24,11 +24,15 @@ lint: $(VENV)/.dev  ## formatting, ruff, mypy, shellcheck
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(VENV)/bin/shellcheck bin/syncOneWork.sh build deploy docker/healthy .ci/run
+	$(VENV)/bin/shellcheck -x bin/syncOneWork.sh build deploy docker/healthy .ci/run \
+		tests/engine/check tests/engine/engine.sh tests/engine/standin/postgres/docker-entrypoint.sh
 
 format: $(VENV)/.dev  ## put the code in shape
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
+
+stack:  ## build image and stack, and hurt them, on a Docker engine of their own; as root, some minutes
+	tests/engine/check
 
 torture: $(VENV)/.dev  ## kill everything again and again; options as TORTURE="--kills 500"
 	$(RUN) -m tests.torture $(TORTURE)

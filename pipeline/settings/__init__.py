@@ -8,6 +8,7 @@ knows where a setting came from. `PIPELINE_ENV` (`dev` or `prod`) chooses the pr
 """
 
 from pipeline.settings.loading import load
+from pipeline.settings.production import missing_archive
 from pipeline.settings.values import Scheduler, Settings, Source
 
-__all__ = ["Scheduler", "Settings", "Source", "load"]
+__all__ = ["Scheduler", "Settings", "Source", "load", "missing_archive"]

@@ -48,8 +48,7 @@ def load(*, working: bool = False) -> Settings:
     if main.environment == "prod":
         production.refuse_demo_settings(url, sources, problems)
         if working:
-            marked = bool(syncing.mount_marker)
-            production.refuse_missing_archive(_path(main.archive_root), marked=marked, problems=problems)
+            problems += production.missing_archive(_path(main.archive_root), marker=syncing.mount_marker)
     if problems:
         raise SettingsError(problems)
     return Settings(

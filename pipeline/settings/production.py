@@ -41,25 +41,27 @@ def refuse_demo_settings(database_url: str, sources: Sequence[Source], problems:
     problems += [f"{name} leads boto3 elsewhere than to Amazon (PIPELINE_ENV=prod)" for name in sorted(others)]
 
 
-def refuse_missing_archive(archive_root: Path, *, marked: bool, problems: list[str]) -> None:
-    """An archive that is not mounted: what is written to the empty folder below it is lost to everybody.
+def missing_archive(archive_root: Path, *, marker: str) -> list[str]:
+    """What tells that the archive is not mounted: what is written to the empty folder below it is lost to everybody.
 
     Args:
         archive_root: the folder of Archive0 to Archive3.
-        marked: `[sync] mount_marker` is set, which proves more than this can.
-        problems: what is wrong is added.
+        marker: `[sync] mount_marker`; where it is set, a share that has it is mounted. One share that has not is told by
+            the works that belong there, which come back; only when none has it nothing can be archived at all.
     """
     if archive_root.is_relative_to(PROJECT):
-        problems.append(f"[pipeline] archive_root is {archive_root}, in this program's own folder (PIPELINE_ENV=prod)")
-        return
+        return [f"[pipeline] archive_root is {archive_root}, in this program's own folder (PIPELINE_ENV=prod)"]
     if not archive_root.is_dir():
-        problems.append(f"[pipeline] archive_root {archive_root} is not there; is it mounted? (PIPELINE_ENV=prod)")
-        return
-    if marked or os.path.ismount(archive_root):
-        return
-    bare = [share.name for share in archive_shares(archive_root) if not os.path.ismount(share)]
-    if bare:
-        names = ", ".join(bare)
-        problems.append(
-            f"[pipeline] archive_root {archive_root} is not mounted, nor are {names} in it (PIPELINE_ENV=prod)"
+        return [f"[pipeline] archive_root {archive_root} is not there; is it mounted? (PIPELINE_ENV=prod)"]
+    if marker:
+        found = any((share / marker).is_file() for share in archive_shares(archive_root))
+        return (
+            []
+            if found
+            else [f"[sync] mount_marker: no share of {archive_root} has {marker}; is it mounted? (PIPELINE_ENV=prod)"]
         )
+    bare = [share.name for share in archive_shares(archive_root) if not os.path.ismount(share)]
+    if os.path.ismount(archive_root) or not bare:
+        return []
+    names = ", ".join(bare)
+    return [f"[pipeline] archive_root {archive_root} is not mounted, nor are {names} in it (PIPELINE_ENV=prod)"]

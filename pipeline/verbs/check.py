@@ -121,6 +121,8 @@ def _archive(chosen: Settings) -> _Row:
     root = chosen.archive_root
     if not root.is_dir():
         return _row("archive", "wrong", f"{root}: not there; is it mounted?")
+    if chosen.environment == "prod" and (missing := settings.missing_archive(root, marker=chosen.sync_mount_marker)):
+        return _row("archive", "wrong", missing[0])
     shares = [share for share in archive_shares(root) if share.is_dir() and not os.access(share, os.W_OK | os.X_OK)]
     if shares or not os.access(root, os.X_OK):
         return _row("archive", "wrong", f"not writable: {', '.join(map(str, shares or [root]))}")
