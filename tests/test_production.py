@@ -72,3 +72,16 @@ def test_an_archive_that_is_away_keeps_nobody_from_looking(site: Site) -> None:
 
     assert site.call("status", **settings).returncode == 3  # it is the database that is asked, not the archive
     assert lines(site.call("work", "W1", **settings).stderr, "is not there; is it mounted?")
+
+
+def test_where_a_marker_is_set_an_archive_without_any_is_not_mounted(site: Site) -> None:
+    settings = {"PIPELINE_ENV": "prod", "PIPELINE_SYNC_MOUNT_MARKER": ".mounted"}
+
+    bare = site.call("run", **settings)
+    (site.home / "archive" / "Archive2").mkdir()
+    (site.home / "archive" / "Archive2" / ".mounted").touch()
+    mounted = site.call("run", **settings)
+
+    assert lines(bare.stderr, f"[sync] mount_marker: no share of {site.home}/archive has .mounted")
+    assert lines(mounted.stderr, "[database] url is SQLite")
+    assert not lines(mounted.stderr, "is it mounted?")

@@ -46,8 +46,8 @@ def missing_archive(archive_root: Path, *, marker: str) -> list[str]:
 
     Args:
         archive_root: the folder of Archive0 to Archive3.
-        marker: `[sync] mount_marker`; where it is set, a share that has it is mounted. One share that has not is told by
-            the works that belong there, which come back; only when none has it nothing can be archived at all.
+        marker: `[sync] mount_marker`; where it is set, a share that has it is mounted. One without it is told of by
+            the works that belong there, which come back; only when none has it, nothing can be archived at all.
     """
     if archive_root.is_relative_to(PROJECT):
         return [f"[pipeline] archive_root is {archive_root}, in this program's own folder (PIPELINE_ENV=prod)"]
