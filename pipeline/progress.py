@@ -13,7 +13,7 @@ SHOW_SECONDS = 5.0
 LOG_SECONDS = 30.0
 
 Show = Callable[[str, int], None]
-"""Given a line for people, and the percentage done."""
+"""Given a line for people, which begins with the work, and the percentage done."""
 
 
 class Progress:
@@ -32,7 +32,7 @@ class Progress:
         self._what = f"{work_rid}: {doing}"
         self._show = show
         self._log = log
-        self._shown = self._logged = time.monotonic()
+        self._began = self._shown = self._logged = time.monotonic()
         self._known_bytes = -1
         self._told: tuple[str, int] | None = None
         self._news = threading.Event()
@@ -55,19 +55,24 @@ class Progress:
             self._known_bytes = done_bytes
         if now - self._shown < SHOW_SECONDS:
             return
-        rate = (done_bytes - self._known_bytes) / (now - self._shown)
+        text = f"{self._what}: {self._how_far(done_bytes, total_bytes, now)}"
         self._known_bytes, self._shown = done_bytes, now
-        text = f"{human_bytes(done_bytes)} of {human_bytes(total_bytes)}, {human_bytes(max(0, rate))}/s"
-        if rate > 0:
-            text += f", {_duration((total_bytes - done_bytes) / rate)} left"
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
-            self._log.info("%s: %s", self._what, text)
+            self._log.info("%s", text)
         self._told = (text, 100 * done_bytes // total_bytes if total_bytes else 100)
         if self._thread is None:
             self._thread = threading.Thread(target=self._tell_on, name="progress", daemon=True)
             self._thread.start()
         self._news.set()
+
+    def _how_far(self, done_bytes: int, total_bytes: int, now: float) -> str:
+        if not done_bytes:
+            # A program of others works, such as the sync script: all that is known is how much it has to do.
+            return f"{human_bytes(total_bytes)}, for {_duration(now - self._began)} now"
+        rate = max(0, done_bytes - self._known_bytes) / (now - self._shown)
+        text = f"{human_bytes(done_bytes)} of {human_bytes(total_bytes)}, {human_bytes(rate)}/s"
+        return f"{text}, {_duration((total_bytes - done_bytes) / rate)} left" if rate else text
 
     def _tell_on(self) -> None:
         while self._news.wait() and not self._over:

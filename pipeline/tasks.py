@@ -94,14 +94,15 @@ class Debag(StepTask):
             debag.discard(place.debag)
         _log.info("%s: debagging %s", self.work_rid, zip_file)
         try:
-            unpacked = debag.unpack(
-                zip_file,
-                into=place.debag,
-                work_rid=bag.work_rid,
-                policy=_policy(here, bag),
-                threads=here.settings.debag_threads,
-                pulse=here.pulse(self.work_rid, self.phase),
-            )
+            with Progress(self.work_rid, "debagging", show=self.show, log=_log) as progress:
+                unpacked = debag.unpack(
+                    zip_file,
+                    into=place.debag,
+                    work_rid=bag.work_rid,
+                    policy=_policy(here, bag),
+                    threads=here.settings.debag_threads,
+                    pulse=here.pulse(self.work_rid, self.phase, progress.tell),
+                )
         except InvalidBag as error:
             name = zip_file.name
             text = report.as_text(error, zip_name=name)
@@ -154,14 +155,15 @@ class Sync(StepTask):
         self._lease(here, work.rid)
         _log.info("%s: syncing %d files, %s", work.rid, work.files, human_bytes(work.bytes))
         try:
-            synced = sync.archive(
-                work.path,
-                work.digests,
-                work_rid=work.rid,
-                site=here.sync_site(),
-                pulse=here.pulse(self.work_rid, self.phase),
-                replace=here.replace,
-            )
+            with Progress(work.rid, "syncing", show=self.show, log=_log) as progress:
+                synced = sync.archive(
+                    work.path,
+                    work.digests,
+                    work_rid=work.rid,
+                    site=here.sync_site(),
+                    pulse=here.pulse(self.work_rid, self.phase, progress.tell),
+                    replace=here.replace,
+                )
         except StagingDamaged as error:
             # What the marker vouches for is not what lies there: the step that made it has to be done again.
             debag.discard(place.debag)
