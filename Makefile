@@ -40,9 +40,10 @@ torture: $(VENV)/.dev  ## kill everything again and again; options as TORTURE="-
 soak: $(VENV)/.dev  ## thousands of works through the same lanes; options as SOAK="--works 5000"
 	$(RUN) -m tests.soak $(SOAK)
 
-bench: $(VENV)/.bench  ## measure against the peers; takes a quarter of an hour
+bench: $(VENV)/.bench  ## measure against the peers; takes half an hour
 	$(RUN) -m benchmarks.line
 	$(RUN) -m benchmarks.debag
+	$(RUN) -m benchmarks.sync
 
 clean:  ## everything that make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -40,7 +40,7 @@ def main() -> int:
         tables = {name: _measured(wanted[name], folder / name, options) for name in wanted if name in options.only}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    report = {"machine": _machine(), "runs": options.runs, "quick": options.quick, "inputs": tables}
+    report = {"machine": machine(), "runs": options.runs, "quick": options.quick, "inputs": tables}
     for name, figures in tables.items():
         print(f"\n{wanted[name].title}\n{table(figures)}")
     if options.save:
@@ -182,7 +182,7 @@ def table(figures: Mapping[str, Figures]) -> str:
     return "\n".join(lines)
 
 
-def _machine() -> dict[str, str | int]:
+def machine() -> dict[str, str | int]:
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "cpus": peers.CPUS,

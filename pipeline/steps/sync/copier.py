@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline import durable
 from pipeline.fixity import FileFixity
 from pipeline.steps.sync.copying import Job, Outcome, bring
-from pipeline.steps.sync.trees import scan
+from pipeline.steps.sync.trees import folders, scan
 from pipeline.work import Pulse
 
 _OWN = stat.S_IRWXU
@@ -44,9 +44,9 @@ def copy(work_dir: Path, folder: Path, files: Mapping[str, FileFixity], *, threa
     if part.is_symlink() or (part.exists() and not part.is_dir()):
         part.unlink()  # nothing but the copiers' own has this name
     part.mkdir(mode=_OWN, exist_ok=True)
-    folders = scan(work_dir).folders
-    there = _tidied(part, files, folders)
-    for name in sorted(folders):
+    wanted = folders(work_dir)
+    there = _tidied(part, files, wanted)
+    for name in sorted(wanted):
         (part / name).mkdir(mode=_OWN, exist_ok=True)
     jobs = [Job(name, expected, there=name in there) for name, expected in sorted(files.items())]
     return bring(work_dir, part, jobs, threads=threads, pulse=pulse)
@@ -60,10 +60,10 @@ def publish(work_dir: Path, folder: Path) -> None:
         OSError: it could not be renamed, or not be made durable.
     """
     part = hidden(folder)
-    folders = ["", *sorted(scan(work_dir).folders)]
-    for name in folders:
+    names = ["", *sorted(folders(work_dir))]
+    for name in names:
         _date(work_dir / name, part / name)
-    _make_names_durable(part, folders)
+    _make_names_durable(part, names)
     if not os.path.lexists(folder):
         durable.publish(part, folder)
         return
@@ -108,16 +108,16 @@ def _date(source: Path, target: Path) -> None:
     target.chmod(stat.S_IMODE(status.st_mode))
 
 
-def _make_names_durable(root: Path, folders: Sequence[str]) -> None:
+def _make_names_durable(root: Path, names: Sequence[str]) -> None:
     """Make the names in these folders durable, with one call where that is enough."""
     if durable.synced_at_once(root):
         durable.sync_file_system(root)
         return
-    for name in folders:
+    for name in names:
         durable.fsync_folder(root / name)
 
 
-def _tidied(part: Path, files: Mapping[str, FileFixity], folders: Collection[str]) -> set[str]:
+def _tidied(part: Path, files: Mapping[str, FileFixity], wanted: Collection[str]) -> set[str]:
     """Leave in the hidden folder only what may be of use; returns the files whose size is right."""
     _open_up(part)
     tree = scan(part)
@@ -125,7 +125,7 @@ def _tidied(part: Path, files: Mapping[str, FileFixity], folders: Collection[str
     for name in (*tree.files, *tree.others):
         if name not in there:
             (part / name).unlink()
-    for name in sorted(tree.folders - set(folders), reverse=True):
+    for name in sorted(tree.folders - set(wanted), reverse=True):
         (part / name).rmdir()
     return there
 
@@ -133,8 +133,8 @@ def _tidied(part: Path, files: Mapping[str, FileFixity], folders: Collection[str
 def _open_up(part: Path) -> None:
     """Let us write into the folders of a copy that was killed after they got the modes of the work's own."""
     part.chmod(_OWN)
-    for below, folders, _ in os.walk(part):
-        for name in folders:
+    for below, names, _ in os.walk(part):
+        for name in names:
             path = Path(below, name)
             if not path.is_symlink():
                 path.chmod(_OWN)

@@ -26,7 +26,8 @@ from pipeline.work import Pulse
 
 _UNIT_BYTES, _UNIT_FILES = 32 << 20, 1000  # what is flushed at once; small enough for every thread to get several
 _OPEN_FILES = 32  # fetched ahead by each thread: together far below the 1024 that a process may have open
-_SPARE_THREADS = 2  # for those that wait for a disk
+# For those that wait for a disk; with small files they would only wait for the interpreter's lock.
+_SPARE_THREADS, _SMALL_BYTES = 2, 64 << 10
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -92,7 +93,8 @@ def bring(work_dir: Path, copy: Path, jobs: Sequence[Job], *, threads: int, puls
     """
     waiting = deque(_units(jobs))
     total = sum(job.expected.size_bytes for job in jobs)
-    wanted = threads or len(os.sched_getaffinity(0)) + _SPARE_THREADS
+    spare = _SPARE_THREADS if total > len(jobs) * _SMALL_BYTES else 0
+    wanted = threads or len(os.sched_getaffinity(0)) + spare
     stop = threading.Event()
     with _opened(work_dir) as source, _opened(copy) as target:
         folders = _Folders(work_dir, copy, source, target, at_once=durable.synced_at_once(copy))

@@ -53,6 +53,23 @@ def scan(folder: Path) -> Tree:
     return tree
 
 
+def folders(folder: Path) -> set[str]:
+    """The folders below `folder`; much cheaper than `scan` where there are many files.
+
+    Raises:
+        OSError: it, or a folder in it, cannot be read.
+    """
+    found: set[str] = set()
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        with os.scandir(os.path.join(folder, below)) as entries:
+            names = [below + entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        found.update(names)
+        waiting += [f"{name}/" for name in names]
+    return found
+
+
 def shown(name: str) -> str:
     """A name as records and terminals can carry it: bytes that are not UTF-8 become escapes, the rest stays."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
