@@ -12,6 +12,7 @@ from pipeline.errors import (
     AccessDenied,
     ArchiveMissing,
     DatabaseUnavailable,
+    FolderUnreachable,
     PipelineError,
     SchedulerUnreachable,
     SettingsError,
@@ -21,7 +22,14 @@ from pipeline.errors import (
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 0, 1, 2, 3
 
-_UNREACHABLE = (AccessDenied, ArchiveMissing, DatabaseUnavailable, SchedulerUnreachable, StorageUnreachable)
+_UNREACHABLE = (
+    AccessDenied,
+    ArchiveMissing,
+    DatabaseUnavailable,
+    FolderUnreachable,
+    SchedulerUnreachable,
+    StorageUnreachable,
+)
 _SIZES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 

@@ -129,6 +129,24 @@ def publish(source: Path, target: Path) -> None:
         fsync_folder(source.parent)
 
 
+def publish_new(source: Path, target: Path) -> bool:
+    """Give `source` its final name durably, unless something has that name already: then False, and nothing is done.
+
+    Raises:
+        OSError: it cannot be renamed; with EXDEV they lie on different file systems.
+    """
+    plug.before(plug.Act.RENAME)
+    try:
+        _rename_new(source, target)
+    except FileExistsError:
+        return False
+    fsync_folder(target.parent)
+    plug.after(plug.Act.RENAME)
+    if source.parent != target.parent:
+        fsync_folder(source.parent)
+    return True
+
+
 def write_file(target: Path, content: bytes) -> None:
     """Write `target` so that at any instant it is either what it was or complete, also after a power cut."""
     part = target.with_name(f".{target.name}.part")

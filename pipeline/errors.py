@@ -118,6 +118,14 @@ class NoRoom(TransientError):
     """The disk is full, or would be."""
 
 
+class FolderUnreachable(TransientError):
+    """The folder of a source is not there (not mounted?), or cannot be read or written as its settings need."""
+
+
+class ZipUnreadable(TransientError):
+    """A zip on a local disk cannot be read, or changes while it is; it passes when its owner sees to it."""
+
+
 class StagingDamaged(TransientError):
     """Something in staging is not as its marker says; the step that made it is done again."""
 

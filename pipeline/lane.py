@@ -1,22 +1,24 @@
-"""One lane: receive a message -> build -> settle the message; and again."""
+"""One lane: receive a parcel (a message, a dropped zip) -> build -> settle the parcel; and again."""
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from pipeline import plug, staging
-from pipeline.errors import DatabaseUnavailable, NotUnderstood, PipelineError, SchedulerUnreachable
-from pipeline.settings import Source
+from pipeline import staging
+from pipeline.errors import DatabaseUnavailable, PipelineError, SchedulerUnreachable
 from pipeline.site import Site
-from pipeline.steps import intake
-from pipeline.steps.intake import Delivery, Message, Queue
-from pipeline.steps.record import BagState, views
-from pipeline.verdicts import Outcome, Verdict, bring_home, scheduler_paused
+from pipeline.sources import Parcel, Source
+from pipeline.sources.folder import FolderSource
+from pipeline.sources.queue import QueueSource
+from pipeline.steps.record import BagRow, BagState, views
+from pipeline.verdicts import Outcome, Verdict, bring_home, scheduler_paused, verdict_of
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_SECONDS = 10.0
-_EMPTY_POLL_SECONDS = 1  # a short poll asks only some of SQS's servers: an empty answer would prove nothing
+_LONGEST_WAIT_SECONDS = 300.0
 
 
 class _StopReceiving(BaseException):
@@ -51,7 +53,7 @@ class Lane:
         here: its site.
         watch: go on for ever, instead of until the sources are empty.
         local_scheduler: without luigid.
-        on_change: told after every message, for whoever counts.
+        on_change: told after every parcel, for whoever counts.
     """
 
     here: Site
@@ -59,19 +61,23 @@ class Lane:
     local_scheduler: bool = False
     on_change: Callable[[Tally], None] = lambda _tally: None
     tally: Tally = field(default_factory=Tally)
-    _queues: dict[str, Queue] = field(default_factory=dict)
-    _receiving: bool = False
+    _sources: "deque[_Inlet]" = field(default_factory=deque)
+    _paused: bool = False
     _looked: float = 0.0
     _swept: float = field(default_factory=time.monotonic)
 
     def stop(self) -> None:
         """Called by a signal handler: end at the next safe point; at once when only waiting for a message."""
         self.here.stopping.set()
-        if self._receiving:
+        if any(inlet.source.waiting for inlet in self._sources):
             raise _StopReceiving
 
     def run(self) -> Tally:
         """Work until there is nothing left, or until stopped."""
+        chosen = self.here.settings
+        sources: list[Source] = [QueueSource(self.here, source, watch=self.watch) for source in chosen.sources]
+        sources += [FolderSource(self.here, folder, watch=self.watch) for folder in chosen.folders]
+        self._sources = deque(_Inlet(source) for source in sources)
         wait = _LOOK_AGAIN_SECONDS
         while not self.here.stopping.is_set():
             try:
@@ -85,31 +91,62 @@ class Lane:
                 if not self.watch:
                     break
                 self.here.stopping.wait(wait)
-                wait = min(wait * 2, 300.0)
+                wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
                 continue
-            if not (worked or self.watch):
+            if not (worked or self._pause()):
                 break
         self.on_change(self.tally)
         return self.tally
 
     def _once(self) -> bool:
-        """One round: a bag that the record knows as unfinished, else the next message; False when there was neither."""
-        if not self.local_scheduler and scheduler_paused(self.here.settings.scheduler.url):
+        """One round: a bag that the record knows as unfinished, else the next parcel; False when there was neither."""
+        self._paused = not self.local_scheduler and scheduler_paused(self.here.settings.scheduler.url)
+        if self._paused:
             _log.warning("the scheduler is paused: nothing is taken in until it is resumed")
             self.here.stopping.wait(_LOOK_AGAIN_SECONDS if self.watch else 0)
             return False
-        self.tally.unreachable = ""
         if self._take_up_unfinished():
             return True
         self._sweep_now_and_then()
-        sources = self.here.settings.sources
-        for source in sources:
-            if (message := self._receive(source)) is not None:
-                self._process(message)
+        for _ in range(len(self._sources)):
+            inlet = self._sources[0]
+            self._sources.rotate(-1)  # each source has its turn, however much waits in the others
+            if (parcel := self._receive(inlet)) is not None:
+                self._process(parcel)
                 return True
-        if not sources and self.watch:
-            self.here.stopping.wait(_LOOK_AGAIN_SECONDS)
         return False
+
+    def _pause(self) -> bool:
+        """There is nothing to do: wait until there may be; False: there is nothing to wait for, the run is over."""
+        if self._paused:
+            return self.watch
+        pauses = [
+            inlet.source.pause_seconds() if inlet.error is None else inlet.seconds_left(watch=self.watch)
+            for inlet in self._sources
+        ]
+        known = [pause for pause in pauses if pause is not None]
+        if self.watch and not known:
+            known = [_LOOK_AGAIN_SECONDS]
+        if known:
+            self.here.stopping.wait(max(0.0, min(known)))
+        return bool(known)
+
+    def _receive(self, inlet: "_Inlet") -> Parcel | None:
+        """The next parcel of a source; one that is out of reach does not hold up the others."""
+        if inlet.error is not None and inlet.seconds_left(watch=self.watch) != 0.0:
+            return None
+        try:
+            parcel = inlet.source.receive()
+        except (DatabaseUnavailable, SchedulerUnreachable):
+            raise
+        except PipelineError as error:
+            inlet.failed(error)
+            _log.error("source %s: %s", inlet.source.name, error)
+            parcel = None
+        else:
+            inlet.error = None
+        self.tally.unreachable = "; ".join(str(one.error) for one in self._sources if one.error is not None)
+        return parcel
 
     def _take_up_unfinished(self) -> bool:
         now = time.monotonic()
@@ -118,7 +155,7 @@ class Lane:
         self._looked = now
         for bag_id in self._unfinished():
             row = self.here.record.bag(bag_id)
-            if row is None or self.here.stopping.is_set():
+            if row is None or self.here.stopping.is_set() or not self._can_be_read(row):
                 continue
             _log.info("%s: taking up what was left unfinished", row.bag.work_rid)
             verdicts = bring_home(self.here, [row.bag], local_scheduler=self.local_scheduler)
@@ -129,6 +166,10 @@ class Lane:
             self.on_change(self.tally)
             return True
         return False
+
+    def _can_be_read(self, row: BagRow) -> bool:
+        """A local zip is left to the hosts on which its folder is there."""
+        return not row.bag.is_local or Path(row.bag.key).parent.is_dir()
 
     def _sweep_now_and_then(self) -> None:
         """In watch mode: works that began here and were brought home by another host leave their staging behind."""
@@ -143,139 +184,52 @@ class Lane:
             self.here.engine, host=self.here.host, others_after_seconds=2 * self.here.settings.lease_seconds, limit=10
         )
 
-    def _receive(self, source: Source) -> Message | None:
-        sqs = self.here.sqs(source)
-        if source.name not in self._queues:
-            self._queues[source.name] = intake.find_queue(sqs, source=source.name, queue=source.queue)
-        wait = min(_EMPTY_POLL_SECONDS, self.here.settings.wait_seconds)
-        if self.watch:
-            # All sources are polled in turn: together they take one long poll's time.
-            wait = max(1, self.here.settings.wait_seconds // len(self.here.settings.sources))
+    def _process(self, parcel: Parcel) -> None:
         try:
-            self._receiving = True
-            return intake.receive(
-                sqs,
-                self._queues[source.name],
-                wait_seconds=wait,
-                # Short at first, and renewed by the heartbeat: a poll that a stop breaks off may still be answered,
-                # and that message then comes back soon.
-                visibility_seconds=min(
-                    self.here.settings.lease_seconds, int(1.5 * self.here.settings.heartbeat_seconds) + 1
-                ),
-            )
-        finally:
-            self._receiving = False
-
-    def _process(self, message: Message) -> None:
-        plug.point("message received")
-        if message.receives > 1:
-            _log.info("message %s: delivery number %d", message.message_id, message.receives)
-        source = self.here.settings.source(message.queue.source)
-        assert source is not None
-        sqs = self.here.sqs(source)
-        try:
-            try:
-                delivery = intake.parse(message.body, source=source.name)
-            except NotUnderstood as error:
-                self._not_understood(message, error)
-                self.tally.failed += 1
-                return
-            verdicts = self._verdicts(message, delivery)
+            verdicts = self._verdicts(parcel)
         except (DatabaseUnavailable, SchedulerUnreachable):
-            # Nothing could be done or recorded: the message comes back, as if it had never been received.
-            intake.hide(sqs, message, seconds=self._backoff(message))
+            parcel.give_back()
             raise
         self.tally.count(verdicts)
-        self._settle(message, delivery, verdicts)
+        parcel.settle(verdicts)
         self.on_change(self.tally)
 
-    def _verdicts(self, message: Message, delivery: Delivery) -> list[Verdict]:
-        source = self.here.settings.source(message.queue.source)
-        assert source is not None
-        sqs = self.here.sqs(source)
-        if delivery.ignored:
-            self.here.record.note(
-                "intake", "ignored", {"message_id": message.message_id, "why": list(delivery.ignored)}
-            )
-            _log.info("message %s: nothing to process: %s", message.message_id, "; ".join(delivery.ignored))
-        if not delivery.bags:
+    def _verdicts(self, parcel: Parcel) -> list[Verdict]:
+        try:
+            bags = parcel.open()
+        except DatabaseUnavailable:
+            raise
+        except PipelineError as error:
+            return [verdict_of(self.here, error)]
+        if not bags:
             return []
         return bring_home(
             self.here,
-            delivery.bags,
+            bags,
             local_scheduler=self.local_scheduler,
-            again=message.redriven,
-            extend_message=lambda: intake.hide(sqs, message, seconds=self.here.settings.lease_seconds),
+            again=parcel.again,
+            extend_message=parcel.extend,
         )
 
-    def _settle(self, message: Message, delivery: Delivery, verdicts: Sequence[Verdict]) -> None:
-        """Decide what becomes of the message: see the table in the README's section on settling.
 
-        What may still succeed decides first, then what never will; only a message of which everything is done goes.
-        """
-        source = self.here.settings.source(message.queue.source)
-        assert source is not None
-        sqs = self.here.sqs(source)
-        outcomes = {verdict.outcome for verdict in verdicts}
-        open_ones = [v for v in verdicts if v.outcome in {Outcome.TRANSIENT, Outcome.BUSY, Outcome.STOPPED}]
-        if Outcome.STOPPED in outcomes:
-            intake.hide(sqs, message, seconds=0)
-        elif open_ones:
-            waits = [
-                intake.busy_seconds(message, lease_seconds=verdict.wait_seconds)
-                if verdict.outcome is Outcome.BUSY
-                else verdict.wait_seconds
-                for verdict in open_ones
-            ]
-            intake.hide(sqs, message, seconds=max(waits))
-        elif Outcome.PERMANENT in outcomes:
-            self._dead_letter(message, next(v for v in verdicts if v.outcome is Outcome.PERMANENT))
-        elif delivery.not_understood:
-            self._not_understood(message, NotUnderstood("; ".join(delivery.not_understood)))
-        else:
-            intake.acknowledge(sqs, message)
+@dataclass
+class _Inlet:
+    """A source, and why it cannot be reached, where it cannot."""
 
-    def _not_understood(self, message: Message, error: NotUnderstood) -> None:
-        detail = {
-            "message_id": message.message_id,
-            "kind": error.kind,
-            "error": str(error),
-            "body": message.body[:2000],
-        }
-        self.here.record.note("intake", "failed", detail)
-        _log.error("message %s: %s", message.message_id, error)
-        self._dead_letter(message, Verdict("", "", Outcome.PERMANENT, reason=str(error), kind=error.kind))
+    source: Source
+    error: PipelineError | None = None
+    again_on: float = 0.0
+    wait: float = _LOOK_AGAIN_SECONDS
 
-    def _dead_letter(self, message: Message, verdict: Verdict) -> None:
-        source = self.here.settings.source(message.queue.source)
-        assert source is not None
-        sqs = self.here.sqs(source)
-        reason = {
-            "ErrorKind": verdict.kind,
-            "Reason": verdict.reason,
-            "WorkRid": verdict.work_rid,
-            "BagId": verdict.bag_id,
-            "Agent": self.here.agent,
-        }
-        detail = {"message_id": message.message_id, "queue": message.queue.dead_letter_url, **reason}
-        if message.queue.dead_letter_url:
-            if not self.here.record.is_dead_lettered(message.message_id, work_rid=verdict.work_rid):
-                intake.dead_letter(sqs, message, reason=reason)
-                self.here.record.note(
-                    "intake", "dead-lettered", detail, work_rid=verdict.work_rid, bag_id=verdict.bag_id
-                )
-            intake.acknowledge(sqs, message)
-            _log.error("message %s moved to the dead-letter queue: %s", message.message_id, verdict.reason)
-        else:
-            # Never deleted silently: without a dead-letter queue it stays, and comes back after the longest delay.
-            _log.error("message %s stays, its queue has no dead-letter queue: %s", message.message_id, verdict.reason)
-            intake.hide(sqs, message, seconds=self.here.settings.backoff_limit_seconds)
+    def failed(self, error: PipelineError) -> None:
+        """It is asked again after a while, longer each time."""
+        self.wait = _LOOK_AGAIN_SECONDS if self.error is None else min(self.wait * 2, _LONGEST_WAIT_SECONDS)
+        self.error = error
+        self.again_on = time.monotonic() + self.wait
 
-    def _backoff(self, message: Message) -> int:
-        chosen = self.here.settings
-        return intake.backoff_seconds(
-            message.receives, first=chosen.backoff_seconds, limit=chosen.backoff_limit_seconds
-        )
+    def seconds_left(self, *, watch: bool) -> float | None:
+        """Until it is asked again; None: not in this run."""
+        return max(0.0, self.again_on - time.monotonic()) if watch else None
 
 
 def sweep(here: Site) -> None:

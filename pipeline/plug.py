@@ -28,6 +28,8 @@ POINTS = (
     "half cleared",
 )
 
+FOLDER_POINTS = ("zip claimed", "zip identified", "zip set aside", "refusal reported")
+
 
 class Act(StrEnum):
     """What makes something visible, durable, or gone."""

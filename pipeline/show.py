@@ -48,6 +48,20 @@ def safe(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
+def folder_line(found: Mapping[str, Any]) -> str:
+    """How a folder of zips stands, in a line: see `pipeline.sources.folder.look_at`."""
+    parts = [f"{found['waiting']} waiting", f"{found['settling']} still changing", f"{found['refused']} refused"]
+    if found["incomplete"]:
+        parts.append(f"not whole: {_some(found['incomplete'])}")
+    if found["passed_over"]:
+        parts.append(f"not taken, as they are no plain files: {_some(found['passed_over'])}")
+    return ", ".join(parts)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def works_rows(works: Sequence[WorkStatus]) -> list[Row]:
     """Works with their stage, files, bytes, time and place."""
     rows: list[Row] = []

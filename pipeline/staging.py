@@ -100,6 +100,7 @@ def keep(place: Place, bag: Bag, *, report: dict[str, Any], text: str) -> Path:
     durable.write_file(place.quarantine / "report.txt", text.encode())
     durable.write_json(place.report, report)
     if bag.is_local:
+        clear(place)
         return Path(bag.key)
     if place.bag_zip.exists():
         move(place.bag_zip, place.quarantined_zip)

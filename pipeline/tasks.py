@@ -15,6 +15,7 @@ from pipeline.errors import InvalidBag, StagingDamaged, WorkBusy
 from pipeline.facts import debag_facts, download_facts, refusal, report_facts, sync_facts
 from pipeline.progress import Progress
 from pipeline.room import make_room
+from pipeline.settings import WhenDone
 from pipeline.site import Site
 from pipeline.staging import Place
 from pipeline.step_task import StepTask
@@ -108,11 +109,7 @@ class Debag(StepTask):
             text = report.as_text(error, zip_name=name)
             kept = staging.keep(place, bag, report=report_facts(bag, error, name), text=text)
             error.what = refusal(error)
-            error.kept = f"the zip is kept at {kept}, the report at {place.quarantine / 'report.txt'}"
-            error.go_on = (
-                f"a mended bag, put to S3 again; if only the download was bad: "
-                f"run_pipeline.py work {self.work_rid} --from download"
-            )
+            _say_what_is_kept(here, bag, error, kept=kept, report_txt=place.quarantine / "report.txt")
             raise
         plug.point("debag published, not recorded")
         here.record.finished(self.phase, bag, debag_facts(unpacked), works=tuple(work.rid for work in unpacked.works))
@@ -216,12 +213,29 @@ def finish(here: Site, bag: Bag) -> None:
 
 
 def _policy(here: Site, bag: Bag) -> debag.Policy:
-    source = here.settings.source(bag.source)
+    source = here.settings.source(bag.source) or here.settings.folder(bag.source)
     return replace(here.settings.debag_policy, allow_unbagged=source is not None and source.allow_unbagged)
 
 
 def _went_on(fetched: download.Fetched) -> str:
     return f" ({human_bytes(fetched.fetched_bytes)} came now, the rest was here from an earlier try)"
+
+
+def _say_what_is_kept(here: Site, bag: Bag, error: InvalidBag, *, kept: Path, report_txt: Path) -> None:
+    """Where a refused zip is kept, and how to go on: that depends on where it came from."""
+    folder = here.settings.folder(bag.source)
+    if folder is not None and folder.done is not WhenDone.KEEP:
+        kept = folder.refused_dir(bag.work_rid, bag.bag_id) / kept.name
+    error.kept = f"the zip is kept at {kept}, the report at {report_txt}"
+    if folder is not None:
+        error.go_on = f"a mended bag, put into {folder.path}"
+    elif bag.is_local:
+        error.go_on = f"a mended bag: run_pipeline.py work {bag.key}"
+    else:
+        error.go_on = (
+            f"a mended bag, put to S3 again; if only the download was bad: "
+            f"run_pipeline.py work {bag.work_rid} --from download"
+        )
 
 
 def _zip_of(place: Place) -> Path:

@@ -98,7 +98,7 @@ def bring_home(
     bags: Sequence[Bag],
     *,
     local_scheduler: bool,
-    again: bool = False,
+    again: str = "",
     extend_message: Callable[[], None] = lambda: None,
 ) -> list[Verdict]:
     """Work on the bags of one message until each is home or has failed.
@@ -109,7 +109,7 @@ def bring_home(
         here: the lane's site.
         bags: what the message carries.
         local_scheduler: without luigid.
-        again: an operator asks for them again: bags that were refused are tried once more.
+        again: why bags that were refused are to be tried once more; empty: they are not.
         extend_message: hides the message further.
 
     Raises:
@@ -145,10 +145,10 @@ def _identified(here: Site, bag: Bag) -> Bag | Verdict:
         return download.identify(here.s3(bag), bag)
     except PipelineError as error:
         here.record.note("intake", "failed", {"kind": error.kind, "error": str(error)}, work_rid=bag.work_rid)
-        return _failed(here, bag.work_rid, "", Failure(error, here.settings.backoff_seconds))
+        return verdict_of(here, error, work_rid=bag.work_rid)
 
 
-def _before(here: Site, bag: Bag, held: dict[str, None], *, again: bool) -> Verdict | None:
+def _before(here: Site, bag: Bag, held: dict[str, None], *, again: str) -> Verdict | None:
     """The verdict on a bag that needs no work, or that somebody else works on; None: its lease is ours, as `held` says.
 
     The lease comes first: a bag that is seen and that nobody holds is unfinished, and any lane may take it up.
@@ -169,7 +169,7 @@ def _before(here: Site, bag: Bag, held: dict[str, None], *, again: bool) -> Verd
         _log.info("%s: home already, nothing to do", bag.work_rid)
         return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
     if row.state == BagState.REFUSED and again:
-        here.record.reopen(bag, reason="its message was sent back from the dead-letter queue")
+        here.record.reopen(bag, reason=again)
     elif row.state == BagState.REFUSED:
         return Verdict(bag.work_rid, bag.bag_id, Outcome.PERMANENT, reason=row.error, kind=row.error_kind)
     return None
@@ -230,7 +230,9 @@ def _after(here: Site, bag: Bag) -> Verdict:
             )
             _log.warning("%s", error)
         failure = Failure(error, here.settings.backoff_seconds)
-    return _failed(here, bag.work_rid, bag.bag_id, failure)
+    return verdict_of(
+        here, failure.error, work_rid=bag.work_rid, bag_id=bag.bag_id, retry_seconds=failure.retry_seconds
+    )
 
 
 def _rest_of_lease(here: Site, work_rid: str) -> int:
@@ -238,8 +240,12 @@ def _rest_of_lease(here: Site, work_rid: str) -> int:
     return here.leases.remaining_seconds(work_rid) + 1 + here.settings.lease_seconds // 20
 
 
-def _failed(here: Site, work_rid: str, bag_id: str, failure: Failure) -> Verdict:
-    error, wait = failure.error, failure.retry_seconds
+def verdict_of(
+    here: Site, error: PipelineError, *, work_rid: str = "", bag_id: str = "", retry_seconds: int | None = None
+) -> Verdict:
+    """What a failure means for what is to become of a bag; tried again after the first delay unless told otherwise."""
+    wait = here.settings.backoff_seconds if retry_seconds is None else retry_seconds
+    work_rid = work_rid or error.work_rid
     outcome = Outcome.TRANSIENT
     if isinstance(error, Stopping):
         outcome, wait = Outcome.STOPPED, 0

@@ -4,6 +4,7 @@ Names of keys, folders and the archive tree are those that BDRC uses.
 """
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Callable
@@ -25,6 +26,14 @@ _BAG_ZIP = re.compile(r"\.bag\.zip\Z", re.IGNORECASE)
 
 def no_pulse(_done: int, _total: int) -> None:
     """For callers that neither watch nor stop a step."""
+
+
+def stamp_of(status: os.stat_result) -> str:
+    """What tells a file from another of the same name, or from itself after a change: inode, bytes, and both times.
+
+    The time of the last status change is among them because nobody can set it back.
+    """
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
 def human_bytes(size_bytes: float) -> str:
@@ -113,7 +122,7 @@ class Bag:
         bucket: the S3 bucket; empty for a zip on a local disk.
         key: the decoded S3 key, or the absolute path of a local zip.
         etag: the ETag without quotes, or the SHA-256 of a local zip; empty while not known.
-        version_id: the S3 version, where the event tells it.
+        version_id: the S3 version, where the event tells it; of a local zip the file's stamp.
         source: the name of the source that it came from; chooses region and profile.
         size_bytes: the zip's size; 0 while not known.
         event_time: when S3 says that it happened.

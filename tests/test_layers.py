@@ -22,6 +22,7 @@ LAYERS = [
     "fixity_checks",
     "lanes",
     "lane",
+    "sources",
     "verdicts",
     "tasks",
     "step_task",

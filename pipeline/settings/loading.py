@@ -3,7 +3,6 @@
 import configparser
 import os
 import socket
-from pathlib import Path
 
 import luigi.configuration
 from luigi.parameter import ParameterException
@@ -11,14 +10,13 @@ from luigi.parameter import ParameterException
 from pipeline.errors import OptionsNotUnderstood, SettingsError
 from pipeline.settings import production
 from pipeline.settings.checks import check, check_download
+from pipeline.settings.paths import from_project as _path
 from pipeline.settings.secrets import aws_credentials, database_url, db_config_default
 from pipeline.settings.sections import SECTIONS, database, debag, download, pipeline, queue, sync
 from pipeline.settings.sources import read_sources
 from pipeline.settings.values import Scheduler, Settings
 from pipeline.steps.debag import Policy
 from pipeline.steps.sync import BUILT_IN, SITE_FILE, Options, of_site
-
-_ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def load(*, working: bool = False) -> Settings:
@@ -34,7 +32,7 @@ def load(*, working: bool = False) -> Settings:
     _let_the_environment_win()
     try:
         found = (pipeline(), database(), queue(), download(), debag(), sync())
-        sources = tuple(read_sources(problems))
+        sources, folders = read_sources(problems)
         problems += _unknown()
     except (ParameterException, ValueError, KeyError) as error:
         raise SettingsError([*problems, _told(error)]) from None
@@ -94,6 +92,7 @@ def load(*, working: bool = False) -> Settings:
         sync_heed_works=syncing.work_options == "heed",
         scheduler=scheduler,
         sources=sources,
+        folders=folders,
     )
 
 
@@ -151,8 +150,3 @@ def _scheduler_url() -> str:
         host = config.get("core", "default_scheduler_host", "localhost")
         url = f"http://{host}:{config.get('core', 'default_scheduler_port', '8082')}"
     return str(url).rstrip("/")
-
-
-def _path(text: str) -> Path:
-    """Relative paths are meant from the project's folder, whatever the current one is."""
-    return Path(os.path.abspath(_ROOT / Path(text).expanduser()))

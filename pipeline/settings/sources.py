@@ -1,34 +1,112 @@
-"""The sections `[source NAME]`: where bags come from."""
+"""The sections `[source NAME]`: where bags come from. Each is a queue, or a folder."""
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import luigi.configuration
 
-from pipeline.settings.values import Source
+from pipeline.settings.paths import from_project
+from pipeline.settings.values import Folder, Source, WhenDone
 
-_SOURCE_FIELDS = ("kind", "region", "bucket", "queue", "profile", "endpoint_url", "allow_unbagged")
+_FIELDS = {
+    "queue": ("region", "bucket", "queue", "profile", "endpoint_url", "allow_unbagged"),
+    "folder": (
+        "path",
+        "done",
+        "done_path",
+        "refused_path",
+        "settle_seconds",
+        "incomplete_seconds",
+        "poll_seconds",
+        "allow_unbagged",
+    ),
+}
+_SETTLE_SECONDS, _INCOMPLETE_SECONDS, _POLL_SECONDS = 30.0, 3600.0, 10.0
 
 
-def read_sources(problems: list[str]) -> Iterator[Source]:
-    """Every `[source NAME]`; what is wrong is added to `problems`."""
+def read_sources(problems: list[str]) -> tuple[tuple[Source, ...], tuple[Folder, ...]]:
+    """Every `[source NAME]`, queues and folders; what is wrong is added to `problems`."""
     config = luigi.configuration.get_config()
+    sources: list[Source] = []
+    folders: list[Folder] = []
     for section in config.sections():
         if not section.startswith("source "):
             continue
         name = section.removeprefix("source ").strip()
-        prefix = "PIPELINE_SOURCE_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
-        values = {
-            field: os.environ.get(f"{prefix}_{field.upper()}", config.get(section, field, "")).strip()
-            for field in _SOURCE_FIELDS
-        }
-        unknown = sorted(set(config[section]) - set(_SOURCE_FIELDS) - set(config.defaults()))
+        kind = _value(section, "kind") or "queue"
+        if kind not in _FIELDS:
+            problems.append(f"[{section}] kind is {kind!r}, not queue or folder")
+            continue
+        unknown = sorted(set(config[section]) - {"kind", *_FIELDS[kind]} - set(config.defaults()))
         problems += [f"[{section}] has no setting {field!r}" for field in unknown]
-        if values.pop("kind") not in {"", "queue"}:
-            problems.append(f"[{section}] kind: only 'queue' is known")
-        problems += [f"[{section}] {field} is missing" for field in ("region", "bucket", "queue") if not values[field]]
-        unbagged = values.pop("allow_unbagged").lower()
-        if unbagged not in {"", "true", "false"}:
-            problems.append(f"[{section}] allow_unbagged is {unbagged!r}, not true or false")
-        yield Source(name=name, **values, allow_unbagged=unbagged == "true")
+        values = {field: _value(section, field) for field in _FIELDS[kind]}
+        if kind == "queue":
+            sources.append(_queue(section, name, values, problems))
+        else:
+            folders.append(_folder(section, name, values, problems))
+    _check_folders(folders, problems)
+    return tuple(sources), tuple(folders)
+
+
+def _value(section: str, field: str) -> str:
+    name = section.removeprefix("source ").strip()
+    prefix = "PIPELINE_SOURCE_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+    inherited = luigi.configuration.get_config().get(section, field, "")
+    return str(os.environ.get(f"{prefix}_{field.upper()}", inherited)).strip()
+
+
+def _queue(section: str, name: str, values: Mapping[str, str], problems: list[str]) -> Source:
+    problems += [f"[{section}] {field} is missing" for field in ("region", "bucket", "queue") if not values[field]]
+    plain = {field: value for field, value in values.items() if field != "allow_unbagged"}
+    return Source(name=name, **plain, allow_unbagged=_flag(section, "allow_unbagged", values, problems))
+
+
+def _folder(section: str, name: str, values: Mapping[str, str], problems: list[str]) -> Folder:
+    if not values["path"]:
+        problems.append(f"[{section}] path is missing")
+    done = values["done"] or WhenDone.MOVE
+    if done not in set(WhenDone):
+        problems.append(f"[{section}] done is {done!r}, not {', '.join(WhenDone)}")
+        done = WhenDone.KEEP
+    path = from_project(values["path"])
+    return Folder(
+        name=name,
+        path=path,
+        done=WhenDone(done),
+        done_path=from_project(values["done_path"]) if values["done_path"] else path / "done",
+        refused_path=from_project(values["refused_path"]) if values["refused_path"] else path / "refused",
+        settle_seconds=_seconds(section, "settle_seconds", values, problems, default=_SETTLE_SECONDS),
+        incomplete_seconds=_seconds(section, "incomplete_seconds", values, problems, default=_INCOMPLETE_SECONDS),
+        poll_seconds=_seconds(section, "poll_seconds", values, problems, default=_POLL_SECONDS),
+        allow_unbagged=_flag(section, "allow_unbagged", values, problems),
+    )
+
+
+def _check_folders(folders: list[Folder], problems: list[str]) -> None:
+    """What is done with a zip must not bring it back into a folder from which zips are taken."""
+    taken = {folder.path: folder.name for folder in folders}
+    for folder in folders:
+        if taken[folder.path] != folder.name:
+            problems.append(f"[source {folder.name}] path is that of [source {taken[folder.path]}] too")
+        for field, path in (("done_path", folder.done_path), ("refused_path", folder.refused_path)):
+            if path in taken:
+                problems.append(f"[source {folder.name}] {field} is a folder from which zips are taken")
+
+
+def _flag(section: str, field: str, values: Mapping[str, str], problems: list[str]) -> bool:
+    value = values[field].lower()
+    if value not in {"", "true", "false"}:
+        problems.append(f"[{section}] {field} is {value!r}, not true or false")
+    return value == "true"
+
+
+def _seconds(section: str, field: str, values: Mapping[str, str], problems: list[str], *, default: float) -> float:
+    try:
+        seconds = float(values[field] or default)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        problems.append(f"[{section}] {field} is {values[field]!r}, not a number of seconds")
+        return default
+    return seconds

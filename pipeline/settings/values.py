@@ -1,6 +1,7 @@
 """What was set, as plain frozen values: nothing below this package knows where a setting came from."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from pipeline.steps.debag import Policy
@@ -10,7 +11,7 @@ from pipeline.work import without_user
 
 @dataclass(frozen=True)
 class Source:
-    """Where bags come from: `[source NAME]`.
+    """A queue that tells of bags in a bucket: `[source NAME]`, kind queue.
 
     Attributes:
         name: the section's name.
@@ -29,6 +30,45 @@ class Source:
     profile: str = ""
     endpoint_url: str = ""
     allow_unbagged: bool = False
+
+
+class WhenDone(StrEnum):
+    """What becomes of a zip in a folder when everything that it holds is home."""
+
+    MOVE = "move"
+    DELETE = "delete"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder into which zips are dropped: `[source NAME]`, kind folder.
+
+    Attributes:
+        name: the section's name.
+        path: the folder; it is never made by the pipeline, so that a disk that is not mounted is seen.
+        done: what becomes of zips that are home.
+        done_path: where those go that are moved.
+        refused_path: where refused ones go, with their reports; unless nothing is ever moved.
+        settle_seconds: a file that changed less long ago may still be written.
+        incomplete_seconds: the same for a file that does not end as a zip does.
+        poll_seconds: how long a look at the folder serves.
+        allow_unbagged: accept plain zips of works without a bag, recorded as verified by nothing.
+    """
+
+    name: str
+    path: Path
+    done: WhenDone
+    done_path: Path
+    refused_path: Path
+    settle_seconds: float
+    incomplete_seconds: float
+    poll_seconds: float
+    allow_unbagged: bool = False
+
+    def refused_dir(self, work_rid: str, bag_id: str) -> Path:
+        """Where a refused zip is kept with its report."""
+        return self.refused_path / f"{work_rid}-{bag_id}"
 
 
 @dataclass(frozen=True)
@@ -86,6 +126,7 @@ class Settings:
     sync_heed_works: bool
     scheduler: Scheduler
     sources: tuple[Source, ...]
+    folders: tuple[Folder, ...] = ()
 
     @property
     def lane_logs(self) -> Path | None:
@@ -93,8 +134,19 @@ class Settings:
         return self.logs if self.log_files else None
 
     def source(self, name: str) -> Source | None:
-        """The source of that name."""
+        """The queue's source of that name."""
         return next((source for source in self.sources if source.name == name), None)
+
+    def folder(self, name: str) -> Folder | None:
+        """The folder's source of that name."""
+        return next((folder for folder in self.folders if folder.name == name), None)
+
+    def folder_of_zip(self, path: Path) -> Folder | None:
+        """The source in whose folder (or below it, or in its refused folder) a zip lies."""
+        return next(
+            (one for one in self.folders if path.is_relative_to(one.path) or path.is_relative_to(one.refused_path)),
+            None,
+        )
 
     def source_of_bucket(self, bucket: str) -> Source:
         """The source whose bucket this is; a source with no more than boto3's own defaults for other buckets."""

@@ -11,9 +11,11 @@ from pathlib import Path
 import botocore.exceptions
 
 from pipeline import aws, settings, show, verdicts
-from pipeline.errors import PipelineError, SettingsError
-from pipeline.settings import Settings, Source
+from pipeline.errors import FolderUnreachable, PipelineError, SettingsError
+from pipeline.settings import Folder, Settings, Source, WhenDone
+from pipeline.show import folder_line
 from pipeline.site import Site
+from pipeline.sources.folder import look_at
 from pipeline.steps import intake, record, sync
 from pipeline.work import archive_shares, human_bytes
 
@@ -48,11 +50,14 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
     here = Site(chosen, lane="check")
     yield _try("database", lambda: _database(chosen))
     yield _try("scheduler", lambda: _scheduler(chosen))
-    if not chosen.sources:
-        yield _row("sources", "wrong", "luigi.cfg has no section [source NAME] with region, bucket and queue")
+    if not (chosen.sources or chosen.folders):
+        wanted = "[source NAME] with region, bucket and queue, or with a path"
+        yield _row("sources", "wrong", f"luigi.cfg has no section {wanted}")
     for source in chosen.sources:
         yield _try(f"queue {source.queue}", partial(_queue, here, source))
         yield _try(f"bucket {source.bucket}", partial(_bucket, source))
+    for folder in chosen.folders:
+        yield _try(f"folder {folder.name}", partial(_folder_of_zips, folder))
     for name in ("staging", "quarantine", "logs"):
         yield _folder(name, getattr(chosen, name))
     yield _archive(chosen)
@@ -105,6 +110,26 @@ def _bucket(source: Source) -> str:
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
         raise aws.translated(error, f"bucket {source.bucket}") from error
     return "answers"
+
+
+def _folder_of_zips(folder: Folder) -> str:
+    found = look_at(folder)
+    if folder.done is not WhenDone.KEEP:
+        targets = [folder.refused_path, *([folder.done_path] if folder.done is WhenDone.MOVE else [])]
+        for target in targets:
+            _see_movable(folder.path, target)
+    return f"{folder.path}: {folder_line(found)}; done ones: {folder.done}"
+
+
+def _see_movable(folder: Path, target: Path) -> None:
+    there = next(path for path in (target, *target.parents) if path.exists())
+    if there.stat().st_dev != folder.stat().st_dev:
+        raise FolderUnreachable(
+            f"{target} is not on the file system of {folder}: zips cannot be moved there in one instant",
+            go_on="set done_path and refused_path to folders on the same file system",
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise FolderUnreachable(f"{there} is not writable", go_on="grant the rights, or set done = keep")
 
 
 def _folder(name: str, folder: Path) -> _Row:

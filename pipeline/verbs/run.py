@@ -20,8 +20,10 @@ def main(options: Namespace) -> int:
     chosen = settings.load(working=True)
     if options.lanes:
         chosen = replace(chosen, lanes=options.lanes)
-    if not chosen.sources:
-        raise SettingsError(["no source is set: luigi.cfg needs a section [source NAME] with region, bucket and queue"])
+    if not (chosen.sources or chosen.folders):
+        raise SettingsError(
+            ["no source is set: luigi.cfg needs a section [source NAME] with region, bucket and queue, or with a path"]
+        )
     how = lanes.Options(
         lanes=chosen.lanes, watch=options.watch, local_scheduler=options.local_scheduler, verbose=options.verbose
     )
@@ -42,6 +44,11 @@ def _tell_start(chosen: Settings, how: lanes.Options) -> None:
         "watching" if how.watch else "running until the sources are empty",
         how.lanes,
         "" if how.lanes == 1 else "s",
-        ", ".join(f"{source.name} ({source.queue})" for source in chosen.sources),
+        ", ".join(
+            [
+                *(f"{source.name} ({source.queue})" for source in chosen.sources),
+                *(f"{folder.name} ({folder.path})" for folder in chosen.folders),
+            ]
+        ),
         "local" if how.local_scheduler else chosen.scheduler.shown,
     )

@@ -6,7 +6,9 @@ from typing import Any
 
 from pipeline import settings, show, site
 from pipeline.errors import PipelineError
+from pipeline.settings import Folder
 from pipeline.site import Site
+from pipeline.sources.folder import look_at
 from pipeline.steps import intake
 from pipeline.steps.record import views
 
@@ -21,6 +23,7 @@ def main(options: Namespace) -> int:
     works = views.works(here.engine)
     document: dict[str, Any] = {
         "queues": [_queue(here, source.name) for source in here.settings.sources],
+        "folders": [_folder(folder) for folder in here.settings.folders],
         "bags": views.counts(here.engine),
         "works": [asdict(work) for work in works],
         "messages_not_understood": views.unreadable_messages(here.engine),
@@ -31,6 +34,9 @@ def main(options: Namespace) -> int:
     out = show.console()
     for queue in document["queues"]:
         out.print(_queue_line(queue))
+    for folder in document["folders"]:
+        told = show.safe(folder["error"]) if "error" in folder else show.folder_line(folder)
+        out.print(f"folder {show.safe(folder['folder'])}: {told}")
     out.print(
         "bags: " + (", ".join(f"{n} {state}" for state, n in sorted(document["bags"].items())) or "none seen yet")
     )
@@ -39,9 +45,7 @@ def main(options: Namespace) -> int:
     if len(works) > _SHOWN:
         out.print(f"and {len(works) - _SHOWN} more; all of them: status --json")
     for message in document["messages_not_understood"]:
-        out.print(
-            f"not understood, {message['at']}: message {message.get('message_id', '')}: {show.safe(message['error'])}"
-        )
+        out.print(f"not understood, {message['at']}: {show.safe(_name_of(message))}: {show.safe(message['error'])}")
     return 0
 
 
@@ -59,6 +63,19 @@ def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
     for event in history:
         out.print(show.event_line(event))
     return 0
+
+
+def _name_of(message: dict[str, Any]) -> str:
+    """A message, or a dropped zip."""
+    return str(message.get("file") or f"message {message.get('message_id', '')}")
+
+
+def _folder(folder: Folder) -> dict[str, Any]:
+    named = {"source": folder.name, "folder": str(folder.path)}
+    try:
+        return {**named, **look_at(folder)}
+    except PipelineError as error:
+        return {**named, "error": str(error)}
 
 
 def _queue(here: Site, name: str) -> dict[str, Any]:

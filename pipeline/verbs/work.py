@@ -3,6 +3,7 @@
 import logging
 import re
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline import lanes, settings, site, staging
@@ -65,7 +66,9 @@ def _bag(here: Site, target: str) -> Bag:
             return download.identify(here.s3(bag), bag)
         if target.lower().endswith(".zip"):
             path = Path(target).expanduser().resolve()
-            return download.identify_local(path, rid_from_name(path.name))
+            folder = here.settings.folder_of_zip(path)
+            found = download.identify_local(path, rid_from_name(path.name))
+            return replace(found, source=folder.name if folder else "")
         work_rid = checked_rid(target)
     except InvalidRid as error:
         raise UsageError(f"{target}: a RID, s3://bucket/key or a local .zip was expected ({error.what})") from error

@@ -5,9 +5,9 @@ import os
 import time
 from pathlib import Path
 
-from pipeline.errors import ObjectGone
+from pipeline.errors import ObjectGone, ObjectReplaced, ZipUnreadable
 from pipeline.steps.download.terms import Fetched
-from pipeline.work import Bag, Pulse, no_pulse
+from pipeline.work import Bag, Pulse, no_pulse, stamp_of
 
 _BUFFER_BYTES = 1 << 20
 
@@ -16,35 +16,50 @@ def identify_local(path: Path, work_rid: str, *, pulse: Pulse = no_pulse) -> Bag
     """The bag that a zip on a local disk is: its path, its size, its SHA-256.
 
     Raises:
-        ObjectGone: there is no such file, or it cannot be read.
+        ObjectGone: there is no such file.
+        ZipUnreadable: it cannot be read, or was changed meanwhile.
     """
     digest = hashlib.sha256()
     done = 0
     try:
         with path.open("rb") as file:
-            total = os.fstat(file.fileno()).st_size
+            before = os.fstat(file.fileno())
             while chunk := file.read(_BUFFER_BYTES):
                 digest.update(chunk)
                 done += len(chunk)
-                pulse(done, total)
+                pulse(done, before.st_size)
+            stamp = stamp_of(os.fstat(file.fileno()))
+    except FileNotFoundError as error:
+        if not path.parent.is_dir():
+            raise ZipUnreadable(f"{path.parent} is not there; is it mounted?", work_rid=work_rid) from error
+        raise ObjectGone(f"{path} is not there", work_rid=work_rid) from error
     except OSError as error:
-        raise ObjectGone(f"{path} cannot be read: {error.strerror}", work_rid=work_rid) from error
-    return Bag(work_rid=work_rid, bucket="", key=str(path), etag=digest.hexdigest(), size_bytes=done)
+        raise ZipUnreadable(f"{path} cannot be read: {error.strerror}", work_rid=work_rid) from error
+    if stamp != stamp_of(before):
+        raise ZipUnreadable(f"{path} was changed while it was read", work_rid=work_rid)
+    return Bag(work_rid=work_rid, bucket="", key=str(path), etag=digest.hexdigest(), version_id=stamp, size_bytes=done)
 
 
 def adopt(bag: Bag, *, pulse: Pulse = no_pulse) -> Fetched:
     """Take a zip on a local disk as it lies there; it is neither copied nor touched.
 
+    It is read again only if its stamp is no longer the one with which it was identified.
+
     Raises:
-        ObjectGone: it is gone, or not what it was when it was identified.
+        ObjectGone: it is gone.
+        ObjectReplaced: it is not what it was when it was identified.
+        ZipUnreadable: it cannot be read.
     """
     started = time.monotonic()
-    found = identify_local(Path(bag.key), bag.work_rid, pulse=pulse)
-    if found.etag != bag.etag:
-        raise ObjectGone(f"{bag.key} has changed since it was handed in", work_rid=bag.work_rid)
+    path, size = Path(bag.key), bag.size_bytes
+    if not _has_stamp(path, bag.version_id):
+        found = identify_local(path, bag.work_rid, pulse=pulse)
+        size = found.size_bytes
+        if found.etag != bag.etag:
+            raise ObjectReplaced(f"{bag.key} has changed since it was handed in", work_rid=bag.work_rid)
     return Fetched(
-        path=Path(bag.key),
-        size_bytes=found.size_bytes,
+        path=path,
+        size_bytes=size,
         etag=bag.etag,
         version_id="",
         verified="sha256",
@@ -53,3 +68,10 @@ def adopt(bag: Bag, *, pulse: Pulse = no_pulse) -> Fetched:
         refetched=(),
         seconds=time.monotonic() - started,
     )
+
+
+def _has_stamp(path: Path, stamp: str) -> bool:
+    try:
+        return stamp_of(path.stat()) == stamp
+    except OSError:
+        return False  # why, the reading tells

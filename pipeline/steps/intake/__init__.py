@@ -1,6 +1,16 @@
-"""Intake: messages in, bags out. Touches SQS, and nothing else."""
+"""Intake: messages and dropped zips in, bags out. Touches SQS and the folders of zips, and nothing else."""
 
 from pipeline.steps.intake.events import Delivery, parse
+from pipeline.steps.intake.folders import (
+    Dropped,
+    Listing,
+    ends_as_a_zip,
+    look,
+    look_again,
+    see_usable,
+    unreachable,
+)
+from pipeline.steps.intake.moving import left_aside, move_out, put_back, remove
 from pipeline.steps.intake.queues import (
     Message,
     Queue,
@@ -16,6 +26,8 @@ from pipeline.steps.intake.queues import (
 
 __all__ = [
     "Delivery",
+    "Dropped",
+    "Listing",
     "Message",
     "Queue",
     "acknowledge",
@@ -23,8 +35,17 @@ __all__ = [
     "busy_seconds",
     "dead_letter",
     "depth",
+    "ends_as_a_zip",
     "find_queue",
     "hide",
+    "left_aside",
+    "look",
+    "look_again",
+    "move_out",
     "parse",
+    "put_back",
     "receive",
+    "remove",
+    "see_usable",
+    "unreachable",
 ]

@@ -1,5 +1,6 @@
 """What an operator asks the record."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,8 +10,9 @@ from sqlalchemy import Engine, and_, func, or_, select
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
 from pipeline.steps.record.tables import bags, events, leases, syncs
-from pipeline.steps.record.words import BagState, Phase
+from pipeline.steps.record.words import BagRow, BagState, Phase, bag_row
 
+_AT_ONCE = 500  # parameters of one statement
 _NEXT = {"": Phase.DOWNLOAD, Phase.DOWNLOAD: Phase.DEBAG, Phase.DEBAG: Phase.SYNC}
 
 
@@ -101,6 +103,22 @@ def unfinished(engine: Engine, *, host: str, others_after_seconds: int = 0, limi
     )
     with reading(engine) as connection:
         return list(connection.scalars(query))
+
+
+def local_zips(engine: Engine, work_rids: Collection[str]) -> dict[tuple[str, str], BagRow]:
+    """The bags of these works that are zips on a local disk, by path and by the stamp that the file had.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    names = sorted(work_rids)
+    found: dict[tuple[str, str], BagRow] = {}
+    with reading(engine) as connection:
+        for first in range(0, len(names), _AT_ONCE):
+            query = select(bags).where(bags.c.bucket == "", bags.c.work_rid.in_(names[first : first + _AT_ONCE]))
+            for row in connection.execute(query):
+                found[row.object_key, row.version_id] = bag_row(row)
+    return found
 
 
 def history(engine: Engine, work_rid: str, *, limit: int = 1000) -> list[dict[str, Any]]:
