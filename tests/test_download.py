@@ -109,7 +109,7 @@ def test_a_local_zip_is_known_by_its_digest_and_left_where_it_is(tmp_path: Path)
     assert (bag.etag, bag.size_bytes) == (hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
     assert download.adopt(bag).path == path
     path.write_bytes(b"changed")
-    with pytest.raises(ObjectGone, match="changed"):
+    with pytest.raises(ObjectReplaced, match="changed"):
         download.adopt(bag)
     with pytest.raises(ObjectGone):
         download.identify_local(tmp_path / "nowhere.zip", "W1")

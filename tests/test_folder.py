@@ -172,6 +172,47 @@ def test_a_zip_written_slowly_is_not_taken_before_it_is_whole_and_two_lanes_take
     assert len([row for row in site.rows("events") if row["outcome"] == "moved"]) == 7
 
 
+def test_two_hosts_that_share_the_folder_take_each_zip_once(site: Site, tmp_path: Path) -> None:
+    inbox = add_folder(site)
+    names = [f"W{number}" for number in range(1, 7)]
+    for name in names:
+        drop(make_bag_zip(tmp_path, name), inbox)
+
+    hosts = [
+        site.start(
+            *("run", "--lanes", "1"),
+            PIPELINE_PIPELINE_HOST=host,
+            PIPELINE_PIPELINE_STAGING=str(tmp_path / host),
+            PIPELINE_PIPELINE_LOGS=str(tmp_path / f"logs-{host}"),
+        )
+        for host in ("one", "other")
+    ]
+    told = [host.communicate(timeout=120)[1] for host in hosts]
+
+    assert [host.returncode for host in hosts] == [0, 0], told
+    assert {rid: site.archived(rid) for rid in site.works()} == dict.fromkeys(names, SMALL_WORK)
+    assert [len(lines("".join(told), f"{name}: debagging")) for name in names] == [1] * 6
+    assert lying_in(inbox) == [f"done/{name}.bag.zip" for name in names]
+
+
+def test_all_that_is_wrong_with_a_folder_s_settings_is_told_at_once(site: Site) -> None:
+    add_folder(
+        site, done="burn", settle_seconds="soon", allow_unbagged="perhaps", bucket="b", done_path=f"{site.home}/inbox"
+    )
+
+    ended = site.call("run", PIPELINE_SOURCE_INBOX_SETTLE_SECONDS="soon")
+
+    assert ended.returncode == 2
+    for told in (
+        "'burn', not move, delete, keep",
+        "'soon', not a number",
+        "'perhaps'",
+        "no setting 'bucket'",
+        "done_path",
+    ):
+        assert lines(ended.stderr, "[source inbox]", told)
+
+
 def test_a_run_waits_for_a_zip_that_has_only_to_settle(site: Site, tmp_path: Path) -> None:
     inbox = add_folder(site)
     drop(make_bag_zip(tmp_path, "W1"), inbox)
@@ -213,36 +254,27 @@ def test_a_zip_replaced_while_it_is_worked_on_is_not_mistaken_for_the_old_one(si
     assert lying_in(inbox) == [str(kept.relative_to(inbox))]
 
 
-@pytest.mark.parametrize(
-    ("name", "rid"),
-    [
-        ("བཀྲ W1FPL2252.bag.zip", "བཀྲ W1FPL2252"),
-        ('W1.it\'s "quoted" $(x);.zip', "W1"),
-        ("W1.ZIP", "W1"),
-        ("it's.zip", ""),
-        ("W1.new\nline.zip", ""),
-        ("new\nline.zip", ""),
-        ("W1.\udcff.zip", ""),
-        ("-rf.zip", ""),
-    ],
-)
-def test_any_name_is_either_taken_or_refused_and_never_lost(site: Site, tmp_path: Path, name: str, rid: str) -> None:
+def test_any_name_is_either_taken_or_refused_and_never_lost(site: Site, tmp_path: Path) -> None:
     inbox = add_folder(site)
-    bag_zip = make_bag_zip(tmp_path, rid or "W1")
-    drop(bag_zip, inbox, name)
+    taken = {"W1": 'W1.it\'s "quoted" $(x);.zip', "W2": "W2.ZIP", "བཀྲ W1FPL2252": "བཀྲ W1FPL2252.bag.zip"}
+    refused = ["it's.zip", "W3.new\nline.zip", "new\nline.zip", "W4.\udcff.zip", "-rf.zip"]
+    for rid, name in taken.items():
+        drop(make_bag_zip(tmp_path, rid), inbox, name)
+    for name in refused:
+        drop(make_bag_zip(tmp_path, "W5"), inbox, name)
 
     ended = site.call("run", "--lanes", "1")
     status = site.call("status")
 
-    (kept,) = lying_in(inbox)
-    assert ended.returncode == (0 if rid else 1), ended.stderr
-    assert kept.startswith("done/" if rid else "refused/name-")
-    assert kept.endswith(f"/{name}")
-    assert (inbox / kept).read_bytes() == bag_zip.read_bytes()
-    assert list(site.works()) == ([rid] if rid else [])
-    assert status.returncode == 0, status.stderr
-    if not rid:
-        assert "RID.bag.zip" in (inbox / kept).with_name("report.txt").read_text(encoding="utf-8")
+    kept = {path.name: path for path in (inbox / "refused").glob("name-*/*.zip")}
+    assert (ended.returncode, status.returncode) == (1, 0), ended.stderr + status.stderr
+    assert {rid: site.archived(rid) for rid in site.works()} == dict.fromkeys(taken, SMALL_WORK)
+    assert sorted(path.name for path in (inbox / "done").iterdir()) == sorted(taken.values())
+    assert sorted(kept) == sorted(refused)
+    assert len(lying_in(inbox)) == len(taken) + len(refused)
+    for path in kept.values():
+        assert path.read_bytes() == (tmp_path / "W5.bag.zip").read_bytes()
+        assert "RID.bag.zip" in (path.parent / "report.txt").read_text(encoding="utf-8")
 
 
 def test_a_transient_failure_leaves_the_zip_and_is_tried_again_after_its_delay(site: Site, tmp_path: Path) -> None:

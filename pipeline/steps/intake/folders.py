@@ -23,6 +23,7 @@ _END = struct.Struct("<4s4H2LH")
 _END_MARK = b"PK\x05\x06"
 _LONGEST_COMMENT = 0xFFFF
 _FULL32 = 0xFFFFFFFF
+_END64_BYTES = 56 + 20  # the zip64 end record and its locator, which may stand in between
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def ends_as_a_zip(path: Path) -> bool:
     """Whether the file's last bytes are the end record of a whole zip (APPNOTE.TXT 4.3.16); reads 64 KiB at most.
 
     A zip that is still written ends in the middle of a member, or in the zeros of a file that was made in full size.
+    One with something else before or after it counts as unfinished too: it is only taken later.
 
     Raises:
         OSError: it cannot be read.
@@ -168,8 +170,9 @@ def ends_as_a_zip(path: Path) -> bool:
     while place >= 0:
         if place + _END.size <= len(tail):
             *_, directory_bytes, directory_start, comment = _END.unpack_from(tail, place)
-            fits = _FULL32 in {directory_bytes, directory_start} or directory_start + directory_bytes <= start + place
-            # A zip stored in the zip has such a record too; only the last one of a whole file ends with it.
+            gap = start + place - directory_start - directory_bytes
+            # A zip stored in the zip ends so too, but its directory is counted from its own beginning.
+            fits = gap in {0, _END64_BYTES} or _FULL32 in {directory_bytes, directory_start}
             if place + _END.size + comment == len(tail) and fits:
                 return True
         place = tail.rfind(_END_MARK, 0, place + len(_END_MARK) - 1)
