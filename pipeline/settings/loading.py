@@ -3,6 +3,7 @@
 import configparser
 import os
 import socket
+from pathlib import Path
 
 import luigi.configuration
 from luigi.parameter import ParameterException
