@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _LONGEST_DELAY_SECONDS = 43_200
+_CALL_SECONDS = 30  # a call that is repeated arrives late, and SQS refuses what ends beyond its 12 hours
 _MARK = "ErrorKind"  # the message attribute by which a dead letter of ours is known again
 
 
@@ -159,7 +160,7 @@ def hide(sqs: "SQSClient", message: Message, *, seconds: int) -> None:
         PipelineError: SQS cannot be reached, or refuses; the message then comes back when its time is over.
     """
     age = datetime.now(UTC).timestamp() - message.received_at
-    most = max(0, int(_LONGEST_DELAY_SECONDS - age) - 1)
+    most = max(0, int(_LONGEST_DELAY_SECONDS - age) - _CALL_SECONDS)
     try:
         sqs.change_message_visibility(
             QueueUrl=message.queue.url,
