@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import NoRoom, ReadBackFailed, StagingDamaged, Stopping, SyncFailed
+from pipeline.errors import ArchiveMissing, NoRoom, ReadBackFailed, StagingDamaged, Stopping, SyncFailed
 from tests.bags import SMALL_WORK
 from tests.works import AWKWARD_WORK, Home, contents, put
 
@@ -185,6 +185,29 @@ def test_killed_right_before_or_after_anything_gets_its_name_and_run_again_the_r
     assert os.listdir(synced.path.parent) == ["W1"]
 
 
+def test_an_archive_that_vanishes_while_it_is_written_is_told_and_not_made_anew(home: Home) -> None:
+    home.stage(files=MANY)
+    away = home.folder / "unmounted"
+
+    def unmount(_done: int, _total: int) -> None:
+        if (home.root / "Archive0").exists():
+            home.root.rename(away)
+
+    with pytest.raises(ArchiveMissing, match="may be unmounted"):
+        home.archive(pulse=unmount)
+    assert not home.root.exists()
+    away.rename(home.root)
+    assert contents(home.archive().path) == MANY
+
+
+def test_a_script_under_whose_hands_the_archive_vanishes_does_not_fill_the_place_where_it_was(home: Home) -> None:
+    home.stage()
+    site = home.site(script=f'mv "{home.root}" "{home.folder}/unmounted"; exit 0')
+    with pytest.raises(ArchiveMissing, match="may be unmounted"):
+        home.archive(site=site)
+    assert not home.root.exists()
+
+
 def test_on_a_file_system_without_a_sure_syncfs_each_file_is_synced_by_itself(home: Home) -> None:
     with mounted(home.root, "ramfs"):
         home.stage(files=AWKWARD_WORK)
@@ -219,7 +242,9 @@ def test_an_archive_that_fills_up_on_the_way_is_told_and_the_copy_goes_on_when_t
         assert contents(home.archive().path) == MANY
 
 
-def test_a_read_only_archive_is_told(home: Home) -> None:
+@pytest.mark.parametrize("copier", ["script", "builtin"])
+def test_a_read_only_archive_is_told(home: Home, copier: str) -> None:
+    home.copier = copier
     with mounted(home.root, "tmpfs", "ro"):
         home.stage()
         with pytest.raises(SyncFailed, match="Read-only file system"):

@@ -75,15 +75,8 @@ class Call:
             ArchiveMissing: the archive is not there.
             ArchiveConflict: a link leads elsewhere, or the folder is none.
         """
-        root = self.site.archive_root.absolute()
-        if missing := place.unmounted(root, self.share, self.site.mount_marker):
-            raise ArchiveMissing(
-                f"{missing}; it may be unmounted",
-                work_rid=self.work_rid,
-                kept=f"nothing was published there; {self.staging_kept}",
-                go_on=f"mount it, then {self.again}",
-                facts={"archive_root": str(root), "share": str(self.share), "mount_marker": self.site.mount_marker},
-            )
+        if missing := self.missing_archive():
+            raise missing
         if wrong := place.not_a_place(self.folder):
             raise ArchiveConflict(
                 f"the work has no place in the archive: {wrong}",
@@ -92,6 +85,20 @@ class Call:
                 go_on=f"move aside what is there, then {self.again}",
                 facts={"differences": _listed([wrong]), "archive": str(self.folder), "staging": str(self.work_dir)},
             )
+
+    def missing_archive(self) -> ArchiveMissing | None:
+        """The archive is not there: None if it is."""
+        root = self.site.archive_root.absolute()
+        missing = place.unmounted(root, self.share, self.site.mount_marker)
+        if not missing:
+            return None
+        return ArchiveMissing(
+            f"{missing}; it may be unmounted",
+            work_rid=self.work_rid,
+            kept=f"nothing was published there; {self.staging_kept}",
+            go_on=f"mount it, then {self.again}",
+            facts={"archive_root": str(root), "share": str(self.share), "mount_marker": self.site.mount_marker},
+        )
 
     def conflict(self, differences: Sequence[Difference]) -> ArchiveConflict:
         """The archive has something else under the work's names."""
@@ -188,8 +195,10 @@ class Call:
             },
         )
 
-    def unusable(self, error: OSError) -> NoRoom | SyncFailed:
+    def unusable(self, error: OSError) -> NoRoom | SyncFailed | ArchiveMissing:
         """The system refused something: a full disk, a read-only or vanished archive, logs that cannot be written."""
+        if missing := self.missing_archive():
+            return missing
         kind = NoRoom if error.errno in (errno.ENOSPC, errno.EDQUOT) else SyncFailed
         return kind(
             f"{error.filename or self.folder}: {error.strerror or error}",
