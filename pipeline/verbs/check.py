@@ -64,7 +64,7 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
     yield (
         _script(chosen.sync_script)
         if chosen.sync_copier != sync.BUILTIN
-        else _row("sync script", "ok", "not used: [sync] copier is builtin, which audits nothing and makes no web copy")
+        else _row("sync script", "ok", "not used: [sync] copier is builtin, which makes no web copy")
     )
     yield _row("sync options", "ok", _options(chosen))
     tool = shutil.which(sync.AUDIT_TOOL, path=sync.DEFAULT_PATH)
