@@ -44,6 +44,7 @@ bench: $(VENV)/.bench  ## measure against the peers; takes half an hour
 	$(RUN) -m benchmarks.line
 	$(RUN) -m benchmarks.debag
 	$(RUN) -m benchmarks.sync
+	$(RUN) -m benchmarks.download
 
 clean:  ## everything that make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

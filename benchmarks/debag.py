@@ -8,10 +8,8 @@ ends, however it ends.
 import argparse
 import json
 import os
-import platform
 import shutil
 import signal
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -40,7 +38,7 @@ def main() -> int:
         tables = {name: _measured(wanted[name], folder / name, options) for name in wanted if name in options.only}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    report = {"machine": machine(), "runs": options.runs, "quick": options.quick, "inputs": tables}
+    report = {"machine": measure.machine(), "runs": options.runs, "quick": options.quick, "inputs": tables}
     for name, figures in tables.items():
         print(f"\n{wanted[name].title}\n{table(figures)}")
     if options.save:
@@ -180,17 +178,6 @@ def table(figures: Mapping[str, Figures]) -> str:
         rate = f"{float(of['bytes_per_second']) / _MEGABYTE:.0f}"
         lines.append(f"| {name} | {of['wall_seconds']:.2f} | {ratio} | {of['cpu_seconds']:.2f} | {memory} | {rate} |")
     return "\n".join(lines)
-
-
-def machine() -> dict[str, str | int]:
-    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "cpus": peers.CPUS,
-        "cpu": model[0].partition(":")[2].strip() if model else platform.machine(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "openssl": ssl.OPENSSL_VERSION,
-    }
 
 
 def _draw(python: str) -> None:

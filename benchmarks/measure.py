@@ -1,7 +1,9 @@
 """One run of a contender: wall time, CPU time and peak memory of its process and of all that it starts."""
 
 import os
+import platform
 import signal
+import ssl
 import statistics
 import subprocess
 import threading
@@ -84,6 +86,18 @@ def wait_for_quiet(seconds: float, *, quiet: float = 0.1) -> float:
     while busy > quiet and time.monotonic() < ends:
         busy = busy_share()
     return busy
+
+
+def machine() -> dict[str, str | int]:
+    """What was measured on."""
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "cpu": model[0].partition(":")[2].strip() if model else platform.machine(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "openssl": ssl.OPENSSL_VERSION,
+    }
 
 
 def _cpu_times() -> tuple[int, int]:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import staging
 from pipeline.errors import DatabaseUnavailable, PipelineError, SchedulerUnreachable
+from pipeline.room import sweep
 from pipeline.site import Site
 from pipeline.sources import Parcel, Source
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.queue import QueueSource
-from pipeline.steps.record import BagRow, BagState, views
+from pipeline.steps.record import BagRow, views
 from pipeline.verdicts import Outcome, Verdict, bring_home, scheduler_paused, verdict_of
 
 _log = logging.getLogger(__name__)
@@ -230,16 +230,3 @@ class _Inlet:
     def seconds_left(self, *, watch: bool) -> float | None:
         """Until it is asked again; None: not in this run."""
         return max(0.0, self.again_on - time.monotonic()) if watch else None
-
-
-def sweep(here: Site) -> None:
-    """Remove what killed runs left behind: staging of works that are home, leases that nobody gave back."""
-    here.leases.clear_expired()
-    for bag_id, folder in staging.residue(here.settings.staging):
-        row = here.record.bag(bag_id)
-        if row is None or row.state != BagState.DONE or here.place(row.bag).staging != folder:
-            continue
-        if here.leases.take(row.bag.work_rid, bag_id):
-            staging.clear(here.place(row.bag))
-            here.leases.release(row.bag.work_rid)
-            _log.info("%s: cleared what was left in staging", row.bag.work_rid)

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
 from typing import Any
 
-from pipeline import aws, plug, site
-from pipeline import lane as lane_module
+from pipeline import aws, plug, room, site
 from pipeline.errors import PipelineError
 from pipeline.lane import Lane, Tally
 from pipeline.settings import Settings
@@ -91,7 +90,7 @@ def run_here(chosen: Settings, options: Options) -> Summary:
     lane = Lane(here, watch=options.watch, local_scheduler=options.local_scheduler)
     with stopping_on_signals(lane.stop):
         try:
-            lane_module.sweep(here)
+            room.sweep(here)
             tally = lane.run()
         except PipelineError as error:
             _log.error("%s", error)
@@ -229,7 +228,7 @@ def _prepare_process(chosen: Settings, options: Options) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     log_to(chosen.lane_logs, "prepare", verbose=options.verbose)
     try:
-        lane_module.sweep(site.open_site(chosen, lane="0"))
+        room.sweep(site.open_site(chosen, lane="0"))
     except PipelineError as error:
         _log.error("%s", error)
         sys.exit(EXIT_UNREACHABLE)

@@ -9,9 +9,6 @@ from typing import Self
 
 from pipeline.work import human_bytes
 
-SHOW_SECONDS = 5.0
-LOG_SECONDS = 30.0
-
 Show = Callable[[str, int], None]
 """Given a line for people, which begins with the work, and the percentage done."""
 
@@ -26,9 +23,22 @@ class Progress:
         doing: what is being done to it: `downloading`.
         show: shows it to people, elsewhere than in the log.
         log: where lines go.
+        show_seconds: between two calls of `show`, at least.
+        log_seconds: between two lines in the log.
     """
 
-    def __init__(self, work_rid: str, doing: str, *, show: Show, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        work_rid: str,
+        doing: str,
+        *,
+        show: Show,
+        log: logging.Logger,
+        show_seconds: float = 5.0,
+        log_seconds: float = 30.0,
+    ) -> None:
+        self._show_seconds = show_seconds
+        self._log_seconds = log_seconds
         self._what = f"{work_rid}: {doing}"
         self._show = show
         self._log = log
@@ -53,11 +63,11 @@ class Progress:
         now = time.monotonic()
         if self._known_bytes < 0:
             self._known_bytes = done_bytes
-        if now - self._shown < SHOW_SECONDS:
+        if now - self._shown < self._show_seconds:
             return
         text = f"{self._what}: {self._how_far(done_bytes, total_bytes, now)}"
         self._known_bytes, self._shown = done_bytes, now
-        if now - self._logged >= LOG_SECONDS:
+        if now - self._logged >= self._log_seconds:
             self._logged = now
             self._log.info("%s", text)
         self._told = (text, 100 * done_bytes // total_bytes if total_bytes else 100)

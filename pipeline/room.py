@@ -1,11 +1,16 @@
-"""Room first: disk is reserved before a work starts."""
+"""Room first: disk is reserved before a work starts, and what killed runs left on it is removed."""
 
+import logging
 import shutil
+from itertools import takewhile
 
 from pipeline import staging
 from pipeline.errors import NoRoom
 from pipeline.site import Site
+from pipeline.steps.record import BagRow, BagState
 from pipeline.work import Bag, human_bytes
+
+_log = logging.getLogger(__name__)
 
 
 def make_room(here: Site, bag: Bag) -> None:
@@ -32,3 +37,27 @@ def make_room(here: Site, bag: Bag) -> None:
             kept="nothing was downloaded",
             go_on="make room; the message comes back by itself",
         )
+
+
+def sweep(here: Site) -> None:
+    """Remove what killed runs left behind: staging of works that are home, leases that nobody gave back."""
+    here.leases.clear_expired()
+    for bag_id, folder in staging.residue(here.settings.staging):
+        row = here.record.bag(bag_id)
+        if row is None or not _is_left_over(here, row) or here.place(row.bag).staging != folder:
+            continue
+        if here.leases.take(row.bag.work_rid, bag_id):
+            staging.clear(here.place(row.bag))
+            here.leases.release(row.bag.work_rid)
+            _log.info("%s: cleared what was left in staging", row.bag.work_rid)
+
+
+def _is_left_over(here: Site, row: BagRow) -> bool:
+    """Whether nothing in a bag's staging is of use: it is home; or what it waits for is S3's, and a newer one is home.
+
+    Half a download of a bag that waits for its next restore is of use otherwise: it has been paid for.
+    """
+    if row.state == BagState.DONE:
+        return True
+    newer = takewhile(lambda other: other.bag.bag_id != row.bag.bag_id, here.record.bags_of(row.bag.work_rid))
+    return row.state == BagState.NOT_RESTORED and any(other.state == BagState.DONE for other in newer)

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import embedded
+from pipeline import settings as settings_module
+from pipeline import site as site_module
 from pipeline.steps import record
 from tests import servers
 from tests.stack import Site
@@ -62,3 +64,15 @@ def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 @pytest.fixture
 def site(tmp_path: Path, moto_url: str, luigid_url: str, database: Path) -> Site:
     return Site.make(tmp_path / "site", moto_url, luigid_url, database=database)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[site_module.Site]:
+    """A site of this process, on folders of its own; no scheduler, no AWS."""
+    for name in ("staging", "quarantine", "logs", "archive_root"):
+        monkeypatch.setenv(f"PIPELINE_PIPELINE_{name.upper()}", str(tmp_path / name))
+    monkeypatch.setenv("PIPELINE_DATABASE_URL", f"sqlite:///{tmp_path}/pipeline.db")
+    opened = site_module.open_site(settings_module.load())
+    yield opened
+    opened.engine.dispose()
+    site_module._current = None

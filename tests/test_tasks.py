@@ -1,11 +1,9 @@
 """The graph is in plain sight: what requires what, and what "done" looks like."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline import settings as settings_module
 from pipeline import site as site_module
 from pipeline import staging
 from pipeline.step_task import NoLease
@@ -15,18 +13,6 @@ from tests.bags import SMALL_WORK, make_bag_zip
 from tests.stack import Site
 
 BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[site_module.Site]:
-    """A site of this process, on folders of its own; no scheduler, no AWS."""
-    for name in ("staging", "quarantine", "logs", "archive_root"):
-        monkeypatch.setenv(f"PIPELINE_PIPELINE_{name.upper()}", str(tmp_path / name))
-    monkeypatch.setenv("PIPELINE_DATABASE_URL", f"sqlite:///{tmp_path}/pipeline.db")
-    opened = site_module.open_site(settings_module.load())
-    yield opened
-    opened.engine.dispose()
-    site_module._current = None
 
 
 def test_each_task_requires_the_one_before_it() -> None:
