@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _START_SECONDS = 60
 _PORTS = (
     *("master.port", "master.port.grpc", "volume.port", "volume.port.grpc"),
-    *("filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc", "s3.port.iceberg"),
+    *("filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc", "s3.port.iceberg", "s3.port.lance"),
 )
 
 
@@ -47,7 +47,14 @@ def server(folder: Path) -> Iterator["S3Client"]:
     command += [f"-s3.config={folder / 's3.json'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += ["-master.telemetry=false", "-volume.max=100", *(f"-{name}={port}" for name, port in ports.items())]
     url, log = f"http://127.0.0.1:{ports['s3.port']}", folder / "weed.log"
-    with tree.running(command, environment=dict(os.environ), log=log) as process:
+    with (
+        contextlib.ExitStack() as tidy,
+        tree.running(command, environment=dict(os.environ), log=log) as process,
+    ):
+        for port in ports.values():  # it leaves these where no option says otherwise
+            for kind in ("master", "volume", "filer", "s3"):
+                for name in (f"seaweedfs-{kind}-{port}.sock", f"seaweedfs-{kind}-grpc-{port}.sock"):
+                    tidy.callback(Path("/tmp", name).unlink, missing_ok=True)
         over = time.monotonic() + _START_SECONDS
         while not _answers(url):
             if process.poll() is not None or time.monotonic() > over:

@@ -1,6 +1,7 @@
 """Killed, stopped, or struck by a power cut: the next try re-hashes what is there, and fetches only the rest."""
 
 import base64
+import importlib
 import os
 import random
 import signal
@@ -11,13 +12,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import embedded
 from pipeline.errors import AccessDenied, ObjectReplaced
 from pipeline.steps import download
-from tests.faulty_s3 import KMS, S3, Fault, etag_of, faulty_s3
+from pipeline.steps.download import crc
+from tests import crc64
+from tests.faulty_s3 import KMS, S3, Asked, Fault, etag_of, faulty_s3
 from tests.stack import ROOT
 
 MIB = 1 << 20
@@ -231,14 +235,42 @@ def test_the_highest_level_that_the_object_allows_is_reached_and_told(
         assert fetched.digests == {level: etag_of(CONTENT, part_bytes)}
 
 
-def test_with_awscrt_the_crc_of_the_whole_is_compared(tmp_path: Path) -> None:
-    checksums = pytest.importorskip("awscrt.checksums", reason="awscrt is optional")
-    value = as_s3_tells_it(checksums.crc64nvme(CONTENT))
-    told = {"x-amz-checksum-crc64nvme": value, "x-amz-checksum-type": "FULL_OBJECT"}
-    with faulty_s3(CONTENT, part_bytes=MIB, headers=told) as s3:
-        fetched = fetch(s3, tmp_path)
+@pytest.fixture
+def checksums(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The optional awscrt, or what computes the same where it is not installed."""
+    try:
+        found = importlib.import_module("awscrt.checksums")
+    except ImportError:
+        found = crc64
+        monkeypatch.setitem(sys.modules, "awscrt", crc64)
+        monkeypatch.setitem(sys.modules, "awscrt.checksums", crc64)
+    crc.crt.cache_clear()
+    yield found
+    crc.crt.cache_clear()
 
+
+def test_the_checksum_is_the_one_of_the_catalogue(checksums: Any) -> None:
+    assert checksums.crc64nvme(b"123456789") == 0xAE8B14860A799888
+    assert checksums.combine_crc64nvme(checksums.crc64nvme(b"1234"), checksums.crc64nvme(b"56789"), 5) == (
+        0xAE8B14860A799888
+    )
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_with_awscrt_the_crc_of_the_whole_is_compared(tmp_path: Path, checksums: Any, *, flip: bool) -> None:
+    content = CONTENT[:100_001]
+    value = as_s3_tells_it(checksums.crc64nvme(content))
+    told = {"x-amz-checksum-crc64nvme": value, "x-amz-checksum-type": "FULL_OBJECT", **KMS}
+
+    def script(asked: Asked) -> Fault | None:
+        return Fault(flip=40_000) if flip and asked.method == "GET" and asked.number < 8 else None
+
+    with faulty_s3(content, headers=told, script=script) as s3:
+        fetched = fetch(s3, tmp_path, replace(OPTIONS, chunk_bytes=20_000))
+
+    assert fetched.path.read_bytes() == content
     assert (fetched.verified, fetched.digests) == ("crc64nvme", {"crc64nvme": value})
+    assert fetched.refetched == (("bytes 40000-59999",) if flip else ())
 
 
 def test_a_limit_on_bandwidth_holds_for_all_that_share_it(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pipeline import plug
 from pipeline.errors import DownloadMismatch, PipelineError, StorageUnreachable
 from pipeline.steps.download.bandwidth import Bandwidth
-from pipeline.steps.download.plan import Digest, Plan
+from pipeline.steps.download.plan import By, Digest, Plan
 from pipeline.steps.download.remote import BODY_BROKE, Body, RangeIgnored, WrongAnswer, open_range
 from pipeline.work import Bag
 
@@ -105,8 +105,12 @@ class Connection:
         Raises:
             Halted: everything is to end.
         """
+        start, end = self._plan.span(number)
+        if self._plan.by is By.NOTHING:
+            self.done_bytes += end - start
+            return []
         digest = self._plan.digest()
-        for block in blocks(self._file, *self._plan.span(number), buffer=self._buffer, halted=self._halted):
+        for block in blocks(self._file, start, end, buffer=self._buffer, halted=self._halted):
             digest.update(block)
             self.done_bytes += len(block)
         return digest.values()
@@ -176,7 +180,7 @@ class Connection:
             if not came:
                 raise _CutShort(f"{attempt.end - attempt.position} bytes are missing")
             block = block[:came]
-            with self.uncut():
+            with self.uncut(), _on_disk():
                 _write(self._file, block, attempt.position)
             attempt.digest.update(block)
             attempt.position += came
@@ -184,7 +188,8 @@ class Connection:
             self.fetched_bytes += came
             plug.point("download half-way")
             if self._how.bandwidth is not None:
-                self._how.bandwidth.take(came, self._halted)
+                with _on_disk():
+                    self._how.bandwidth.take(came, self._halted)
 
     def _pause(self, failures: int) -> None:
         longest = min(_LONGEST_PAUSE_SECONDS, self._how.pause_seconds * 2**failures)
@@ -233,9 +238,15 @@ def blocks(file: int, start: int, end: int, *, buffer: memoryview, halted: threa
 
 
 def _write(file: int, block: memoryview, position: int) -> None:
+    while block:
+        written = os.pwrite(file, block, position)
+        block, position = block[written:], position + written
+
+
+@contextlib.contextmanager
+def _on_disk() -> Iterator[None]:
+    """What fails in the block is the disk: asking S3 again would not help."""
     try:
-        while block:
-            written = os.pwrite(file, block, position)
-            block, position = block[written:], position + written
+        yield
     except OSError as error:
         raise DiskFailed(error) from error
