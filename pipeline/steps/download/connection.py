@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _BUFFER_BYTES = 1 << 18
-_PROGRESS_BYTES = 1 << 20  # so much came since the last failure: then the line works, and failures are counted anew
+_PROGRESS_BYTES = 1 << 18  # so much came since the last failure: then the line works, and failures are counted anew
 _LONGEST_PAUSE_SECONDS = 20.0
 
 
