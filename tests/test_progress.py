@@ -40,9 +40,9 @@ def test_bytes_rate_and_time_left_are_told_in_the_log_and_shown(caplog: pytest.L
 
     ((text, percent),) = shown
     assert percent == 25
-    assert text.startswith("25.0 MiB of 100.0 MiB, ")
+    assert text.startswith("W1: downloading: 25.0 MiB of 100.0 MiB, ")
     assert text.endswith(" s left")
-    assert [record.getMessage() for record in caplog.records] == [f"W1: downloading: {text}"]
+    assert [record.getMessage() for record in caplog.records] == [text]
 
 
 def test_many_calls_are_told_once_in_a_while() -> None:
