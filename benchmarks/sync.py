@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import measure, peers, sync_peers
-from benchmarks.debag import machine
+from benchmarks.measure import machine
 from pipeline import fixity
 from pipeline.fixity import FileFixity, Fixity
 
