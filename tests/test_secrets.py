@@ -157,6 +157,15 @@ def test_what_is_wrong_with_a_secret_is_told_without_showing_it(
     assert PLANTED not in refused.stdout + refused.stderr
 
 
+@pytest.mark.usefixtures("secrets")
+def test_a_profile_may_stand_in_boto3_s_own_configuration(site: Site) -> None:
+    config = site.home / "aws-config"
+    config.write_text("[profile by_role]\nregion = us-east-1\n")
+    told = site.call("status", PIPELINE_SOURCE_TEST_PROFILE="by_role", AWS_CONFIG_FILE=str(config))
+
+    assert told.returncode == 0, told.stderr
+
+
 def test_a_broken_line_in_the_settings_is_told_without_showing_it(site: Site) -> None:
     site.database_url = f"postgresql+psycopg://u:{PLANTED}@127.0.0.1:1/d"
     site.write_settings()

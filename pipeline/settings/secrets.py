@@ -7,6 +7,7 @@ has them: `~/.aws/credentials` and `~/.config/bdrc/db_apps.config`.
 import configparser
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import SettingsError
@@ -25,18 +26,21 @@ def secrets_folder() -> Path:
 def aws_credentials(sources: Sequence[Source], problems: list[str]) -> Path | None:
     """The AWS credentials file among the secrets, if there is one; boto3 is told of it.
 
-    Every profile that a source names has to be a section of it.
+    Every profile that a source names has to be a section of it, or of boto3's own configuration file.
     """
-    file = secrets_folder() / "aws"
-    if "AWS_SHARED_CREDENTIALS_FILE" in os.environ:
-        file = Path(os.environ["AWS_SHARED_CREDENTIALS_FILE"]).expanduser()
-    elif not file.exists():
+    named = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "")
+    file = Path(named).expanduser() if named else secrets_folder() / "aws"
+    if not file.exists() and not (named and any(source.profile for source in sources)):
         return None
     sections = _read(file, "AWS credentials", problems)
     if sections is None:
         return None
+    own = configparser.ConfigParser(interpolation=None, strict=False)
+    with suppress(configparser.Error, UnicodeDecodeError):  # boto3 will say so where it needs that file
+        own.read(Path(os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")).expanduser(), encoding="utf-8")
     for source in sources:
-        if source.profile and not sections.has_section(source.profile):
+        known = sections.has_section(source.profile) or own.has_section(f"profile {source.profile}")
+        if source.profile and not known:
             there = ", ".join(sections.sections()) or "none"
             problems.append(
                 f"[source {source.name}] profile {source.profile!r} is no section of {file}; there: {there}"
@@ -69,7 +73,7 @@ def db_config_default(environment: str) -> str:
     """`DB_CONFIG` of the sync script when no setting says it: BDRC's file, where there is one."""
     level = _LEVELS.get(environment, "qa")
     for file in (secrets_folder() / "db_apps", Path.home() / ".config" / "bdrc" / "db_apps.config"):
-        if file.is_file():
+        if file.is_file() and file.stat().st_size:  # `deploy` makes an empty one, where compose asks for one
             return f"{level}:{file}"
     return ""
 
