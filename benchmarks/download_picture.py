@@ -27,7 +27,9 @@ def draw(report: dict[str, Any], target: Path) -> None:
     machine = report["machine"]
     figure.suptitle("Download from S3, and compare with its digests", fontsize=13, fontweight="bold", color="#222")
     note = f"{machine['cpus']} cores, SeaweedFS on the same machine, medians of {report['runs']} alternating runs. "
-    figure.text(0.5, 0.012, f"{note}Only ours verifies what came.", ha="center", color="#444")
+    figure.text(
+        0.5, 0.012, f"{note}Only 'ours, verified' compares what came with S3's digests.", ha="center", color="#444"
+    )
     figure.tight_layout(rect=(0, 0.03, 1, 0.98))
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, format="svg", facecolor="white", metadata={"Date": None})
