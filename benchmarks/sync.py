@@ -71,8 +71,8 @@ def main() -> int:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         print(f"\n{wanted.title}\n{table_text(tables[name])}")
-    if options.save:
-        _save(tables, options)
+        if options.save:  # at once: whoever is interrupted keeps what was measured
+            _save(tables, options)
     return 0
 
 
@@ -84,6 +84,7 @@ def _options() -> argparse.Namespace:
         "--patience", type=float, default=5, help="seconds to wait, before each run, for others to rest"
     )
     parser.add_argument("--only", nargs="+", default=list(FULL), choices=list(FULL))
+    parser.add_argument("--contenders", nargs="+", choices=list(sync_peers.CONTENDERS), help="default: all")
     parser.add_argument("--folder", type=Path, help="where to work: on the disk that shall be measured")
     parser.add_argument("--draw-python", default=sys.executable, help="an interpreter with matplotlib")
     parser.add_argument("--save", action=argparse.BooleanOptionalAction, help="write results and picture")
@@ -97,6 +98,7 @@ def _measured(wanted: Table, folder: Path, options: argparse.Namespace) -> dict[
     """All contenders on one work, by turns."""
     work = _staged(wanted, folder / "staging")
     names = list(sync_peers.IN_MEMORY if wanted.in_memory else sync_peers.CONTENDERS)
+    names = [name for name in names if name in (options.contenders or names)]
     runs: dict[str, list[measure.Run]] = {name: [] for name in names}
     verdicts: dict[str, str] = {}
     for turn in range(options.runs):
