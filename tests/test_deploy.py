@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -61,8 +62,10 @@ def test_it_makes_all_that_the_compose_file_asks_for(home: Path, tmp_path: Path,
 
     assert made.returncode == 0, made.stderr
     compose = yaml.safe_load((dest / "docker-compose.yaml").read_text())
-    for secret in compose["secrets"].values():
-        assert (dest / ".docker-secrets" / secret["file"].rpartition("/")[2]).is_file(), secret
+    for name, secret in compose["secrets"].items():
+        if name.startswith("proxy") and shutil.which("openssl") is None:
+            continue  # the operator is told to make these
+        assert (dest / ".docker-secrets" / secret["file"].rpartition("/")[2]).is_file(), name
     for service in compose["services"].values():
         for volume in service.get("volumes", []):
             if isinstance(volume, str) and volume.startswith("./"):
