@@ -33,7 +33,8 @@ RESULTS = peers.ROOT / "benchmarks" / "results" / "download.json"
 PICTURE = peers.ROOT / "docs" / "pictures" / "download.svg"
 _MB = 1_000_000
 _PART_BYTES = 8 << 20  # of BDRC's objects
-_LINE = ("tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "2gbit", "burst", "256kb", "latency", "50ms")
+# Every byte passes twice, from the server's store to its S3 side and from there to the contender.
+_LINE = ("tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "4gbit", "burst", "1mb", "latency", "50ms")
 
 Figures = dict[str, float | int | str]
 

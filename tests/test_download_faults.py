@@ -314,6 +314,29 @@ def test_a_stop_is_honoured_at_once_though_every_connection_stalls(s3: S3, tmp_p
     assert fetch(s3, tmp_path).fetched_bytes == len(CONTENT) - 2 * MIB
 
 
+@pytest.mark.parametrize("part_bytes", [MIB // 2, 0, 4 * MIB])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_stop_in_the_middle_of_a_range_costs_what_was_under_way_and_no_more(
+    tmp_path: Path, part_bytes: int, *, damaged: bool
+) -> None:
+    options = replace(QUICK, connections=2, chunk_bytes=4 * MIB)
+    part = tmp_path / "W1.bag.zip.part"
+    with faulty_s3(CONTENT, part_bytes=part_bytes, block_seconds=0.02) as s3:
+        with pytest.raises(Stopping, match="kept"):
+            download.fetch(s3.client(), s3.bag, to=part.with_suffix(""), options=options, pulse=Clock(0.6))
+        before, s3.block_seconds = s3.sent_bytes, 0
+        if damaged:
+            with part.open("r+b") as file:
+                file.write(bytes(4096))
+        fetched = fetch(s3, tmp_path, options=options)
+
+    assert fetched.path.read_bytes() == CONTENT
+    assert fetched.refetched == ()
+    assert fetched.fetched_bytes <= len(CONTENT) - (MIB // 2)
+    if not damaged:
+        assert before + fetched.fetched_bytes < len(CONTENT) + MIB
+
+
 def test_the_pulse_is_told_how_far_it_is_and_never_more_than_there_is(s3: S3, tmp_path: Path) -> None:
     s3.block_seconds = 0.02
     clock = Clock(60)

@@ -222,10 +222,7 @@ class Attempt:
     @property
     def _there_bytes(self) -> int:
         """What the journal claims."""
-        if self._journal is None:
-            return 0
-        spans = map(self._journal.plan.span, list(self._journal.claims))
-        return sum(end - start for start, end in spans)
+        return self._journal.claimed_bytes if self._journal is not None else 0
 
     def _discard(self) -> None:
         self._part.unlink(missing_ok=True)

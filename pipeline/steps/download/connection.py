@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pipeline import plug
 from pipeline.errors import DownloadMismatch, PipelineError, StorageUnreachable
 from pipeline.steps.download.bandwidth import Bandwidth
+from pipeline.steps.download.journal import Journal
 from pipeline.steps.download.plan import By, Digest, Plan
 from pipeline.steps.download.remote import BODY_BROKE, Body, RangeIgnored, WrongAnswer, open_range
 from pipeline.work import Bag
@@ -80,12 +81,16 @@ class Connection:
         self.done_bytes = 0
         self.fetched_bytes = 0
 
-    def cut(self) -> None:
-        """Let nothing be written any more, and wake the thread if it waits for bytes."""
+    def wake(self) -> None:
+        """Let the thread find out that everything is to end, if it waits for bytes."""
         with self._lock:
-            self._cut = True
             if self._body is not None:
                 self._body.interrupt()
+
+    def cut(self) -> None:
+        """Let nothing be written any more."""
+        with self._lock:
+            self._cut = True
 
     @contextlib.contextmanager
     def uncut(self) -> Iterator[None]:
@@ -115,10 +120,11 @@ class Connection:
             self.done_bytes += len(block)
         return digest.values()
 
-    def fetch(self, number: int, first: Body | None = None) -> list[str]:
-        """Bring a range to the disk; returns its digests, taken of the bytes as they came.
+    def fetch(self, journal: Journal, number: int, first: Body | None = None) -> None:
+        """Bring a range to the disk, and claim it in the journal with its digests, taken of the bytes as they came.
 
         Args:
+            journal: also told how far the range is, when the rest does not come.
             number: the range.
             first: its body, if its answer is here already.
 
@@ -127,12 +133,38 @@ class Connection:
             StorageUnreachable: it broke off again and again.
             PipelineError: S3 refuses.
         """
+        start, _ = self._plan.span(number)
+        attempt = self._resumed(number, journal.begun.get(number))
+        try:
+            self._all(attempt, first)
+        except BaseException:
+            if attempt.position > start:
+                with self.uncut():
+                    journal.claim_begun(number, attempt.position - start, attempt.digest.values())
+            raise
+        with self.uncut():
+            journal.claim(number, attempt.digest.values())
+
+    def _resumed(self, number: int, begun: tuple[int, list[str]] | None) -> "_Attempt":
+        """Where to go on in a range: what the journal claims of it is hashed again."""
         start, end = self._plan.span(number)
         attempt = _Attempt(start, end, self._plan.digest())
-        failures, mark = 0, start
+        if begun is None:
+            return attempt
+        size_bytes, taken = begun
+        for block in blocks(self._file, start, start + size_bytes, buffer=self._buffer, halted=self._halted):
+            attempt.digest.update(block)
+            attempt.position += len(block)
+        if attempt.position != start + size_bytes or attempt.digest.values() != taken:
+            return _Attempt(start, end, self._plan.digest())
+        self.done_bytes += size_bytes
+        return attempt
+
+    def _all(self, attempt: "_Attempt", first: Body | None) -> None:
+        start, end, failures, mark = attempt.start, attempt.end, 0, attempt.position
         while True:
             try:
-                return self._rest(attempt, first)
+                self._rest(attempt, first)
             except (_CutShort, WrongAnswer, *BODY_BROKE) as error:
                 if self._halted.is_set():
                     raise Halted from error
@@ -147,11 +179,14 @@ class Connection:
                     raise self._given_up(error, attempt) from error
                 # Without ranges the rest cannot be asked for: the whole comes again.
                 self.done_bytes -= attempt.position
-                attempt, failures, mark = _Attempt(start, end, self._plan.digest()), failures + 1, start
+                attempt.begin_again(self._plan.digest())
+                failures, mark = failures + 1, start
+            else:
+                return
             first = None
             self._pause(failures)
 
-    def _rest(self, attempt: "_Attempt", first: Body | None) -> list[str]:
+    def _rest(self, attempt: "_Attempt", first: Body | None) -> None:
         body = first or open_range(
             self._s3,
             self._bag,
@@ -171,12 +206,13 @@ class Connection:
             with self._lock:
                 self._body = None
         body.release()
-        return attempt.digest.values()
 
     def _read(self, body: Body, attempt: "_Attempt") -> None:
         while attempt.position < attempt.end:
             block = self._buffer[: attempt.end - attempt.position]
             came = body.readinto(block)
+            if self._halted.is_set():
+                raise Halted  # and what came is not looked at: a connection that is broken off may give anything
             if not came:
                 raise _CutShort(f"{attempt.end - attempt.position} bytes are missing")
             block = block[:came]
@@ -215,9 +251,18 @@ class _CutShort(Exception):
 class _Attempt:
     """How far a range has come."""
 
-    position: int
+    start: int
     end: int
     digest: Digest
+    position: int = -1
+
+    def __post_init__(self) -> None:
+        if self.position < 0:
+            self.position = self.start
+
+    def begin_again(self, digest: Digest) -> None:
+        """Nothing has come."""
+        self.position, self.digest = self.start, digest
 
 
 def blocks(file: int, start: int, end: int, *, buffer: memoryview, halted: threading.Event) -> Iterator[memoryview]:

@@ -1,7 +1,8 @@
 """The journal of a download: which ranges are in the `.part` file, and their digests.
 
-One JSON document a line: first what is downloaded and how, then a line a finished range, `{"chunk", "taken"}`. Lines
-are appended and never flushed to the disk one by one: whoever goes on re-hashes what they claim, so a line that was
+One JSON document a line: first what is downloaded and how, then a line a finished range, `{"chunk", "taken"}`, and
+where an attempt ended in order, a line a range that was begun, `{"chunk", "upto", "taken"}` with its bytes. Lines are
+appended and never flushed to the disk one by one: whoever goes on re-hashes what they claim, so a line that was
 lost, or stands for bytes that were, costs a range and nothing else. After a mismatch `{"doubted": true}` says that all
 was fetched a second time already.
 """
@@ -24,6 +25,7 @@ class Journal:
     Attributes:
         plan: how its ranges were cut and digested.
         claims: the digests of each range that it says is there.
+        begun: how many bytes of other ranges are there, and their digests.
         doubted: whether the whole was found wrong before, and fetched again.
     """
 
@@ -31,6 +33,7 @@ class Journal:
         self.path = path
         self.plan = plan
         self.claims: dict[int, list[str]] = {}
+        self.begun: dict[int, tuple[int, list[str]]] = {}
         self.doubted = False
         self._descriptor = -1
 
@@ -65,7 +68,19 @@ class Journal:
     def claim(self, number: int, taken: list[str]) -> None:
         """A range is in the file."""
         self.claims[number] = taken
+        self.begun.pop(number, None)
         self._append({"chunk": number, "taken": taken})
+
+    def claim_begun(self, number: int, size_bytes: int, taken: list[str]) -> None:
+        """The first bytes of a range are in the file."""
+        self.begun[number] = (size_bytes, taken)
+        self._append({"chunk": number, "upto": size_bytes, "taken": taken})
+
+    @property
+    def claimed_bytes(self) -> int:
+        """How much is there, if all is as claimed."""
+        whole = sum(end - start for start, end in map(self.plan.span, list(self.claims)))
+        return whole + sum(size_bytes for size_bytes, _ in self.begun.values())
 
     def doubt(self) -> None:
         """Everything that is wrong was fetched a second time: there is no third."""
@@ -89,9 +104,15 @@ class Journal:
     def _read(self, documents: list[dict[str, Any]]) -> None:
         for document in documents:
             self.doubted = self.doubted or document.get("doubted") is True
-            number, taken = document.get("chunk"), document.get("taken")
-            if isinstance(number, int) and 0 <= number < self.plan.chunks and isinstance(taken, list):
-                self.claims[number] = [str(value) for value in taken]
+            number, taken, upto = document.get("chunk"), document.get("taken"), document.get("upto")
+            if not (isinstance(number, int) and 0 <= number < self.plan.chunks and isinstance(taken, list)):
+                continue
+            start, end = self.plan.span(number)
+            if upto is None:
+                self.claims[number] = taken
+                self.begun.pop(number, None)
+            elif isinstance(upto, int) and 0 < upto < end - start:
+                self.begun[number] = (upto, taken)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

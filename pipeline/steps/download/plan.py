@@ -75,7 +75,7 @@ class Digest(Protocol):
         """Take one more block, the next in order."""
 
     def values(self) -> list[str]:
-        """What was taken so far; nothing may be added afterwards."""
+        """What was taken so far."""
 
 
 class _Crc:
@@ -115,8 +115,8 @@ class _Md5s:
 
     def values(self) -> list[str]:
         if self._room < self._part_bytes or not self._parts:
-            self._close_part()
-        return self._parts
+            return [*self._parts, self._part.hexdigest()]
+        return list(self._parts)
 
 
 class _Nothing:

@@ -108,7 +108,7 @@ class Transfer:
         try:
             for thread in threads:
                 thread.start()
-            while not self._over.wait(_TICK_SECONDS):
+            while not self._over.wait(_TICK_SECONDS) and not self._halted.is_set():
                 pulse(before + self._done_bytes, self._plan.remote.size_bytes)
             if self._error is not None:
                 raise self._error
@@ -151,10 +151,12 @@ class Transfer:
             return
         self._halt()
         for connection in self._connections:
-            connection.cut()
+            connection.wake()
         over = time.monotonic() + _PATIENCE_SECONDS
         for thread in threads:
             thread.join(max(0, over - time.monotonic()))
+        for connection in self._connections:
+            connection.cut()
 
     def _work(self, each: Callable[[int, Connection], None], connection: Connection) -> None:
         while not self._halted.is_set():
@@ -175,9 +177,7 @@ class Transfer:
             start, end = self._plan.span(number)
             connection.done_bytes -= end - start
         first, self._first = self._first, None
-        taken = connection.fetch(number, first)
-        with connection.uncut():
-            self._journal.claim(number, taken)
+        connection.fetch(self._journal, number, first)
 
     def _follow(self) -> None:
         """Digest the whole in order, right behind the connections, while its bytes are still in memory."""
