@@ -61,7 +61,7 @@ $(VENV)/.demo: $(VENV)/.made requirements.txt requirements-demo.txt
 	$(PIP) -r requirements-demo.txt
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.demo requirements-dev.txt
+$(VENV)/.dev: $(VENV)/.demo requirements-dev.txt requirements-report.txt
 	$(PIP) -r requirements-dev.txt
 	touch $@
 

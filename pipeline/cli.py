@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import __version__
+from pipeline import __version__, cli_watching
 from pipeline.errors import (
     AccessDenied,
     ArchiveMissing,
@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="one JSON document")
     database = verbs.add_parser("db", help="the tables of the progress database")
     database.add_argument("action", choices=["status", "upgrade"])
+    cli_watching.add(verbs)
     _demo_options(verbs.add_parser("demo", help="the whole pipeline on an embedded stack, with sample bags"))
     return parser
 

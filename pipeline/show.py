@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.steps.record.views import WorkStatus
-from pipeline.work import Pulse, human_bytes, no_pulse
+from pipeline.work import Pulse, human_bytes, no_pulse, printable
 
 Row = Mapping[str, str]
 
@@ -45,7 +45,7 @@ def as_json(document: Mapping[str, Any]) -> None:
 
 def safe(text: str) -> str:
     """Text from outside, without what a terminal would obey."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return printable(text)
 
 
 def folder_line(found: Mapping[str, Any]) -> str:

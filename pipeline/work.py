@@ -45,6 +45,11 @@ def human_bytes(size_bytes: float) -> str:
     return f"{size_bytes:.1f} TiB"
 
 
+def printable(text: str) -> str:
+    """Text from outside, without what a terminal, a mail reader or a browser would obey."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def checked_rid(text: str, *, source: str = "") -> str:
     """`text`, if it can be a work's identifier, and so may name a folder.
 

@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent / "pipeline"
 LAYERS = [
     "demo_feed",
     "cli",
+    "cli_watching",
     "verbs",
+    "report",
     "services",
     "demo",
     "samples",
