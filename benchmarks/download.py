@@ -110,7 +110,13 @@ def _over_a_line(options: argparse.Namespace) -> None:
     others = [f"--runs={options.runs}", f"--patience={options.patience}", "--save" if options.save else "--no-save"]
     others += ["--quick"] * options.quick + [f"--folder={options.folder}"] * bool(options.folder)
     command = [sys.executable, "-m", "benchmarks.download", "--in-namespace", "--only", "line", *others]
-    subprocess.run(["unshare", "--net", *command], check=True, cwd=peers.ROOT)
+    process = subprocess.Popen(["unshare", "--net", *command], cwd=peers.ROOT)
+    try:
+        process.wait()
+    except BaseException:
+        process.terminate()  # not killed: it has a server to end
+        process.wait()
+        raise
 
 
 def _measured(what: str, wanted: Wanted, folder: Path, options: argparse.Namespace) -> dict[str, Figures]:
