@@ -54,6 +54,14 @@ def test_production_has_no_default_database_and_its_archive_is_mnt(site: Site) -
     assert lines(refused.stderr, "[pipeline] archive_root /mnt")
 
 
+def test_a_database_that_is_set_wrongly_is_not_called_missing(site: Site) -> None:
+    refused = site.call("run", PIPELINE_ENV="prod", PIPELINE_DATABASE_URL="nonsense")
+
+    assert lines(refused.stderr, "[database] url is not an SQLAlchemy URL")
+    assert lines(refused.stderr, "[source test] endpoint_url")
+    assert not lines(refused.stderr, "is missing")
+
+
 def test_production_archives_nothing_in_its_own_folder(site: Site) -> None:
     refused = site.call("work", "W1", PIPELINE_ENV="prod", PIPELINE_PIPELINE_ARCHIVE_ROOT="var/archive")
 

@@ -23,9 +23,10 @@ def defaults(environment: str) -> dict[tuple[str, str], str]:
 def refuse_demo_settings(database_url: str, sources: Sequence[Source], problems: list[str]) -> None:
     """Settings that no production has; each that is found is added to `problems`."""
     if not database_url:
-        problems.append(
-            "[database] url, url_file or db_config is missing: production has no default (PIPELINE_ENV=prod)"
-        )
+        if not any("[database]" in problem for problem in problems):  # or what was set is wrong, and told already
+            problems.append(
+                "[database] url, url_file or db_config is missing: production has no default (PIPELINE_ENV=prod)"
+            )
     elif record.parsed_url(database_url).get_backend_name() == "sqlite":
         problems.append("[database] url is SQLite: production needs a database server (PIPELINE_ENV=prod)")
     for source in sources:
