@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     verb = options.verb or "run"
     try:
         # Each verb imports what it needs: `debag` and `--help` do without AWS, database and scheduler.
-        module = importlib.import_module(f"pipeline.verbs.{verb}")
+        module = importlib.import_module(f"pipeline.verbs.{verb.replace('-', '_')}")
         status = int(module.main(options))
         sys.stdout.flush()
     except (SettingsError, UsageError) as error:
@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     explain = verbs.add_parser("explain", help="a work's whole story, what happens next, and the command to go on")
     explain.add_argument("rid", metavar="RID")
     explain.add_argument("--json", action="store_true", help="one JSON document")
+    _repair_options(verbs)
     _verify_options(verbs.add_parser("verify", help="read archived works again and match them with their kept proof"))
     check = verbs.add_parser("check", help="settings, queues, buckets, database, scheduler, disk, sync script")
     check.add_argument("--json", action="store_true", help="one JSON document")
@@ -101,6 +102,47 @@ def _parser() -> argparse.ArgumentParser:
     cli_watching.add(verbs)
     _demo_options(verbs.add_parser("demo", help="the whole pipeline on an embedded stack, with sample bags"))
     return parser
+
+
+def _repair_options(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    retry = verbs.add_parser("retry", help="hand works back to the lanes: failed, refused, skipped, or waiting ones")
+    retry.add_argument("rids", nargs="*", metavar="RID")
+    retry.add_argument("--kind", default="", help="all that failed or were refused with this error, as audit-failed")
+    skip = verbs.add_parser("skip", help="leave a work out; nothing is deleted")
+    skip.add_argument("rid", metavar="RID")
+    skip.add_argument("--reason", required=True, metavar="TEXT", help="kept in the record")
+    skip.add_argument("--yes", action="store_true", help="without asking")
+    pause = verbs.add_parser("pause", help="no lane on any host takes anything in; what runs is finished")
+    pause.add_argument("--reason", default="", metavar="TEXT", help="kept in the record, and shown")
+    verbs.add_parser("resume", help="lanes take works in again")
+    _quarantine_options(verbs.add_parser("quarantine", help="refused bags, and what becomes of them"))
+    _dead_letter_options(verbs.add_parser("dead-letters", help="messages that could never succeed"))
+
+
+def _quarantine_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    listed = actions.add_parser("list", help="all refused bags on this host")
+    shown = actions.add_parser("show", help="everything that is wrong with a bag, and whether it is the only copy")
+    released = actions.add_parser("release", help="hand a refused bag back to the lanes; its zip is not fetched again")
+    dropped = actions.add_parser("drop", help="delete a refused bag; asks first")
+    for action in (listed, shown):
+        action.add_argument("--json", action="store_true", help="one JSON document")
+    for action in (shown, released, dropped):
+        action.add_argument("names", nargs="+", metavar="RID", help="a work, or a bag's identity")
+    dropped.add_argument("--yes", action="store_true", help="without asking")
+    dropped.add_argument("--only-copy", action="store_true", help="also what S3 does not hold any more")
+
+
+def _dead_letter_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    listed = actions.add_parser("list", help="all dead letters, with their reason and what has become of their works")
+    shown = actions.add_parser("show", help="one with all that is known of it")
+    resent = actions.add_parser("resend", help="send it back to its queue: its refused works are tried once more")
+    for action in (listed, shown):
+        action.add_argument("--json", action="store_true", help="one JSON document")
+    shown.add_argument("names", nargs="+", metavar="MESSAGE", help="its identity, the beginning of it, or a RID")
+    resent.add_argument("names", nargs="*", metavar="MESSAGE", help="its identity, the beginning of it, or a RID")
+    resent.add_argument("--all", action="store_true", help="all of them")
 
 
 def _run_options(parser: argparse.ArgumentParser, *, defaults: bool = False) -> None:

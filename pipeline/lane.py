@@ -14,7 +14,7 @@ from pipeline.sources import Parcel, Source
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.queue import QueueSource
 from pipeline.steps.record import BagRow, views
-from pipeline.verdicts import Outcome, Verdict, bring_home, scheduler_paused, verdict_of
+from pipeline.verdicts import Outcome, Verdict, bring_home, verdict_of, why_nothing_is_taken_in
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_SECONDS = 10.0
@@ -100,9 +100,10 @@ class Lane:
 
     def _once(self) -> bool:
         """One round: a bag that the record knows as unfinished, else the next parcel; False when there was neither."""
-        self._paused = not self.local_scheduler and scheduler_paused(self.here.settings.scheduler.url)
+        why = why_nothing_is_taken_in(self.here, local_scheduler=self.local_scheduler)
+        self._paused = bool(why)
         if self._paused:
-            _log.warning("the scheduler is paused: nothing is taken in until it is resumed")
+            _log.warning("%s", why)
             self.here.stopping.wait(_LOOK_AGAIN_SECONDS if self.watch else 0)
             return False
         if self._take_up_unfinished():

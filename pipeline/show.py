@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.errors import UsageError
 from pipeline.steps.record.views import WorkStatus
 from pipeline.work import Pulse, human_bytes, no_pulse, printable
 
@@ -24,6 +25,7 @@ _COLOURS = {
     "done": "green",
     "ok": "green",
     "refused": "red",
+    "skipped": "yellow",
     "failed": "red",
     "wrong": "red",
     "not-restored": "yellow",
@@ -78,6 +80,22 @@ def works_rows(works: Sequence[WorkStatus]) -> list[Row]:
             }
         )
     return rows
+
+
+def agreed(question: str, *, yes: bool) -> None:
+    """Ask a person before something is done that cannot be undone; `yes` is her word beforehand.
+
+    Raises:
+        UsageError: she does not agree, or nobody can be asked.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Nobody can be asked, nothing was done", go_on="the same with --yes")
+    sys.stderr.write(f"{safe(question)} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise UsageError("nothing was done")
 
 
 def event_line(event: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline import staging
 from pipeline.errors import StagingDamaged
 from pipeline.site import Site
-from pipeline.steps.record import CHECK, BagState, Phase
+from pipeline.steps.record import CHECK, BagRow, BagState, Phase
 from pipeline.steps.record.stories import KnownBag, WorkStory
 from pipeline.work import Bag, archive_dir
 
@@ -48,21 +48,28 @@ def stage_of(known: KnownBag) -> str:
 def next_of(here: Site, known: KnownBag, *, now: datetime) -> Next:
     """What happens to a bag next."""
     row, rid = known.row, known.row.bag.work_rid
-    if row.state is BagState.DONE:
-        return Next("nothing: it is home, read back and recorded", f"run_pipeline.py verify {rid}")
-    if known.holder is not None:
+    if known.holder is not None and row.state is not BagState.DONE:
         return Next(f"{known.holder.owner} is at it", "run_pipeline.py status --watch")
-    if row.state is BagState.NOT_RESTORED:
-        return Next("it waits for S3's event after a restore, which somebody has to ask for", _restore(here, row.bag))
-    if row.state is BagState.REFUSED:
-        look = f"quarantine show {rid}" if here.place(row.bag).report.exists() else f"retry {rid}"
-        return Next("nothing by itself: a person has to decide", f"run_pipeline.py {look}")
+    if row.state not in {BagState.UNFINISHED, BagState.FAILED}:
+        return _once_asked(here, row)
     elsewhere = f" on {row.host}" if row.host not in {"", here.host} else ""
     if row.state is BagState.FAILED and known.retry_on is not None and known.retry_on > now:
-        return Next(
-            f"it is tried again by itself{elsewhere} after {stamp(known.retry_on)}", f"run_pipeline.py retry {rid}"
-        )
+        when = stamp(known.retry_on)
+        return Next(f"it is tried again by itself{elsewhere} after {when}", f"run_pipeline.py retry {rid}")
     return Next(f"the next lane that is free{elsewhere} takes it up", "run_pipeline.py run")
+
+
+def _once_asked(here: Site, row: BagRow) -> Next:
+    """Of a bag that no lane takes up by itself."""
+    rid = row.bag.work_rid
+    if row.state is BagState.DONE:
+        return Next("nothing: it is home, read back and recorded", f"run_pipeline.py verify {rid}")
+    if row.state is BagState.NOT_RESTORED:
+        return Next("it waits for S3's event after a restore, which somebody has to ask for", _restore(here, row.bag))
+    if row.state is BagState.SKIPPED:
+        return Next("nothing: an operator left it out", f"run_pipeline.py retry {rid}")
+    look = f"quarantine show {rid}" if here.place(row.bag).report.exists() else f"retry {rid}"
+    return Next("nothing by itself: a person has to decide", f"run_pipeline.py {look}")
 
 
 def _restore(here: Site, bag: Bag) -> str:

@@ -27,7 +27,7 @@ from pipeline.errors import (
 )
 from pipeline.heartbeat import Heartbeat
 from pipeline.site import Failure, Site
-from pipeline.steps import download
+from pipeline.steps import download, record
 from pipeline.steps.record import BagState
 from pipeline.work import Bag, without_user
 
@@ -43,6 +43,7 @@ class Outcome(StrEnum):
     PERMANENT = "permanent"
     BUSY = "busy"
     NOT_RESTORED = "not-restored"
+    SKIPPED = "skipped"
     STOPPED = "stopped"
 
 
@@ -172,7 +173,27 @@ def _before(here: Site, bag: Bag, held: dict[str, None], *, again: str) -> Verdi
         here.record.reopen(bag, reason=again)
     elif row.state == BagState.REFUSED:
         return Verdict(bag.work_rid, bag.bag_id, Outcome.PERMANENT, reason=row.error, kind=row.error_kind)
+    elif row.state == BagState.SKIPPED:
+        # Nothing to process, which is recorded: its message may go. Also a dead letter sent back does not undo a skip.
+        here.record.note("intake", "skipped", {"why": row.error}, work_rid=bag.work_rid, bag_id=bag.bag_id)
+        _log.info("%s: %s", bag.work_rid, row.error)
+        return Verdict(bag.work_rid, bag.bag_id, Outcome.SKIPPED, reason=row.error, kind=row.error_kind)
     return None
+
+
+def why_nothing_is_taken_in(here: Site, *, local_scheduler: bool) -> str:
+    """Why no lane may take in anything now; empty: it may.
+
+    Raises:
+        SchedulerUnreachable: luigid does not answer.
+        DatabaseUnavailable: the record cannot be read.
+    """
+    pause = record.pause_of(here.engine)
+    if pause is not None:
+        return f"intake is paused by {pause.by} ({pause.reason}); go on with: run_pipeline.py resume"
+    if not local_scheduler and scheduler_paused(here.settings.scheduler.url):
+        return "the scheduler is paused: nothing is taken in until it is resumed"
+    return ""
 
 
 def _build(

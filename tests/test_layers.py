@@ -21,6 +21,8 @@ LAYERS = [
     "show",
     "debag_cli",
     "story",
+    "repairs",
+    "quarantine",
     "fixity_checks",
     "lanes",
     "lane",

@@ -97,7 +97,7 @@ def _again(here: Site, bag: Bag, from_step: str | None) -> None:
     """Undo what the operator wants done again; a bag that failed is simply tried again."""
     row = here.record.see(bag)
     if from_step is None:
-        if row.state in {BagState.REFUSED, BagState.FAILED, BagState.NOT_RESTORED}:
+        if row.state in {BagState.REFUSED, BagState.FAILED, BagState.NOT_RESTORED, BagState.SKIPPED}:
             here.record.reopen(row.bag, reason="tried again by hand")
         return
     if not here.leases.take(bag.work_rid, bag.bag_id):

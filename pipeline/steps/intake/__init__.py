@@ -1,5 +1,6 @@
 """Intake: messages and dropped zips in, bags out. Touches SQS and the folders of zips, and nothing else."""
 
+from pipeline.steps.intake.dead_letters import DeadLetter, dead_letters, send_back
 from pipeline.steps.intake.events import Delivery, parse
 from pipeline.steps.intake.folders import (
     Dropped,
@@ -25,6 +26,7 @@ from pipeline.steps.intake.queues import (
 )
 
 __all__ = [
+    "DeadLetter",
     "Delivery",
     "Dropped",
     "Listing",
@@ -34,6 +36,7 @@ __all__ = [
     "backoff_seconds",
     "busy_seconds",
     "dead_letter",
+    "dead_letters",
     "depth",
     "ends_as_a_zip",
     "find_queue",
@@ -47,5 +50,6 @@ __all__ = [
     "receive",
     "remove",
     "see_usable",
+    "send_back",
     "unreachable",
 ]

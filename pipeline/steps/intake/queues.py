@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _LONGEST_DELAY_SECONDS = 43_200
 _CALL_SECONDS = 30  # a call that is repeated arrives late, and SQS refuses what ends beyond its 12 hours
-_MARK = "ErrorKind"  # the message attribute by which a dead letter of ours is known again
+MARK = "ErrorKind"
+"""The message attribute by which a message that an operator sent back from the dead letters is known again."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_sec
             WaitTimeSeconds=wait_seconds,
             VisibilityTimeout=visibility_seconds,
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
-            MessageAttributeNames=[_MARK],
+            MessageAttributeNames=[MARK],
         )
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
         raise translated(error, f"receive from {queue.url}") from error
@@ -134,7 +135,7 @@ def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_sec
             body=message.get("Body", ""),
             receives=int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")),
             received_at=now,
-            redriven=_MARK in message.get("MessageAttributes", {}),
+            redriven=MARK in message.get("MessageAttributes", {}),
         )
     return None
 

@@ -3,6 +3,7 @@
 from pipeline.steps.record.archived import CHECK, Archived, archived
 from pipeline.steps.record.engine import connect, parsed_url, preload
 from pipeline.steps.record.leases import Leases
+from pipeline.steps.record.pauses import Pause, pause_of, set_pause
 from pipeline.steps.record.record import Record
 from pipeline.steps.record.schema import SchemaOutdated, prepare, revisions, upgrade
 from pipeline.steps.record.words import BagRow, BagState, Phase, failure_facts
@@ -13,6 +14,7 @@ __all__ = [
     "BagRow",
     "BagState",
     "Leases",
+    "Pause",
     "Phase",
     "Record",
     "SchemaOutdated",
@@ -20,8 +22,10 @@ __all__ = [
     "connect",
     "failure_facts",
     "parsed_url",
+    "pause_of",
     "preload",
     "prepare",
     "revisions",
+    "set_pause",
     "upgrade",
 ]

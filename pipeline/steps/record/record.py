@@ -189,6 +189,22 @@ class Record:
                 connection.execute(syncs.delete().where(syncs.c.bag_id == bag.bag_id))
             self._event(connection, bag.work_rid, bag.bag_id, "work", "asked", {"reason": reason})
 
+    def skip(self, bag: Bag, *, reason: str, by: str) -> None:
+        """An operator does not want a bag: it stays as it is, and is not taken up until she asks for it again."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(bags)
+                .where(bags.c.bag_id == bag.bag_id)
+                .values(
+                    state=BagState.SKIPPED,
+                    error_kind=BagState.SKIPPED,
+                    error=f"skipped by {by}: {reason}",
+                    retry_on=None,
+                    updated_on=utc_in(),
+                )
+            )
+            self._event(connection, bag.work_rid, bag.bag_id, "work", BagState.SKIPPED, {"reason": reason, "by": by})
+
     def note(self, step: str, outcome: str, detail: Mapping[str, Any], *, work_rid: str = "", bag_id: str = "") -> None:
         """An event that changes nothing else: a message with nothing to process, one not understood, a warning."""
         with writing(self._engine) as connection:

@@ -32,6 +32,7 @@ class BagState(StrEnum):
     FAILED = "failed"
     NOT_RESTORED = "not-restored"
     REFUSED = "refused"
+    SKIPPED = "skipped"
     DONE = "done"
 
 

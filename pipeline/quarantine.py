@@ -1,0 +1,130 @@
+"""Refused bags, as an operator meets them: what is kept, whether it is the only copy, and letting it go."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import durable, plug, staging
+from pipeline.errors import PipelineError, UsageError
+from pipeline.site import Site
+from pipeline.steps import download
+from pipeline.steps.record import BagRow, BagState
+from pipeline.work import human_bytes
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A refused bag.
+
+    Attributes:
+        folder: where it is kept with its reports.
+        row: what the record knows of it; None: nothing.
+        report: what was wrong; empty where the report is gone.
+        zips: what is kept of it besides the reports, in bytes by path; its owner's own zip is not among them.
+        since: when its report was written.
+    """
+
+    folder: Path
+    work_rid: str
+    bag_id: str
+    row: BagRow | None
+    report: dict[str, Any]
+    zips: dict[Path, int]
+    since: datetime
+
+    @property
+    def state(self) -> str:
+        """What has become of the bag since."""
+        return "unknown" if self.row is None else str(self.row.state)
+
+    @property
+    def report_text(self) -> str:
+        """The report for people."""
+        try:
+            return (self.folder / "report.txt").read_text(encoding="utf-8")
+        except OSError as error:
+            return f"{self.folder / 'report.txt'} cannot be read: {error.strerror}\n"
+
+
+def kept(here: Site) -> list[Kept]:
+    """All that is in the quarantine of this host, the latest first."""
+    found = []
+    for bag_id, folder in staging.residue(here.settings.quarantine):
+        report = _report(folder / "report.json")
+        zips = {path: path.stat().st_size for path in sorted(folder.iterdir()) if ".zip" in path.suffixes}
+        since = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+        rid = folder.name.rpartition("-")[0]
+        found.append(Kept(folder, rid, bag_id, here.record.bag(bag_id), report, zips, since))
+    return sorted(found, key=lambda one: one.since, reverse=True)
+
+
+def named(here: Site, names: Sequence[str]) -> list[Kept]:
+    """What is kept of these works, or bags.
+
+    Raises:
+        UsageError: nothing is kept of one of them on this host.
+    """
+    found: list[Kept] = []
+    everything = kept(here)
+    for name in names:
+        matching = [one for one in everything if name in {one.work_rid, one.bag_id}]
+        if not matching:
+            raise UsageError(
+                f"{name}: nothing is kept of it in {here.settings.quarantine} on {here.host}",
+                go_on=f"run_pipeline.py explain {name}, which names the host that had it last",
+            )
+        found += [one for one in matching if one not in found]
+    return found
+
+
+def other_copy(here: Site, one: Kept) -> str:
+    """Where else the bytes of a kept zip are; empty: nowhere that could be seen, so this is the only copy."""
+    if not one.zips:
+        return "no zip is kept here"
+    if one.row is None:
+        return ""
+    if one.row.state is BagState.DONE:
+        return "the work is home since"
+    if one.row.bag.is_local:
+        return f"its owner's zip is at {one.row.bag.key}" if Path(one.row.bag.key).exists() else ""
+    try:
+        download.look(here.s3(one.row.bag), one.row.bag)
+    except PipelineError:
+        return ""  # gone, replaced, or nobody to ask: whoever does not know must not say that there is one
+    return f"{one.row.bag.address} is still what it was"
+
+
+def drop(here: Site, one: Kept, *, by: str) -> None:
+    """Delete what is kept of a refused bag; what was wrong with it stays in the record.
+
+    Killed at any instant: the record says that it is being dropped, and dropping it again finishes it.
+    """
+    facts = {"by": by, "folder": str(one.folder), "zips": {path.name: size for path, size in one.zips.items()}}
+    here.record.note("quarantine", "dropping", facts, work_rid=one.work_rid, bag_id=one.bag_id)
+    plug.before(plug.Act.DELETE)
+    # Under another name first: a removal cut short is finished by whoever looks next.
+    doomed = one.folder.with_name(f".{one.folder.name}.removed")
+    durable.remove_tree(doomed)
+    os.replace(one.folder, doomed)
+    durable.fsync_folder(doomed.parent)
+    plug.point("half dropped")
+    durable.remove_tree(doomed)
+    plug.after(plug.Act.DELETE)
+    here.record.note("quarantine", "dropped", facts, work_rid=one.work_rid, bag_id=one.bag_id)
+
+
+def size_of(one: Kept) -> str:
+    """What is kept, for people."""
+    return human_bytes(sum(one.zips.values())) if one.zips else "report alone"
+
+
+def _report(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,93 @@
+"""What an operator does to a bag: hand it back to the lanes, or leave it out. Each is one commit of the record."""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import InvalidRid, UsageError, WorkBusy
+from pipeline.site import Site
+from pipeline.steps.record import BagRow, BagState
+from pipeline.work import checked_rid
+
+
+def operator() -> str:
+    """Who asks, as the record names her: the user of this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "an operator"
+
+
+def newest(here: Site, work_rid: str) -> BagRow:
+    """The newest bag of a work.
+
+    Raises:
+        UsageError: it is no RID, or the record knows no bag of it.
+    """
+    try:
+        known = here.record.bags_of(checked_rid(work_rid))
+    except InvalidRid as error:
+        raise UsageError(f"{error.what}: a RID was expected") from error
+    if not known:
+        raise UsageError(
+            f"{work_rid}: the record knows no bag of this work; it may still wait in a queue",
+            go_on=f"run_pipeline.py work {work_rid}, which also looks into the buckets",
+        )
+    return known[0]
+
+
+def hand_back(here: Site, row: BagRow, *, reason: str) -> str:
+    """Let the lanes take a bag up again, whatever it was, the next time that one is free; what is home stays home.
+
+    Returns:
+        what was done, for people.
+
+    Raises:
+        WorkBusy: a lane works on it.
+    """
+    if row.state is BagState.DONE:
+        return (
+            f"home already, nothing to do; once more from a step: run_pipeline.py work {row.bag.work_rid} --from STEP"
+        )
+    with leased(here, row.bag.work_rid, row.bag.bag_id):
+        here.record.reopen(row.bag, reason=f"{reason} by {operator()}")
+    where = f" on {row.host}" if row.host not in {"", here.host} else ""
+    return f"was {row.state}, is unfinished now: the next free lane{where} takes it up"
+
+
+def skip(here: Site, row: BagRow, *, reason: str) -> str:
+    """Leave a bag out until somebody hands it back; nothing is deleted, neither here nor in S3.
+
+    Returns:
+        what was done, for people.
+
+    Raises:
+        WorkBusy: a lane works on it.
+        UsageError: it is home.
+    """
+    if row.state is BagState.DONE:
+        raise UsageError(f"{row.bag.work_rid}: it is home already, there is nothing to skip")
+    with leased(here, row.bag.work_rid, row.bag.bag_id):
+        here.record.skip(row.bag, reason=reason, by=operator())
+    return f"was {row.state}, is skipped now; taken up again by: run_pipeline.py retry {row.bag.work_rid}"
+
+
+@contextmanager
+def leased(here: Site, work_rid: str, bag_id: str) -> Iterator[None]:
+    """While nobody else has the bag.
+
+    Raises:
+        WorkBusy: a lane works on it.
+    """
+    if not here.leases.take(work_rid, bag_id):
+        seconds = here.leases.remaining_seconds(work_rid)
+        raise WorkBusy(
+            f"a lane works on it (had it been killed, its lease would end in {seconds} s)",
+            work_rid=work_rid,
+            kept="nothing was changed",
+            go_on=f"run_pipeline.py explain {work_rid}",
+        )
+    try:
+        yield
+    finally:
+        here.leases.release(work_rid)

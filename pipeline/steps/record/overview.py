@@ -1,0 +1,75 @@
+"""How the whole line stands: who is at work, what is at risk, what waits longest."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine, select
+
+from pipeline.steps.record.clock import utc_in
+from pipeline.steps.record.engine import reading
+from pipeline.steps.record.tables import bags, leases
+from pipeline.steps.record.words import BagState
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """A lane that holds a work.
+
+    Attributes:
+        owner: host, process, lane.
+        step_seconds: since the step began, as far as the record tells.
+        until: when the lease ends, unless it is renewed.
+    """
+
+    work_rid: str
+    bag_id: str
+    owner: str
+    step: str
+    done_bytes: int
+    total_bytes: int
+    step_seconds: float
+    until: datetime
+
+
+def holders(engine: Engine) -> list[AtWork]:
+    """Every lane that holds a work, by its name.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(leases, bags.c.updated_on, utc_in().label("now"))
+        .outerjoin(bags, bags.c.bag_id == leases.c.bag_id)
+        .where(leases.c.until > utc_in())
+        .order_by(leases.c.owner, leases.c.work_rid)
+    )
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    return [
+        AtWork(
+            work_rid=row.work_rid,
+            bag_id=row.bag_id,
+            owner=row.owner.rpartition("/")[0],  # its last part only tells apart what has the same number twice
+            step=row.step,
+            done_bytes=row.done_bytes,
+            total_bytes=row.total_bytes,
+            step_seconds=(row.now - max(row.taken_on, row.updated_on or row.taken_on)).total_seconds(),
+            until=row.until.replace(tzinfo=UTC),
+        )
+        for row in rows
+    ]
+
+
+def failed_with(engine: Engine, kind: str) -> list[str]:
+    """The bags that failed or were refused with an error of this kind, the oldest first.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(bags.c.bag_id)
+        .where(bags.c.state.in_([BagState.FAILED, BagState.REFUSED, BagState.NOT_RESTORED]), bags.c.error_kind == kind)
+        .order_by(bags.c.seen_on, bags.c.bag_id)
+    )
+    with reading(engine) as connection:
+        return list(connection.scalars(query))

@@ -1,0 +1,166 @@
+"""`run_pipeline.py dead-letters list|show|resend`: messages that could never succeed, and sending them back."""
+
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from pipeline import repairs, settings, show, site
+from pipeline.errors import NotUnderstood, UsageError
+from pipeline.settings import Source
+from pipeline.site import Site
+from pipeline.steps import intake
+from pipeline.steps.intake import DeadLetter, Queue
+from pipeline.steps.record import BagState
+from pipeline.story import stamp
+from pipeline.work import Bag
+
+
+@dataclass(frozen=True)
+class _Letter:
+    """A dead letter, the queue it came from, and the bags that it announces."""
+
+    source: Source
+    queue: Queue
+    letter: DeadLetter
+    bags: tuple[Bag, ...]
+
+    @property
+    def message_id(self) -> str:
+        return self.letter.message.message_id
+
+    @property
+    def works(self) -> list[str]:
+        return [bag.work_rid for bag in self.bags]
+
+    def states(self, here: Site) -> list[str]:
+        """What has become of its bags by now."""
+        rows = [here.record.bag(bag.bag_id) if bag.etag or bag.version_id else None for bag in self.bags]
+        return ["not known" if row is None else str(row.state) for row in rows]
+
+
+def main(options: Namespace) -> int:
+    """Do what was asked.
+
+    Raises:
+        UsageError: a message or work that was named is not among the dead letters; nothing was changed.
+        PipelineError: a queue is out of reach.
+    """
+    here = site.open_site(settings.load(), lane="dead-letters")
+    with ExitStack() as stack:
+        letters = list(_letters(here, stack))
+        if options.action == "list":
+            return _list(here, show.console(), letters, as_json=options.json)
+        if options.action == "show":
+            return _show(here, show.console(), _named(letters, options.names), as_json=options.json)
+        if options.all == bool(options.names):
+            raise UsageError(
+                "either MESSAGE… (or RID…) or --all is needed", go_on="run_pipeline.py dead-letters --help"
+            )
+        return _resend(here, show.console(), letters if options.all else _named(letters, options.names))
+
+
+def _letters(here: Site, stack: ExitStack) -> Iterator[_Letter]:
+    for source in here.settings.sources:
+        sqs = here.sqs(source)
+        queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
+        if not queue.dead_letter_url:
+            continue
+        for letter in stack.enter_context(intake.dead_letters(sqs, queue)):
+            try:
+                bags = intake.parse(letter.message.body, source=source.name).bags
+            except NotUnderstood:
+                bags = ()
+            yield _Letter(source, queue, letter, bags)
+
+
+def _named(letters: Sequence[_Letter], names: Sequence[str]) -> list[_Letter]:
+    """The letters meant: by message identity, its beginning, or a work that it announces."""
+    found: list[_Letter] = []
+    for name in names:
+        matching = [one for one in letters if name in one.works or one.message_id.startswith(name)]
+        if not matching:
+            raise UsageError(
+                f"{name}: no dead letter of that identity or work could be seen; nothing was changed",
+                go_on="run_pipeline.py dead-letters list",
+            )
+        found += [one for one in matching if one not in found]
+    return found
+
+
+def _list(here: Site, out: Console, letters: Sequence[_Letter], *, as_json: bool) -> int:
+    if as_json:
+        show.as_json({"dead_letters": [_document(here, one) for one in letters]})
+    elif not letters:
+        out.print("no dead letters")
+    show.tell(out, [] if as_json else [_row(here, one) for one in letters])
+    return 0
+
+
+def _show(here: Site, out: Console, letters: Sequence[_Letter], *, as_json: bool) -> int:
+    if as_json:
+        show.as_json({"dead_letters": [_document(here, one) for one in letters]})
+        return 0
+    for one in letters:
+        out.print(f"message {one.message_id}, dead since {stamp(one.letter.since)}, from queue {one.source.queue}")
+        for name, value in one.letter.attributes.items():
+            out.print(f"  {show.safe(name):11} {show.safe(value)}")
+        if not one.letter.attributes:
+            out.print(f"  SQS moved it here itself, after {one.queue.max_receives} deliveries")
+        for bag, state in zip(one.bags, one.states(here), strict=True):
+            out.print(f"  {bag.work_rid:11} {state}: {show.safe(bag.address)}")
+        out.print(show.safe(one.letter.message.body))
+        out.print()
+        out.print(f"send it back: run_pipeline.py dead-letters resend {one.message_id}")
+    return 0
+
+
+def _resend(here: Site, out: Console, letters: Sequence[_Letter]) -> int:
+    """Sent, then recorded, then deleted: killed in between a letter is in both queues, and never in none."""
+    for one in letters:
+        sqs = here.sqs(one.source)
+        intake.send_back(sqs, one.queue, one.letter)
+        facts = {"message_id": one.message_id, "queue": one.queue.url, "works": one.works, "by": repairs.operator()}
+        for bag in one.bags:
+            known = bag.bag_id if bag.etag or bag.version_id else ""
+            here.record.note("intake", "resent", facts, work_rid=bag.work_rid, bag_id=known)
+        if not one.bags:
+            here.record.note("intake", "resent", facts)
+        intake.acknowledge(sqs, one.letter.message)
+        what = ", ".join(one.works) or "a message that was not understood"
+        out.print(f"{one.message_id}: sent back to {one.source.queue}: {show.safe(what)}")
+    out.print(f"{len(letters)} sent back; lanes take them up by themselves, or: run_pipeline.py run")
+    return 0
+
+
+def _row(here: Site, one: _Letter) -> dict[str, str]:
+    states = one.states(here)
+    home = bool(states) and all(state == BagState.DONE for state in states)
+    return {
+        "message": one.message_id,
+        "queue": one.source.queue,
+        "dead since": f"{one.letter.since:%F %T}",
+        "works": ", ".join(one.works) or "not understood",
+        "kind": one.letter.attributes.get("ErrorKind") or "too many deliveries",
+        "now": "home: resend clears it" if home else ", ".join(states),
+        "reason": one.letter.attributes.get("Reason", ""),
+    }
+
+
+def _document(here: Site, one: _Letter) -> dict[str, Any]:
+    return {
+        "message_id": one.message_id,
+        "source": one.source.name,
+        "queue": one.source.queue,
+        "since": one.letter.since.isoformat().replace("+00:00", "Z"),
+        "receives": one.letter.message.receives,
+        "attributes": dict(one.letter.attributes),
+        "bags": [
+            {"work_rid": bag.work_rid, "from": bag.address, "state": state}
+            for bag, state in zip(one.bags, one.states(here), strict=True)
+        ],
+        "body": one.letter.message.body,
+    }

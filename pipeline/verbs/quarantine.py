@@ -1,0 +1,122 @@
+"""`run_pipeline.py quarantine list|show|release|drop`: refused bags, and what becomes of them."""
+
+from argparse import Namespace
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+
+from pipeline import quarantine, repairs, settings, show, site
+from pipeline.errors import UsageError, WorkBusy
+from pipeline.quarantine import Kept
+from pipeline.site import Site
+
+
+def main(options: Namespace) -> int:
+    """Do what was asked; 1 when a lane has one of the works.
+
+    Raises:
+        UsageError: nothing is kept of a work that was named, or nobody agreed; nothing was changed.
+    """
+    here = site.open_site(settings.load(), lane="quarantine")
+    return _ACTIONS[options.action](here, show.console(), options)
+
+
+def _list(here: Site, out: Console, options: Namespace) -> int:
+    found = quarantine.kept(here)
+    if options.json:
+        show.as_json(
+            {"host": here.host, "folder": str(here.settings.quarantine), "kept": [_document(one) for one in found]}
+        )
+    elif not found:
+        out.print(f"nothing is in quarantine on {here.host} ({here.settings.quarantine})")
+    show.tell(out, [] if options.json else [_row(one) for one in found])
+    return 0
+
+
+def _show(here: Site, out: Console, options: Namespace) -> int:
+    found = quarantine.named(here, options.names)
+    if options.json:
+        show.as_json({"kept": [_document(one) for one in found]})
+        return 0
+    for one in found:
+        out.print(f"{one.work_rid}, bag {one.bag_id}: {one.state}, kept since {one.since:%F %T} UTC in {one.folder}")
+        for path, size in one.zips.items():
+            out.print(f"  {show.safe(path.name)}, {size:,} bytes")
+        out.print(
+            f"  other copy: {quarantine.other_copy(here, one) or 'none that could be seen: this is the only one'}"
+        )
+        out.print()
+        out.print(one.report_text.rstrip())
+        out.print()
+        out.print(f"try it again: run_pipeline.py quarantine release {one.work_rid}")
+        out.print(f"delete it:    run_pipeline.py quarantine drop {one.work_rid}")
+    return 0
+
+
+def _release(here: Site, out: Console, options: Namespace) -> int:
+    """The zip itself is taken back to staging by the lane that takes the bag up, in one rename: no state in between."""
+    found = quarantine.named(here, options.names)
+    busy = 0
+    for one in found:
+        if one.row is None:
+            raise UsageError(
+                f"{one.work_rid}: the record does not know bag {one.bag_id}",
+                go_on=f"run_pipeline.py work {next(iter(one.zips), one.folder)}",
+            )
+        try:
+            out.print(f"{one.work_rid}: {repairs.hand_back(here, one.row, reason='released from quarantine')}")
+        except WorkBusy as error:
+            busy += 1
+            out.print(show.safe(str(error)))
+    return 1 if busy else 0
+
+
+def _drop(here: Site, out: Console, options: Namespace) -> int:
+    found = quarantine.named(here, options.names)
+    others = {one.bag_id: quarantine.other_copy(here, one) for one in found}
+    alone = [one for one in found if not others[one.bag_id]]
+    if alone and not options.only_copy:
+        raise UsageError(
+            "no other copy could be seen of " + ", ".join(f"{one.work_rid} (bag {one.bag_id})" for one in alone) + "; "
+            "nothing was deleted",
+            go_on="the same with --only-copy, if they may be lost",
+        )
+    for one in found:
+        sys_line = f"{one.work_rid}: {quarantine.size_of(one)} in {one.folder}; {others[one.bag_id] or 'THE ONLY COPY'}"
+        out.print(show.safe(sys_line))
+    show.agreed(f"{len(found)} refused bag{'' if len(found) == 1 else 's'} will be deleted. Delete?", yes=options.yes)
+    for one in found:
+        with repairs.leased(here, one.work_rid, one.bag_id):
+            quarantine.drop(here, one, by=repairs.operator())
+        out.print(
+            f"{one.work_rid}: deleted; why it was refused stays in the record: run_pipeline.py explain {one.work_rid}"
+        )
+    return 0
+
+
+def _row(one: Kept) -> dict[str, str]:
+    counts = one.report.get("counts", {})
+    return {
+        "work": one.work_rid,
+        "bag": one.bag_id,
+        "state": one.state,
+        "kept since": f"{one.since:%F %T}",
+        "size": quarantine.size_of(one),
+        "faults": ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "no report",
+    }
+
+
+def _document(one: Kept) -> dict[str, Any]:
+    told = asdict(one)
+    del told["row"]
+    return {
+        **told,
+        "folder": str(one.folder),
+        "state": one.state,
+        "zips": [{"path": str(path), "bytes": size} for path, size in one.zips.items()],
+        "since": one.since.isoformat().replace("+00:00", "Z"),
+    }
+
+
+_ACTIONS = {"list": _list, "show": _show, "release": _release, "drop": _drop}
