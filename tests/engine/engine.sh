@@ -37,7 +37,7 @@ install_tools() {
 }
 
 end_engine() {
-    local status=$? pid ids nets path
+    local status=$? pid ids nets path table
     set +e
     if [[ -s $work/dockerd.pid ]]; then
         pid=$(<"$work/dockerd.pid")
@@ -52,7 +52,13 @@ end_engine() {
         done
     fi
     ip link delete docker0 2>/dev/null
-    [[ ! -s $work/iptables.before ]] || iptables-restore <"$work/iptables.before"
+    if [[ -s $work/iptables.before ]]; then
+        iptables-restore <"$work/iptables.before"
+    elif [[ -e $work/iptables.before ]]; then
+        # There were no tables at all, and nothing to restore would leave the engine's rules.
+        iptables --policy FORWARD ACCEPT
+        for table in filter nat; do iptables --table $table --flush && iptables --table $table --delete-chain; done
+    fi
     [[ ! -s $work/forward.before ]] || cat "$work/forward.before" >/proc/sys/net/ipv4/ip_forward
     awk -v below="$work/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | while read -r path; do umount --lazy "$path"; done
     find /sys/fs/cgroup/*/docker -depth -type d -exec rmdir {} \; 2>/dev/null
