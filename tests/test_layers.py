@@ -13,6 +13,8 @@ LAYERS = [
     "cli",
     "cli_watching",
     "verbs",
+    "notices",
+    "messengers",
     "report",
     "services",
     "demo",

@@ -11,9 +11,10 @@ from luigi.parameter import ParameterException
 from pipeline.errors import OptionsNotUnderstood, SettingsError
 from pipeline.settings import production
 from pipeline.settings.checks import check, check_download
+from pipeline.settings.notifying import read_notify
 from pipeline.settings.paths import from_project as _path
 from pipeline.settings.secrets import aws_credentials, database_url, db_config_default
-from pipeline.settings.sections import SECTIONS, database, debag, download, pipeline, queue, sync
+from pipeline.settings.sections import SECTIONS, database, debag, download, notify, pipeline, queue, sync
 from pipeline.settings.sources import read_sources
 from pipeline.settings.values import Scheduler, Settings
 from pipeline.steps.debag import Policy
@@ -33,6 +34,7 @@ def load(*, working: bool = False) -> Settings:
     _let_the_environment_win()
     try:
         found = (pipeline(), database(), queue(), download(), debag(), sync())
+        telling = read_notify(notify(), problems)
         sources, folders = read_sources(problems)
         problems += _unknown()
     except (ParameterException, ValueError, KeyError) as error:
@@ -92,6 +94,7 @@ def load(*, working: bool = False) -> Settings:
         sync_options=options,
         sync_heed_works=syncing.work_options == "heed",
         scheduler=scheduler,
+        notify=telling,
         sources=sources,
         folders=folders,
     )

@@ -57,7 +57,7 @@ def database_url(data: database, problems: list[str]) -> str:
         problems.append("[database] url_file and db_config are both set; one of them has to go")
     if data.db_config:
         return _of_db_config(data.db_config, problems)
-    text = _content(data.url_file, "[database] url_file", problems) if data.url_file else str(data.url)
+    text = content(data.url_file, "[database] url_file", problems) if data.url_file else str(data.url)
     try:
         url = record.parsed_url(text) if text else None
     except SettingsError as error:
@@ -65,7 +65,7 @@ def database_url(data: database, problems: list[str]) -> str:
         return ""
     if url is None or not data.password_file:
         return text
-    password = _content(data.password_file, "[database] password_file", problems)
+    password = content(data.password_file, "[database] password_file", problems)
     return url.set(password=password).render_as_string(hide_password=False)
 
 
@@ -136,7 +136,8 @@ def _of_option_file(sections: configparser.ConfigParser, name: str, where: str, 
     return url.render_as_string(hide_password=False)
 
 
-def _content(file: str, what: str, problems: list[str]) -> str:
+def content(file: str, what: str, problems: list[str]) -> str:
+    """The one secret that a file holds; what is wrong is added to `problems`."""
     try:
         text = Path(file).expanduser().read_text(encoding="utf-8").strip()
     except OSError as error:

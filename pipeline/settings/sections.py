@@ -110,4 +110,26 @@ class sync(luigi.Config):
     )
 
 
-SECTIONS = (pipeline, database, queue, download, debag, sync)
+class notify(luigi.Config):
+    """`[notify]`: how operators are told of trouble; without a channel nobody is."""
+
+    smtp_host = luigi.Parameter(default="", description="the mail server; empty: no mail")
+    smtp_port = luigi.IntParameter(default=587, description="its port")
+    smtp_security = luigi.ChoiceParameter(
+        default="starttls", choices=["starttls", "tls", "none"], description="how the connection is protected"
+    )
+    smtp_user = luigi.Parameter(default="", description="who sends; empty: the server asks nobody")
+    smtp_password_file = luigi.Parameter(default="", description="a file that holds the password (a secret)")
+    mail_from = luigi.Parameter(default="", description="the sender's address")
+    mail_to = luigi.Parameter(default="", description="the receivers' addresses, with commas")
+    webhook_url_file = luigi.Parameter(default="", description="a file that holds the webhook's address (a secret)")
+    webhook_format = luigi.ChoiceParameter(
+        default="slack", choices=["slack", "json"], description="slack: text alone; json: the facts too"
+    )
+    interval_seconds = luigi.IntParameter(default=900, description="least time between two messages of a channel")
+    patience = luigi.IntParameter(default=3, description="so often may a passing failure happen to a bag unheard")
+    expiry_hours = luigi.IntParameter(default=48, description="warn when a restored copy goes away within this")
+    digest_hour = luigi.IntParameter(default=7, description="hour (UTC) of the daily digest; -1: none")
+
+
+SECTIONS = (pipeline, database, queue, download, debag, sync, notify)

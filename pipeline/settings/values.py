@@ -88,6 +88,25 @@ class Scheduler:
 
 
 @dataclass(frozen=True)
+class Notify:
+    """How operators are told of trouble: see the section `[notify]`."""
+
+    smtp_host: str
+    smtp_port: int
+    smtp_security: str
+    smtp_user: str
+    smtp_password: str = field(repr=False)
+    mail_from: str
+    mail_to: tuple[str, ...]
+    webhook_url: str = field(repr=False)  # who knows it may post
+    webhook_format: str
+    interval_seconds: int
+    patience: int
+    expiry_hours: int
+    digest_hour: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that was set, checked."""
 
@@ -125,6 +144,7 @@ class Settings:
     sync_options: Options
     sync_heed_works: bool
     scheduler: Scheduler
+    notify: Notify
     sources: tuple[Source, ...]
     folders: tuple[Folder, ...] = ()
 

@@ -116,3 +116,13 @@ leases = Table(
     Column("done_bytes", BigInteger, nullable=False),
     Column("total_bytes", BigInteger, nullable=False),
 )
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("channel", String(64), primary_key=True),
+    Column("tried_on", Moment, nullable=False),  # when somebody last set out to send
+    Column("event_id", BigInteger, nullable=False),  # the last event that was told
+    Column("digest_on", String(10), nullable=False),  # the day of the last digest
+    Column("warned", JSON, nullable=False),  # the bags whose expiry was told
+)

@@ -1,0 +1,157 @@
+"""What operators are told, and when: one digest of what is new instead of a hundred messages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pipeline import messengers
+from pipeline.messengers import Note
+from pipeline.report.figures import Story, failures
+from pipeline.settings import Notify
+from pipeline.site import Site
+from pipeline.steps.record import BagState, chronicle, views
+from pipeline.steps.record import notices as state
+from pipeline.steps.record.notices import Expiring, Told, Trouble
+from pipeline.work import human_bytes, printable
+
+MOST_LINES = 50
+_PASSING = {BagState.DONE, BagState.UNFINISHED, BagState.NOT_RESTORED}
+
+
+@dataclass(frozen=True)
+class News:
+    """What a channel has yet to tell; `digest` is the day's, empty on any other occasion."""
+
+    troubles: Sequence[Trouble]
+    expiring: Sequence[Expiring]
+    digest: Sequence[str]
+    now: Told
+
+    def __bool__(self) -> bool:
+        return bool(self.troubles or self.expiring or self.digest)
+
+
+def tell(here: Site, channel: str) -> str:
+    """Send a channel what is new, if anything is and it is this caller's turn; returns the subject, else nothing.
+
+    Raises:
+        NotDelivered: it did not arrive; it is sent again after the interval.
+        DatabaseUnavailable: the database is out of reach.
+    """
+    chosen = here.settings.notify
+    today = datetime.now(UTC)
+    known = state.told(here.engine, channel, today=f"{today:%F}")
+    news = _news(here, known, today)
+    if not news:
+        return ""
+    if not state.claim(here.engine, channel, known, interval_seconds=chosen.interval_seconds):
+        return ""
+    note = compose(news, environment=here.settings.environment)
+    messengers.send(chosen, channel, note)
+    state.sent(here.engine, channel, news.now)
+    return note.subject
+
+
+def sample(chosen: Notify, *, environment: str) -> Note:
+    """A message that looks like the real ones, and says that it is none."""
+    now = datetime.now(UTC)
+    trouble = Trouble(0, now, "W0SAMPLE", "failed", "sync-failed", "W0SAMPLE: this is only a test", "failed", 1)
+    late = Expiring("", "W0SAMPLE", now + timedelta(hours=chosen.expiry_hours), chosen.expiry_hours)
+    note = compose(News([trouble], [late], ["nothing: this is only a test"], Told(0, "", ())), environment=environment)
+    return Note(f"Test: {note.subject}", note.text, {**note.facts, "test": True})
+
+
+def compose(news: News, *, environment: str) -> Note:
+    """The message."""
+    works = _by_work(one for one in news.troubles if one.outcome == "failed")
+    dead = [one for one in news.troubles if one.outcome == "dead-lettered"]
+    parts = [
+        _section("Failed", [_told_of(ones) for ones in works]),
+        _section("Moved to the dead-letter queue", [f"{_name(one)}: {_line(one.error)}" for one in dead]),
+        _section(
+            "Restored copies that go away soon",
+            [f"{one.work_rid}: in {one.hours_left:.0f} h, on {one.expires_on:%F %H:%M} UTC" for one in news.expiring],
+        ),
+        _section("The last 24 hours", news.digest),
+        "See everything: run_pipeline.py status",
+    ]
+    counts = [
+        (len(works), "work failed", "works failed"),
+        (len(dead), "dead letter", "dead letters"),
+        (len(news.expiring), "restore expires soon", "restores expire soon"),
+    ]
+    heads = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
+    facts: dict[str, Any] = {
+        "environment": environment,
+        "failed": [{"work": ones[-1].work_rid, "kind": ones[-1].kind, "error": ones[-1].error} for ones in works],
+        "dead_letters": [{"work": one.work_rid, "kind": one.kind, "error": one.error} for one in dead],
+        "expiring": [{"work": one.work_rid, "expires_on": one.expires_on.isoformat()} for one in news.expiring],
+        "digest": list(news.digest),
+    }
+    subject = f"Bag pipeline ({environment}): {', '.join(heads) or 'daily digest'}"
+    return Note(subject, "\n\n".join(filter(None, parts)) + "\n", facts)
+
+
+def _news(here: Site, known: Told, today: datetime) -> News:
+    chosen = here.settings.notify
+    found = state.troubles(here.engine, after=known.event_id)
+    late = state.expiring(here.engine, within_hours=chosen.expiry_hours)
+    digest_due = 0 <= chosen.digest_hour <= today.hour and known.digest_on < f"{today:%F}"
+    return News(
+        troubles=[one for one in found if _worth_telling(one, chosen)],
+        expiring=[one for one in late if one.bag_id not in known.warned],
+        digest=_digest(here, today) if digest_due else [],
+        now=Told(
+            event_id=found[-1].event_id if found else known.event_id,
+            digest_on=f"{today:%F}" if digest_due else known.digest_on,
+            warned=tuple(one.bag_id for one in late),
+        ),
+    )
+
+
+def _worth_telling(trouble: Trouble, chosen: Notify) -> bool:
+    """Not what has passed by itself, nor what most likely will."""
+    if trouble.outcome == "dead-lettered":
+        return True
+    if trouble.state == BagState.FAILED:
+        return bool(trouble.failures >= chosen.patience)
+    return trouble.state not in _PASSING
+
+
+def _digest(here: Site, today: datetime) -> list[str]:
+    since = today - timedelta(days=1)
+    story = Story(since, today, [], chronicle.happenings(here.engine, since=since))
+    home = story.done("sync")
+    lines = [f"{len({one.work_rid for one in home})} works came home, {human_bytes(sum(one.bytes for one in home))}"]
+    lines += [f"{kind.kind}: {kind.count} times, {kind.works} works" for kind in failures(story)]
+    now = ", ".join(f"{count} {name}" for name, count in sorted(views.counts(here.engine).items()))
+    return [*lines, f"bags now: {now or 'none'}"]
+
+
+def _by_work(troubles: Any) -> list[list[Trouble]]:
+    found: dict[tuple[str, str], list[Trouble]] = {}
+    for one in troubles:
+        found.setdefault((one.work_rid, one.kind), []).append(one)
+    return list(found.values())
+
+
+def _told_of(ones: Sequence[Trouble]) -> str:
+    last = ones[-1]
+    times = f", {len(ones)} times" if len(ones) > 1 else ""
+    return f"{_name(last)} ({_line(last.kind)}{times}): {_line(last.error)}"
+
+
+def _section(title: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    more = [f"- and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return "\n".join([f"{title}:", *(f"- {line}" for line in lines[:MOST_LINES]), *more])
+
+
+def _name(trouble: Trouble) -> str:
+    return trouble.work_rid or "a message"
+
+
+def _line(text: str) -> str:
+    return printable(text[:1000])

@@ -1,0 +1,182 @@
+"""What the channels of notifications have yet to tell, and who may tell it: many hosts, one message."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from pipeline.steps.record.clock import utc_in
+from pipeline.steps.record.engine import reading, writing
+from pipeline.steps.record.tables import bags, events, notices
+from pipeline.steps.record.words import BagState
+
+_SETTLE_SECONDS = 2
+"""An event may become visible after one with a higher number; what is younger waits for the next time."""
+_MOST = 10_000
+_OVER = (BagState.DONE, BagState.REFUSED, "skipped")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a channel was told last: the number of the event, the day of the digest, the bags whose expiry it knows."""
+
+    event_id: int
+    digest_on: str
+    warned: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A failure or a dead letter; `state` and `failures` are the bag's now, empty and 0 where no bag is meant."""
+
+    event_id: int
+    at: datetime
+    work_rid: str
+    outcome: str
+    kind: str
+    error: str
+    state: str
+    failures: int
+
+
+@dataclass(frozen=True)
+class Expiring:
+    """A restored copy that goes away before its work is home."""
+
+    bag_id: str
+    work_rid: str
+    expires_on: datetime
+    hours_left: float
+
+
+def told(engine: Engine, channel: str, *, today: str) -> Told:
+    """What a channel knows; a new one knows everything up to now, and begins here.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    with reading(engine) as connection:
+        row = connection.execute(select(notices).where(notices.c.channel == channel)).first()
+    if row is not None:
+        return Told(row.event_id, row.digest_on, tuple(row.warned))
+    try:
+        with writing(engine) as connection:
+            newest = int(connection.scalar(select(func.max(events.c.id))) or 0)
+            connection.execute(
+                insert(notices).values(
+                    channel=channel, tried_on=utc_in(-86400), event_id=newest, digest_on=today, warned=[]
+                )
+            )
+    except IntegrityError:
+        return told(engine, channel, today=today)  # another host began it at the same moment
+    return Told(newest, today, ())
+
+
+def claim(engine: Engine, channel: str, known: Told, *, interval_seconds: int) -> bool:
+    """Whether the caller is to send now: nobody else did since `known` was read, nor within the interval.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    with writing(engine) as connection:
+        mine = connection.execute(
+            update(notices)
+            .where(
+                notices.c.channel == channel,
+                notices.c.event_id == known.event_id,
+                notices.c.digest_on == known.digest_on,
+                notices.c.tried_on <= utc_in(-interval_seconds),
+            )
+            .values(tried_on=utc_in())
+        )
+        return mine.rowcount > 0
+
+
+def sent(engine: Engine, channel: str, now: Told) -> None:
+    """It was sent: the channel now knows this.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach; the same is sent once more, after the interval.
+    """
+    with writing(engine) as connection:
+        connection.execute(
+            update(notices)
+            .where(notices.c.channel == channel)
+            .values(event_id=now.event_id, digest_on=now.digest_on, warned=list(now.warned))
+        )
+
+
+def troubles(engine: Engine, *, after: int) -> list[Trouble]:
+    """Failures and dead letters after an event, oldest first.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(events, bags.c.state, bags.c.failures, utc_in(-_SETTLE_SECONDS).label("settled"))
+        .outerjoin(bags, bags.c.bag_id == events.c.bag_id)
+        .where(events.c.id > after, events.c.outcome.in_(["failed", "dead-lettered"]))
+        .order_by(events.c.id)
+        .limit(_MOST)
+    )
+    found: list[Trouble] = []
+    with reading(engine) as connection:
+        for row in connection.execute(query):
+            if row.at > _moment(row.settled):
+                break
+            found.append(_trouble(row))
+    return found
+
+
+def expiring(engine: Engine, *, within_hours: int) -> list[Expiring]:
+    """Bags that are not home and whose restored copy goes away soon, the first one first.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(bags.c.bag_id, bags.c.work_rid, bags.c.restore_expires_on, utc_in().label("now"))
+        .where(
+            bags.c.restore_expires_on > utc_in(),
+            bags.c.restore_expires_on <= utc_in(within_hours * 3600),
+            bags.c.state.not_in(_OVER),
+            bags.c.phase == "",  # what was downloaded needs the copy no more
+        )
+        .order_by(bags.c.restore_expires_on)
+    )
+    with reading(engine) as connection:
+        rows: Sequence[Any] = connection.execute(query).all()
+    return [
+        Expiring(
+            bag_id=row.bag_id,
+            work_rid=row.work_rid,
+            expires_on=row.restore_expires_on.replace(tzinfo=UTC),
+            hours_left=(row.restore_expires_on - _moment(row.now)).total_seconds() / 3600,
+        )
+        for row in rows
+    ]
+
+
+def _moment(told_by_database: Any) -> datetime:
+    """SQLite tells moments as text where they are not columns."""
+    if isinstance(told_by_database, str):
+        return datetime.fromisoformat(told_by_database)
+    assert isinstance(told_by_database, datetime)
+    return told_by_database.replace(tzinfo=None)
+
+
+def _trouble(row: Any) -> Trouble:
+    facts = row.detail if isinstance(row.detail, dict) else {}
+    return Trouble(
+        event_id=row.id,
+        at=row.at.replace(tzinfo=UTC),
+        work_rid=row.work_rid,
+        outcome=row.outcome,
+        kind=str(facts.get("kind") or facts.get("ErrorKind") or ""),
+        error=str(facts.get("error") or facts.get("Reason") or ""),
+        state=row.state or "",
+        failures=row.failures or 0,
+    )

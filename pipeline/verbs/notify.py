@@ -1,0 +1,68 @@
+"""`run_pipeline.py notify [--test] [--watch]`: tell operators what is new.
+
+A process of its own: no work waits for it, or fails with it.
+"""
+
+import logging
+import sys
+import threading
+from argparse import Namespace
+from collections.abc import Callable
+
+from pipeline import lanes, messengers, notices, settings, site
+from pipeline.errors import PipelineError, UsageError
+from pipeline.site import Site
+
+_WATCH_SECONDS = 60
+_log = logging.getLogger("pipeline.notify")
+
+
+def main(options: Namespace) -> int:
+    """Send what is due through each channel; 3 when one of them did not take it.
+
+    Raises:
+        UsageError: no channel is set.
+        DatabaseUnavailable: the database is out of reach.
+    """
+    chosen = settings.load()
+    named = messengers.channels(chosen.notify)
+    if not named:
+        raise UsageError(
+            "no channel is set: [notify] smtp_host, or webhook_url_file", go_on="see docs/notifications.md"
+        )
+    if options.test:
+        note = notices.sample(chosen.notify, environment=chosen.environment)
+        return _each(named, lambda channel: _send_sample(channel, chosen.notify, note))
+    here = site.open_site(chosen, lane="notify")
+    if not options.watch:
+        return _each(named, lambda channel: _tell(here, channel))
+    lanes.log_to(chosen.lane_logs, "notify")
+    over = threading.Event()
+    with lanes.stopping_on_signals(over.set):
+        while not over.wait(_WATCH_SECONDS):
+            _each(named, lambda channel: _tell(here, channel))
+    return 0
+
+
+def _each(named: list[str], send: Callable[[str], str]) -> int:
+    status = 0
+    for channel in named:
+        try:
+            said = send(channel)
+        except PipelineError as error:
+            _log.error("%s", error)
+            sys.stderr.write(f"run_pipeline.py: {channel}: {error}\n")
+            status = 3
+        else:
+            sys.stdout.write(f"{channel}: {said or 'nothing to tell'}\n")
+    sys.stdout.flush()
+    return status
+
+
+def _tell(here: Site, channel: str) -> str:
+    return notices.tell(here, channel)
+
+
+def _send_sample(channel: str, chosen: settings.Notify, note: messengers.Note) -> str:
+    messengers.send(chosen, channel, note)
+    return f"sent {note.subject!r}"

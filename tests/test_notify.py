@@ -1,0 +1,251 @@
+"""Notifications: a real mail server, a real webhook, and one message where a hundred would do."""
+
+import email
+import email.policy
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from pipeline.errors import InvalidBag, StorageUnreachable
+from pipeline.steps import record
+from pipeline.steps.record import Phase, Record, notices
+from pipeline.work import Bag
+from tests import servers
+from tests.bags import make_bag_zip
+from tests.stack import Site
+
+SETTLED = 2.5
+
+
+class Mailbox:
+    """Keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.letters: list[str] = []
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802  # aiosmtpd's name
+        letter = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        self.letters.append(
+            "\n".join(f"{name}: {value}" for name, value in letter.items()) + "\n" + letter.get_content()
+        )
+        return "250 kept"
+
+
+@pytest.fixture
+def mailbox(site: Site) -> Iterator[Mailbox]:
+    """A mail server that the site's settings name."""
+    kept = Mailbox()
+    port = servers.free_port()
+    server = Controller(kept, hostname="127.0.0.1", port=port)
+    server.start()
+    site.settings |= {
+        "PIPELINE_NOTIFY_SMTP_HOST": "127.0.0.1",
+        "PIPELINE_NOTIFY_SMTP_PORT": str(port),
+        "PIPELINE_NOTIFY_SMTP_SECURITY": "none",
+        "PIPELINE_NOTIFY_MAIL_FROM": "pipeline@example.org",
+        "PIPELINE_NOTIFY_MAIL_TO": "archivist@example.org, it@example.org",
+        "PIPELINE_NOTIFY_DIGEST_HOUR": "-1",
+    }
+    yield kept
+    server.stop()
+
+
+@pytest.fixture
+def webhook(site: Site) -> Iterator[list[dict[str, Any]]]:
+    """A webhook that the site's settings name, under an address that is a secret."""
+    posts: list[dict[str, Any]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200 if self.path == "/hush-hush" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Not to stderr."""
+
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    address = site.home / "webhook"
+    address.write_text(f"http://127.0.0.1:{server.server_port}/hush-hush", encoding="utf-8")
+    site.settings |= {"PIPELINE_NOTIFY_WEBHOOK_URL_FILE": str(address), "PIPELINE_NOTIFY_DIGEST_HOUR": "-1"}
+    yield posts
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def fail(site: Site, count: int, *, times: int = 1, words: str = "the bag is refused") -> None:
+    """So many works fail, long enough ago that nobody doubts the order of their events."""
+    engine = record.connect(site.database_url)
+    book = Record(engine, agent="here/1/1", host="here")
+    for number in range(count):
+        bag = Bag(f"W{number}", "bucket", f"W{number}.bag.zip", etag=f"{number}")
+        book.see(bag)
+        for _ in range(times):
+            error = InvalidBag(words, work_rid=bag.work_rid, faults=(), go_on=f"run_pipeline.py work {bag.work_rid}")
+            book.failed(bag, Phase.DEBAG, error)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE events SET at = '2026-01-01 00:00:00.000000'")
+    engine.dispose()
+
+
+def test_a_sample_goes_through_each_channel(site: Site, mailbox: Mailbox, webhook: list[dict[str, Any]]) -> None:
+    ended = site.call("notify", "--test")
+
+    assert ended.returncode == 0, ended.stderr
+    (letter,) = mailbox.letters
+    assert "To: archivist@example.org, it@example.org" in letter
+    assert "W0SAMPLE" in letter
+    assert "Test:" in letter
+    assert "W0SAMPLE" in webhook[0]["text"]
+
+
+def test_a_channel_that_is_down_is_told_without_its_secret_and_the_other_one_still_works(
+    site: Site, webhook: list[dict[str, Any]]
+) -> None:
+    site.settings |= {
+        "PIPELINE_NOTIFY_SMTP_HOST": "127.0.0.1",
+        "PIPELINE_NOTIFY_SMTP_PORT": str(servers.free_port()),
+        "PIPELINE_NOTIFY_MAIL_FROM": "a@example.org",
+        "PIPELINE_NOTIFY_MAIL_TO": "b@example.org",
+    }
+
+    ended = site.call("notify", "--test")
+
+    assert ended.returncode == 3
+    assert "no mail through 127.0.0.1" in ended.stderr
+    assert len(webhook) == 1
+    Path(site.settings["PIPELINE_NOTIFY_WEBHOOK_URL_FILE"]).write_text("http://127.0.0.1:9/hush-hush", encoding="utf-8")
+    ended = site.call("notify", "--test")
+    assert "hush-hush" not in ended.stderr + ended.stdout
+
+
+def test_a_hundred_failures_make_one_mail_and_none_is_told_twice(site: Site, mailbox: Mailbox) -> None:
+    site.call("notify")  # from here on
+    fail(site, 100)
+
+    for _ in range(3):
+        assert site.call("notify", PIPELINE_NOTIFY_INTERVAL_SECONDS="1").returncode == 0
+
+    (letter,) = mailbox.letters
+    assert "100 works failed" in letter
+    assert "W0 (invalid-bag): W0: the bag is refused; go on with: run_pipeline.py work W0" in letter
+    assert "and 50 more" in letter
+
+
+def test_what_failed_before_the_channel_was_set_up_is_not_told(site: Site, mailbox: Mailbox) -> None:
+    fail(site, 3)
+
+    site.call("notify")
+
+    assert mailbox.letters == []
+
+
+def test_a_second_message_waits_for_the_interval(site: Site, mailbox: Mailbox) -> None:
+    site.call("notify")
+    fail(site, 1)
+    site.call("notify")
+    fail(site, 2)
+
+    site.call("notify")
+
+    assert len(mailbox.letters) == 1
+    assert site.rows("notices")[0]["event_id"] < max(row["id"] for row in site.rows("events"))
+
+
+def test_a_mail_that_was_not_taken_is_sent_the_next_time(site: Site, mailbox: Mailbox) -> None:
+    site.call("notify")
+    fail(site, 1)
+
+    away = site.call("notify", PIPELINE_NOTIFY_SMTP_PORT=str(servers.free_port()))
+    assert away.returncode == 3
+    assert mailbox.letters == []
+    engine = record.connect(site.database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE notices SET tried_on = '2026-01-01 00:00:00.000000'")
+    engine.dispose()
+    assert site.call("notify").returncode == 0
+
+    assert len(mailbox.letters) == 1
+
+
+def test_words_of_a_bag_give_no_orders_to_a_chat(site: Site, webhook: list[dict[str, Any]]) -> None:
+    site.call("notify")
+    fail(site, 1, words="<!channel> & \x1b[2J")
+
+    site.call("notify")
+
+    assert "&lt;!channel&gt; &amp; \N{REPLACEMENT CHARACTER}[2J" in webhook[0]["text"]
+
+
+def test_a_restore_that_expires_soon_is_told_once(site: Site, mailbox: Mailbox) -> None:
+    engine = record.connect(site.database_url)
+    soon = datetime.now(UTC) + timedelta(hours=5, minutes=1)
+    Record(engine, agent="here/1/1", host="here").see(Bag("W7", "b", "k", etag="7", restore_expires_on=soon))
+    engine.dispose()
+
+    for _ in range(2):
+        site.call("notify", PIPELINE_NOTIFY_INTERVAL_SECONDS="1")
+
+    (letter,) = mailbox.letters
+    assert "W7: in 5 h" in letter
+    assert "1 restore expires soon" in letter
+
+
+def test_the_daily_digest_comes_once_a_day_also_when_all_is_well(site: Site, mailbox: Mailbox, tmp_path: Path) -> None:
+    site.call("notify")
+    site.announce(make_bag_zip(tmp_path, "W1"))
+    site.call("run", "--lanes", "1")
+    engine = record.connect(site.database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE notices SET digest_on = '2026-01-01'")
+    engine.dispose()
+
+    for _ in range(2):
+        site.call("notify", PIPELINE_NOTIFY_DIGEST_HOUR="0", PIPELINE_NOTIFY_INTERVAL_SECONDS="1")
+
+    (letter,) = mailbox.letters
+    assert "daily digest" in letter
+    assert "1 works came home" in letter
+
+
+def test_of_many_hosts_one_may_send(any_database: str) -> None:
+    engine = record.connect(any_database)
+    record.prepare(engine)
+    book = Record(engine, agent="here/1/1", host="here")
+    known = notices.told(engine, "mail", today="2026-11-22")
+    bag = Bag("W1", "b", "k", etag="1", restore_expires_on=datetime.now(UTC) + timedelta(hours=5))
+    book.see(bag)
+    book.failed(bag, Phase.DOWNLOAD, StorageUnreachable("S3 is away"))
+
+    with ThreadPoolExecutor(4) as hosts:
+        sent = list(hosts.map(lambda _: notices.claim(engine, "mail", known, interval_seconds=60), range(8)))
+    late = notices.expiring(engine, within_hours=48)
+    threading.Event().wait(SETTLED)
+    (trouble,) = notices.troubles(engine, after=known.event_id)
+    notices.sent(engine, "mail", notices.Told(trouble.event_id, "2026-11-22", ("x",)))
+
+    assert sent.count(True) == 1
+    assert 4.9 < late[0].hours_left < 5.1
+    assert (trouble.kind, trouble.state, trouble.failures) == ("storage-unreachable", "failed", 1)
+    assert notices.told(engine, "mail", today="").warned == ("x",)
+    engine.dispose()
+
+
+def test_wrong_settings_are_told_by_name(site: Site) -> None:
+    ended = site.call("notify", PIPELINE_NOTIFY_SMTP_HOST="mail.example.org", PIPELINE_NOTIFY_DIGEST_HOUR="24")
+
+    assert ended.returncode == 2
+    assert "[notify] mail_from and mail_to" in ended.stderr
+    assert "[notify] digest_hour" in ended.stderr
+    assert site.call("notify").returncode == 2
