@@ -89,7 +89,19 @@ def _parser() -> argparse.ArgumentParser:
     _bag_options(verbs.add_parser("bag", help="make bag zips of work folders"))
     status = verbs.add_parser("status", help="what waits, runs, is done, failed, and why")
     status.add_argument("rid", nargs="?", metavar="RID", help="one work, with its history")
-    status.add_argument("--json", action="store_true", help="one JSON document")
+    status.add_argument("--json", action="store_true", help="one JSON document; see docs/status.md")
+    status.add_argument(
+        "--watch",
+        type=positive,
+        nargs="?",
+        const=2,
+        default=0,
+        metavar="SECONDS",
+        help="go on until Ctrl-C (every 2 s)",
+    )
+    status.add_argument(
+        "--expiring", type=positive, default=48, metavar="HOURS", help="restored copies at risk: that end in less (48)"
+    )
     explain = verbs.add_parser("explain", help="a work's whole story, what happens next, and the command to go on")
     explain.add_argument("rid", metavar="RID")
     explain.add_argument("--json", action="store_true", help="one JSON document")

@@ -23,6 +23,7 @@ LAYERS = [
     "show",
     "debag_cli",
     "story",
+    "standing",
     "repairs",
     "quarantine",
     "fixity_checks",

@@ -1,52 +1,133 @@
 """`run_pipeline.py status [RID]`: what waits, runs, is done, failed, and why."""
 
+import time
 from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline import settings, show, site
-from pipeline.errors import PipelineError
-from pipeline.settings import Folder
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from pipeline import settings, show, site, standing
 from pipeline.site import Site
-from pipeline.sources.folder import look_at
-from pipeline.steps import intake
 from pipeline.steps.record import views
+from pipeline.steps.record.views import WorkStatus
+from pipeline.work import human_bytes
 
 _SHOWN = 200
+_Part = str | Sequence[show.Row]
 
 
 def main(options: Namespace) -> int:
-    """Show it; queues that do not answer are shown as such, the record has to."""
+    """Show it, once or until Ctrl-C; queues that do not answer are shown as such, the record has to."""
     here = site.open_site(settings.load(), lane="status")
     if options.rid:
         return _one(here, options.rid, as_json=options.json)
-    works = views.works(here.engine)
-    document: dict[str, Any] = {
-        "queues": [_queue(here, source.name) for source in here.settings.sources],
-        "folders": [_folder(folder) for folder in here.settings.folders],
-        "bags": views.counts(here.engine),
-        "works": [asdict(work) for work in works],
-        "messages_not_understood": views.unreadable_messages(here.engine),
-    }
+    if options.watch:
+        return _watch(here, show.console(), options)
+    told = standing.document(here, within_hours=options.expiring)
     if options.json:
-        show.as_json(document)
-        return 0
-    out = show.console()
-    for queue in document["queues"]:
-        out.print(_queue_line(queue))
-    for folder in document["folders"]:
-        told = show.safe(folder["error"]) if "error" in folder else show.folder_line(folder)
-        out.print(f"folder {show.safe(folder['folder'])}: {told}")
-    out.print(
-        "bags: " + (", ".join(f"{n} {state}" for state, n in sorted(document["bags"].items())) or "none seen yet")
-    )
-    if works:
-        show.tell(out, show.works_rows(works[:_SHOWN]))
-    if len(works) > _SHOWN:
-        out.print(f"and {len(works) - _SHOWN} more; all of them: status --json")
-    for message in document["messages_not_understood"]:
-        out.print(f"not understood, {message['at']}: {show.safe(_name_of(message))}: {show.safe(message['error'])}")
+        show.as_json(told)
+    else:
+        _print(show.console(), told)
     return 0
+
+
+def _watch(here: Site, out: Console, options: Namespace) -> int:
+    """On a terminal a table that moves; elsewhere, or as JSON, one after the other."""
+    live = Live(console=out, auto_refresh=False, screen=True) if out.is_terminal and not options.json else None
+    try:
+        if live is not None:
+            live.start()
+        while True:
+            told = standing.document(here, within_hours=options.expiring)
+            if live is not None:
+                live.update(_drawn(told, lines=out.height), refresh=True)
+            elif options.json:
+                show.as_json(told)
+            else:
+                out.print(f"-- {told['at'][:19]}Z")
+                _print(out, told)
+            out.file.flush()
+            time.sleep(options.watch)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        if live is not None:
+            live.stop()
+
+
+def _print(out: Console, told: dict[str, Any]) -> None:
+    for part in _parts(told, most=_SHOWN):
+        if isinstance(part, str):
+            out.print(part)
+        else:
+            show.tell(out, part)
+
+
+def _drawn(told: dict[str, Any], *, lines: int) -> RenderableType:
+    """What fits on a screen."""
+    parts = _parts(told, most=max(5, lines - 20))
+    head = Text(f"{told['at'][:19]}Z   Ctrl-C ends this", style="dim")
+    return Group(head, *(Text(part) if isinstance(part, str) else show.table(part) for part in parts))
+
+
+def _parts(told: dict[str, Any], *, most: int) -> Iterator[_Part]:
+    """Lines and tables, in the order in which a person needs them."""
+    if pause := told["paused"]:
+        by = f"{pause['since'][:19]}Z by {pause['by']}"
+        yield show.safe(f"intake is PAUSED since {by}: {pause['reason']}; go on with: run_pipeline.py resume")
+    yield from map(_queue_line, told["queues"])
+    for folder in told["folders"]:
+        line = show.safe(folder["error"]) if "error" in folder else show.folder_line(folder)
+        yield f"folder {show.safe(folder['folder'])}: {line}"
+    since = told["oldest_unfinished"]
+    oldest = f"; the oldest of those to come home waits since {since[:19]}Z" if since else ""
+    counts = ", ".join(f"{n} {state}" for state, n in sorted(told["bags"].items())) or "none seen yet"
+    yield f"bags: {counts}{oldest}"
+    yield "disk: " + "; ".join(map(_disk_line, told["disk"]))
+    for one in told["at_risk"]:
+        left = f"ends in {one['hours_left']:.1f} h" if one["hours_left"] > 0 else "has ended"
+        yield f"at risk: {one['work_rid']}: not downloaded yet, its restored copy {left}"
+    if told["lanes"]:
+        yield [_lane_row(lane) for lane in told["lanes"]]
+    works = [WorkStatus(**work) for work in told["works"]]
+    if works:
+        yield show.works_rows(works[:most])
+    if len(works) > most:
+        yield f"and {len(works) - most} more; all of them: status --json"
+    for message in told["messages_not_understood"]:
+        name = message.get("file") or f"message {message.get('message_id', '')}"
+        yield show.safe(f"not understood, {message['at']}: {name}: {message['error']}")
+
+
+def _queue_line(queue: dict[str, Any]) -> str:
+    if "error" in queue:
+        return f"queue {queue['queue']}: {show.safe(queue['error'])}"
+    dead = "no dead-letter queue" if queue["dead_letters"] is None else f"{queue['dead_letters']} dead letters"
+    return f"queue {queue['queue']}: {queue['waiting']} waiting, {queue['in_flight']} in flight, {dead}"
+
+
+def _disk_line(disk: dict[str, Any]) -> str:
+    name = disk["what"].removesuffix("_root")
+    if "error" in disk:
+        return show.safe(f"{name} {disk['error']}")
+    ours = disk["used_by_pipeline_bytes"]
+    return f"{name} {human_bytes(disk['free_bytes'])} free" + (f", {human_bytes(ours)} in use" if ours else "")
+
+
+def _lane_row(lane: dict[str, Any]) -> show.Row:
+    done, total, left = lane["done_bytes"], lane["total_bytes"], lane["seconds_left"]
+    return {
+        "lane": lane["lane"],
+        "at work on": lane["work_rid"],
+        "step": lane["step"] or "just begun",
+        "done": f"{100 * done // total}% of {human_bytes(total)}" if total else "",
+        "rate": f"{human_bytes(lane['bytes_per_second'])}/s" if lane["bytes_per_second"] else "",
+        "time left": "" if left is None else f"{left // 60}:{left % 60:02} min",
+    }
 
 
 def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
@@ -63,35 +144,3 @@ def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
     for event in history:
         out.print(show.event_line(event))
     return 0
-
-
-def _name_of(message: dict[str, Any]) -> str:
-    """A message, or a dropped zip."""
-    return str(message.get("file") or f"message {message.get('message_id', '')}")
-
-
-def _folder(folder: Folder) -> dict[str, Any]:
-    named = {"source": folder.name, "folder": str(folder.path)}
-    try:
-        return {**named, **look_at(folder)}
-    except PipelineError as error:
-        return {**named, "error": str(error)}
-
-
-def _queue(here: Site, name: str) -> dict[str, Any]:
-    source = here.settings.source(name)
-    assert source is not None
-    try:
-        sqs = here.sqs(source)
-        queue = intake.find_queue(sqs, source=name, queue=source.queue)
-        dead = intake.depth(sqs, queue.dead_letter_url)["waiting"] if queue.dead_letter_url else None
-        return {"source": name, "queue": source.queue, **intake.depth(sqs, queue.url), "dead_letters": dead}
-    except PipelineError as error:
-        return {"source": name, "queue": source.queue, "error": str(error)}
-
-
-def _queue_line(queue: dict[str, Any]) -> str:
-    if "error" in queue:
-        return f"queue {queue['queue']}: {show.safe(queue['error'])}"
-    dead = "no dead-letter queue" if queue["dead_letters"] is None else f"{queue['dead_letters']} dead letters"
-    return f"queue {queue['queue']}: {queue['waiting']} waiting, {queue['in_flight']} in flight, {dead}"

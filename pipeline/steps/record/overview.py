@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
@@ -73,3 +73,53 @@ def failed_with(engine: Engine, kind: str) -> list[str]:
     )
     with reading(engine) as connection:
         return list(connection.scalars(query))
+
+
+@dataclass(frozen=True)
+class AtRisk:
+    """A bag of which no zip was downloaded yet, and whose restored copy goes away soon, or has gone."""
+
+    work_rid: str
+    bag_id: str
+    expires_on: datetime
+    hours_left: float
+
+
+def at_risk(engine: Engine, *, within_hours: int) -> list[AtRisk]:
+    """Bags that need a restored copy which lasts no longer than that, the first one first.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(bags.c.work_rid, bags.c.bag_id, bags.c.restore_expires_on, utc_in().label("now"))
+        .where(
+            bags.c.restore_expires_on <= utc_in(within_hours * 3600),
+            bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]),
+            bags.c.phase == "",
+        )
+        .order_by(bags.c.restore_expires_on, bags.c.bag_id)
+    )
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    return [
+        AtRisk(
+            work_rid=row.work_rid,
+            bag_id=row.bag_id,
+            expires_on=row.restore_expires_on.replace(tzinfo=UTC),
+            hours_left=round((row.restore_expires_on - row.now).total_seconds() / 3600, 2),
+        )
+        for row in rows
+    ]
+
+
+def oldest_unfinished(engine: Engine) -> datetime | None:
+    """When the bag that has waited longest, of those that are still to come home by themselves, was first seen.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = select(func.min(bags.c.seen_on)).where(bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]))
+    with reading(engine) as connection:
+        found = connection.execute(query).scalar()
+    return None if found is None else found.replace(tzinfo=UTC)

@@ -81,7 +81,8 @@ def unfinished(engine: Engine, *, host: str, others_after_seconds: int = 0, limi
     """Bags that somebody began and nobody works on: their lease has expired, their time to be tried again has come.
 
     Bags whose staging lies on this host come first, then those that were never begun anywhere. What another host has
-    in its staging is left to that host for a while longer: here it would have to be downloaded again.
+    in its staging is left to that host for a while longer: here it would have to be downloaded again. Among those, the
+    one whose restored copy ends first comes first.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
@@ -98,7 +99,12 @@ def unfinished(engine: Engine, *, host: str, others_after_seconds: int = 0, limi
             ),
             ~held,
         )
-        .order_by((bags.c.host != host), bags.c.restore_expires_on, bags.c.seen_on)
+        .order_by(
+            (bags.c.host != host),
+            bags.c.restore_expires_on.is_(None),  # databases differ in where they put what has none
+            bags.c.restore_expires_on,
+            bags.c.seen_on,
+        )
         .limit(limit)
     )
     with reading(engine) as connection:

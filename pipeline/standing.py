@@ -1,0 +1,97 @@
+"""How the line stands, as `status --json` tells it: see docs/status.md, which scripts rely on."""
+
+import shutil
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import staging
+from pipeline.errors import PipelineError
+from pipeline.settings import Folder, Source
+from pipeline.site import Site
+from pipeline.sources.folder import look_at
+from pipeline.steps import intake, record
+from pipeline.steps.record import overview, views
+from pipeline.steps.record.overview import AtWork
+
+
+def document(here: Site, *, within_hours: int) -> dict[str, Any]:
+    """Everything; queues and folders that do not answer are told as such, the record has to.
+
+    Raises:
+        DatabaseUnavailable: the record cannot be read.
+    """
+    pause, oldest = record.pause_of(here.engine), overview.oldest_unfinished(here.engine)
+    return {
+        "at": _rfc3339(datetime.now(UTC)),
+        "host": here.host,
+        "paused": pause and {"by": pause.by, "since": _rfc3339(pause.since), "reason": pause.reason},
+        "queues": [_queue(here, source) for source in here.settings.sources],
+        "folders": [_folder(folder) for folder in here.settings.folders],
+        "bags": views.counts(here.engine),
+        "oldest_unfinished": oldest and _rfc3339(oldest),
+        "lanes": [_lane(one) for one in overview.holders(here.engine)],
+        "at_risk": [
+            {**asdict(one), "expires_on": _rfc3339(one.expires_on)}
+            for one in overview.at_risk(here.engine, within_hours=within_hours)
+        ],
+        "disk": [_disk(name, getattr(here.settings, name)) for name in ("staging", "quarantine", "archive_root")],
+        "works": [asdict(work) for work in views.works(here.engine)],
+        "messages_not_understood": views.unreadable_messages(here.engine),
+    }
+
+
+def _queue(here: Site, source: Source) -> dict[str, Any]:
+    named = {"source": source.name, "queue": source.queue}
+    try:
+        sqs = here.sqs(source)
+        queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
+        dead = intake.depth(sqs, queue.dead_letter_url)["waiting"] if queue.dead_letter_url else None
+        return {**named, **intake.depth(sqs, queue.url), "dead_letters": dead}
+    except PipelineError as error:
+        return {**named, "error": str(error)}
+
+
+def _folder(folder: Folder) -> dict[str, Any]:
+    named = {"source": folder.name, "folder": str(folder.path)}
+    try:
+        return {**named, **look_at(folder)}
+    except PipelineError as error:
+        return {**named, "error": str(error)}
+
+
+def _lane(one: AtWork) -> dict[str, Any]:
+    """A lane at work: rate and time left are of its step, as far as the record tells when that began."""
+    rate = one.done_bytes / one.step_seconds if one.done_bytes and one.step_seconds > 0 else None
+    left = (one.total_bytes - one.done_bytes) / rate if rate and one.total_bytes else None
+    return {
+        "lane": one.owner,
+        "host": one.owner.partition("/")[0],
+        "work_rid": one.work_rid,
+        "bag_id": one.bag_id,
+        "step": one.step,
+        "done_bytes": one.done_bytes,
+        "total_bytes": one.total_bytes,
+        "step_seconds": round(one.step_seconds, 1),
+        "bytes_per_second": rate and round(rate),
+        "seconds_left": left and round(left),
+        "lease_until": _rfc3339(one.until),
+    }
+
+
+def _disk(name: str, folder: Path) -> dict[str, Any]:
+    named = {"what": name, "path": str(folder)}
+    there = next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
+    if there != folder and name == "archive_root":
+        return {**named, "error": "not there; is it mounted?"}
+    try:
+        usage = shutil.disk_usage(there)
+        ours = None if name == "archive_root" else staging.used_bytes(folder)  # the archive is too large to be counted
+    except OSError as error:
+        return {**named, "error": str(error.strerror)}
+    return {**named, "free_bytes": usage.free, "total_bytes": usage.total, "used_by_pipeline_bytes": ours}
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
