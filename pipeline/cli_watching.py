@@ -12,6 +12,10 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 def add(verbs: Any) -> None:
     """Add the verbs to the command line's."""
     _report(verbs.add_parser("report", help="what a time came to: a page with pictures, or a table"))
+    metrics = verbs.add_parser("metrics", help="figures for Prometheus")
+    metrics.add_argument("--textfile", type=Path, metavar="FILE", help="written once, for the node exporter")
+    metrics.add_argument("--listen", metavar="[HOST:]PORT", help="answers until stopped; on loopback, without a HOST")
+    metrics.epilog = "example: run_pipeline.py metrics --listen 9108"
     notify = verbs.add_parser("notify", help="tell operators what is new, by mail and webhook")
     notify.add_argument("--test", action="store_true", help="send a sample through each channel")
     notify.add_argument("--watch", action="store_true", help="keep going until stopped")

@@ -13,6 +13,7 @@ LAYERS = [
     "cli",
     "cli_watching",
     "verbs",
+    "metrics",
     "notices",
     "messengers",
     "report",

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading, writing
-from pipeline.steps.record.tables import bags, leases
+from pipeline.steps.record.tables import bags, events, leases
 
 
 class Leases:
@@ -44,8 +44,15 @@ class Leases:
         free = or_(leases.c.owner == self.owner, leases.c.until < utc_in())
         try:
             with writing(self._engine) as connection:
+                silent = connection.scalar(
+                    select(leases.c.owner).where(
+                        leases.c.work_rid == work_rid, leases.c.owner != self.owner, leases.c.until < utc_in()
+                    )
+                )
                 taken = connection.execute(update(leases).where(leases.c.work_rid == work_rid, free).values(values))
                 if taken.rowcount:
+                    if silent is not None:
+                        self._taken_over(connection, work_rid, bag_id, silent)
                     return True
                 if connection.execute(select(leases.c.owner).where(leases.c.work_rid == work_rid)).first():
                     return False
@@ -53,6 +60,19 @@ class Leases:
         except IntegrityError:
             return False  # another took it between our look and our insert
         return True
+
+    def _taken_over(self, connection: Connection, work_rid: str, bag_id: str, silent: str) -> None:
+        connection.execute(
+            insert(events).values(
+                at=utc_in(),
+                work_rid=work_rid,
+                bag_id=bag_id,
+                step="lease",
+                outcome="taken-over",
+                agent=self.owner.rpartition("/")[0],
+                detail={"from": silent},
+            )
+        )
 
     def renew(self, work_rid: str, *, step: str = "", done_bytes: int = 0, total_bytes: int = 0) -> bool:
         """Hold on to a lease, and tell how far the work is; False: it is no longer ours.

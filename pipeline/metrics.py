@@ -1,0 +1,119 @@
+"""What Prometheus is told: all of it is read from the record, the queues and the disks when it is asked for."""
+
+import logging
+import shutil
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from pipeline.errors import PipelineError
+from pipeline.site import Site
+from pipeline.steps import intake
+from pipeline.steps.record import counting, views
+from pipeline.steps.record.chronicle import STEPS
+
+_BOUNDS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 43200)
+_log = logging.getLogger(__name__)
+
+
+class Collector:
+    """Counts the events of the record, each once in the life of this process, and looks at what is there now."""
+
+    def __init__(self, here: Site) -> None:
+        self._here = here
+        self._lock = threading.Lock()
+        self._last = 0
+        self._events: Counter[tuple[str, str, str]] = Counter()
+        self._bytes: Counter[str] = Counter()
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._buckets: dict[str, list[int]] = {step: [0] * (len(_BOUNDS) + 1) for step in STEPS}
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything; what is out of reach is left out, and `pipeline_up` is 0."""
+        up = GaugeMetricFamily("pipeline_up", "1 while database and queues answer")
+        found: list[Metric] = []
+        with self._lock:
+            try:
+                self._count()
+                found = [*self._counted(), *self._now(), *self._queues()]
+                up.add_metric([], 1)
+            except PipelineError as error:
+                _log.error("%s", error)
+                up.add_metric([], 0)
+        yield up
+        yield from found
+        yield self._disks()
+
+    def _count(self) -> None:
+        for one in counting.counted(self._here.engine, after=self._last):
+            self._last = one.event_id
+            self._events[one.step, one.outcome, one.kind if one.outcome == "failed" else ""] += 1
+            if one.step in self._buckets and one.outcome == "done":
+                self._bytes[one.step] += one.bytes
+                self._seconds[one.step] += one.seconds
+                slot = next((at for at, bound in enumerate(_BOUNDS) if one.seconds <= bound), len(_BOUNDS))
+                self._buckets[one.step][slot] += 1
+
+    def _counted(self) -> Iterator[Metric]:
+        happened = CounterMetricFamily(
+            "pipeline_events",
+            "What happened to works, by step, outcome and failure",
+            labels=["step", "outcome", "kind"],
+        )
+        for labels, count in sorted(self._events.items()):
+            happened.add_metric(labels, count)
+        yield happened
+        amounts = CounterMetricFamily("pipeline_bytes", "Bytes that steps brought to their end", labels=["step"])
+        took = HistogramMetricFamily("pipeline_step_duration_seconds", "How long steps took", labels=["step"])
+        for step, counts in self._buckets.items():
+            amounts.add_metric([step], self._bytes[step])
+            names = [*map(str, map(float, _BOUNDS)), "+Inf"]
+            took.add_metric(
+                [step],
+                list(zip(names, map(float, accumulate(counts)), strict=True)),
+                self._seconds[step],
+            )
+        yield amounts
+        yield took
+        taken = CounterMetricFamily("pipeline_lease_takeovers", "Works taken over from a lane that fell silent")
+        taken.add_metric([], self._events["lease", "taken-over", ""])
+        yield taken
+
+    def _now(self) -> Iterator[Metric]:
+        bags = GaugeMetricFamily("pipeline_bags", "Bags by what is to be done about them", labels=["state"])
+        for state, count in sorted(views.counts(self._here.engine).items()):
+            bags.add_metric([state], count)
+        yield bags
+        held, over = counting.held(self._here.engine)
+        leases = GaugeMetricFamily("pipeline_leases", "Works that lanes hold, or held when they died", labels=["state"])
+        leases.add_metric(["held"], held)
+        leases.add_metric(["expired"], over)
+        yield leases
+
+    def _queues(self) -> Iterator[Metric]:
+        depth = GaugeMetricFamily("pipeline_queue_messages", "Messages of each queue", labels=["queue", "state"])
+        for source in self._here.settings.sources:
+            sqs = self._here.sqs(source)
+            queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
+            for state, count in intake.depth(sqs, queue.url).items():
+                depth.add_metric([source.queue, state], count)
+            if queue.dead_letter_url:
+                depth.add_metric([source.queue, "dead_letters"], intake.depth(sqs, queue.dead_letter_url)["waiting"])
+        yield depth
+
+    def _disks(self) -> Metric:
+        disks = GaugeMetricFamily("pipeline_disk_bytes", "Room on the disks", labels=["folder", "state"])
+        chosen = self._here.settings
+        for name, folder in (
+            ("staging", chosen.staging),
+            ("quarantine", chosen.quarantine),
+            ("archive", chosen.archive_root),
+        ):
+            if folder.is_dir():
+                usage = shutil.disk_usage(folder)
+                disks.add_metric([name, "free"], usage.free)
+                disks.add_metric([name, "total"], usage.total)
+        return disks
