@@ -3,8 +3,10 @@
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from pipeline.errors import InvalidRid, UsageError, WorkBusy
+from pipeline import durable
+from pipeline.errors import FolderUnreachable, InvalidRid, UsageError, WorkBusy
 from pipeline.site import Site
 from pipeline.steps.record import BagRow, BagState
 from pipeline.work import checked_rid
@@ -50,9 +52,33 @@ def hand_back(here: Site, row: BagRow, *, reason: str) -> str:
             f"home already, nothing to do; once more from a step: run_pipeline.py work {row.bag.work_rid} --from STEP"
         )
     with leased(here, row.bag.work_rid, row.bag.bag_id):
+        if (refused := _moved_out(here, row)) is not None:
+            return _put_back(row, refused)
         here.record.reopen(row.bag, reason=f"{reason} by {operator()}")
     where = f" on {row.host}" if row.host not in {"", here.host} else ""
     return f"was {row.state}, is unfinished now: the next free lane{where} takes it up"
+
+
+def _moved_out(here: Site, row: BagRow) -> Path | None:
+    """The dropped zip that was moved from its folder to the refused ones; None: it is not such a one, or not there."""
+    folder = here.settings.folder(row.bag.source)
+    if folder is None or row.state is not BagState.REFUSED or Path(row.bag.key).exists():
+        return None
+    found = sorted(folder.refused_dir(row.bag.work_rid, row.bag.bag_id).glob("*.[zZ][iI][pP]"))
+    return found[0] if found else None
+
+
+def _put_back(row: BagRow, refused: Path) -> str:
+    """Put a refused zip into its folder again, in one rename: its folder takes it from there, as if a person had."""
+    try:
+        put = durable.publish_new(refused, Path(row.bag.key))
+    except OSError as error:
+        raise FolderUnreachable(
+            f"{refused} cannot be put back to {row.bag.key}: {error.strerror}", work_rid=row.bag.work_rid
+        ) from error
+    if not put:
+        raise UsageError(f"{row.bag.work_rid}: {row.bag.key} is another zip by now; nothing was changed")
+    return f"was refused; its zip is back in {Path(row.bag.key).parent}, which is looked at by the next free lane"
 
 
 def skip(here: Site, row: BagRow, *, reason: str) -> str:

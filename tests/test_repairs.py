@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.steps import record
 from tests.bags import SMALL_WORK, make_bag_zip
+from tests.folders import add_folder, drop, lying_in
 from tests.stack import Site, lines, wait_until
 
 BAD_IMAGE = "images/I1/I10001.jpg"
@@ -314,3 +315,23 @@ def test_a_lane_that_watches_obeys_a_pause_and_goes_on_by_itself(site: Site, tmp
         watch.communicate(timeout=30)
 
     assert before == 1
+
+
+@pytest.mark.parametrize("words", [("retry", "W1"), ("quarantine", "release", "W1")])
+def test_a_dropped_zip_that_was_refused_is_put_back_into_its_folder_and_tried_again(
+    site: Site, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    inbox = add_folder(site)
+    drop(make_bag_zip(tmp_path, "W1", algorithms=("md5",)), inbox)
+    site.call(*RUN, **WEAK)
+    refused_ones = lying_in(inbox / "refused")
+
+    given_back = site.call(*words)
+    back = lying_in(inbox)
+    site.call(*RUN)
+
+    assert len(refused_ones) == 1
+    assert given_back.returncode == 0, given_back.stderr
+    assert lines(given_back.stdout, "W1: was refused", str(inbox))
+    assert back == ["W1.bag.zip"]
+    assert site.archived("W1") == SMALL_WORK
