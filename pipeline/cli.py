@@ -31,6 +31,24 @@ _UNREACHABLE = (
     StorageUnreachable,
 )
 _SIZES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_EXAMPLES = {
+    "run": ["run", "run --watch --lanes 4"],
+    "work": ["work W1NLM4700", "work W1NLM4700 --from debag", "work /mnt/usb/W1FPL2251.bag.zip"],
+    "debag": ["debag W1NLM4700.bag.zip --into unpacked", "debag *.bag.zip --into unpacked --json"],
+    "bag": ["bag works/W1NLM4700 --into bags"],
+    "status": ["status --watch", "status W1NLM4700", "status --json | jq .at_risk"],
+    "explain": ["explain W1NLM4700"],
+    "retry": ["retry W1NLM4700 W1FPL2251", "retry --kind audit-failed"],
+    "skip": ["skip W1NLM4700 --reason 'withdrawn by its owner'"],
+    "pause": ["pause --reason 'the archive moves'"],
+    "resume": ["resume"],
+    "quarantine": ["quarantine list", "quarantine show W1NLM4700", "quarantine drop W1NLM4700 --yes"],
+    "dead-letters": ["dead-letters list", "dead-letters resend W1NLM4700", "dead-letters resend --all"],
+    "verify": ["verify W1NLM4700", "verify --oldest 200 --max-rate 50M"],
+    "check": ["check", "check --json"],
+    "db": ["db status", "db upgrade"],
+    "demo": ["demo --bags 20 --size 20M --keep"],
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -113,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
     database.add_argument("action", choices=["status", "upgrade"])
     cli_watching.add(verbs)
     _demo_options(verbs.add_parser("demo", help="the whole pipeline on an embedded stack, with sample bags"))
+    for verb, examples in _EXAMPLES.items():
+        one = verbs.choices[verb]
+        one.formatter_class = argparse.RawDescriptionHelpFormatter
+        one.epilog = "examples:\n" + "\n".join(f"  run_pipeline.py {example}" for example in examples)
     return parser
 
 
@@ -185,7 +207,6 @@ def _work_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--local-scheduler", action="store_true", help="without luigid")
     parser.add_argument("--verbose", action="store_true", help="log more, Luigi's own words too")
-    parser.epilog = "example: run_pipeline.py work W1NLM4700 --from debag"
 
 
 def _verify_options(parser: argparse.ArgumentParser) -> None:
@@ -200,7 +221,6 @@ def _verify_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, default=0, metavar="N", help="default: the CPUs available")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.add_argument("--verbose", action="store_true", help="log more")
-    parser.epilog = "exit status 1 when anything is wrong; example, nightly: run_pipeline.py verify --oldest 200"
 
 
 def _debag_options(parser: argparse.ArgumentParser) -> None:
