@@ -24,6 +24,7 @@ from typing import Any
 from pipeline import aws, plug, room, site
 from pipeline.errors import PipelineError
 from pipeline.lane import Lane, Tally
+from pipeline.log_lines import JsonLines
 from pipeline.settings import Settings
 from pipeline.steps import record
 
@@ -55,17 +56,20 @@ class Summary:
     exit_status: int
 
 
-def log_to(folder: os.PathLike[str] | None, name: str, *, verbose: bool = False) -> None:
+def log_to(folder: os.PathLike[str] | None, name: str, *, verbose: bool = False, json_lines: bool = False) -> None:
     """Log to stderr, and to a file of this process alone that is rotated at 10 MiB; without a folder, to stderr alone.
 
     Raises:
         OSError: the folder cannot be written to.
     """
     full = logging.Formatter("%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s")
+    if json_lines:
+        full = JsonLines(name)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers[0].setFormatter(full)
     if folder is not None:
-        handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
+        if not json_lines:
+            handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
         os.makedirs(folder, exist_ok=True)
         file = logging.handlers.RotatingFileHandler(
             os.path.join(folder, f"{name}.log"), maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
@@ -226,7 +230,7 @@ def _prepare_process(chosen: Settings, options: Options) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    log_to(chosen.lane_logs, "prepare", verbose=options.verbose)
+    log_to(chosen.lane_logs, "prepare", verbose=options.verbose, json_lines=chosen.log_json)
     try:
         room.sweep(site.open_site(chosen, lane="0"))
     except PipelineError as error:
@@ -241,7 +245,7 @@ def _lane_process(chosen: Settings, options: Options, number: int, counts: Any, 
         sys.exit(EXIT_FAILED)  # the parent died before we could ask to be told
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent passes it on
     name = f"{number + 1}"
-    log_to(chosen.lane_logs, f"lane-{name}", verbose=options.verbose)
+    log_to(chosen.lane_logs, f"lane-{name}", verbose=options.verbose, json_lines=chosen.log_json)
     here = site.open_site(chosen, lane=name)
 
     def count(tally: Tally) -> None:

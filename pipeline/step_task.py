@@ -7,7 +7,7 @@ from typing import ClassVar
 import luigi
 import luigi.rpc
 
-from pipeline import site
+from pipeline import log_lines, site
 from pipeline.errors import LeaseLost, NoRoom, PipelineError, Stopping, TransientError, WorkBusy
 from pipeline.site import Failure, Site
 from pipeline.staging import Place
@@ -63,6 +63,10 @@ class StepTask(luigi.Task):
                 work_rid=self.work_rid,
                 go_on=f"run_pipeline.py work {self.work_rid}",
             )
+        with log_lines.about(work=self.work_rid, bag=self.bag_id, step=self.phase, attempt=self.row.failures + 1):
+            self._do(here, bag)
+
+    def _do(self, here: Site, bag: Bag) -> None:
         try:
             self.step(here, bag)
         except PipelineError as error:

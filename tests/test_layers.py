@@ -50,6 +50,7 @@ LAYERS = [
     "fixity",
     "durable",
     "plug",
+    "log_lines",
     "work",
     "errors",
 ]

@@ -60,6 +60,7 @@ def load(*, working: bool = False) -> Settings:
         quarantine=_path(main.quarantine),
         logs=_path(main.logs),
         log_files=main.log_files,
+        log_json=main.log_format == "json",
         alive_file=_path(main.alive_file) if main.alive_file else None,
         archive_root=_path(main.archive_root),
         margin_bytes=main.margin_bytes,

@@ -23,6 +23,9 @@ class pipeline(luigi.Config):
         parsing=luigi.BoolParameter.EXPLICIT_PARSING,
         description="lanes log to files too, and not to stderr alone",
     )
+    log_format = luigi.ChoiceParameter(
+        default="text", choices=["text", "json"], description="json: a JSON object a line, with work, step and attempt"
+    )
     alive_file = luigi.Parameter(
         default="", description="touched every second while all lanes run, for health checks; empty: none"
     )

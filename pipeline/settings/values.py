@@ -117,6 +117,7 @@ class Settings:
     quarantine: Path
     logs: Path
     log_files: bool
+    log_json: bool
     alive_file: Path | None
     archive_root: Path
     margin_bytes: int

@@ -28,7 +28,7 @@ def main(options: Namespace) -> int:
         lanes=chosen.lanes, watch=options.watch, local_scheduler=options.local_scheduler, verbose=options.verbose
     )
     try:
-        lanes.log_to(chosen.lane_logs, "run", verbose=options.verbose)
+        lanes.log_to(chosen.lane_logs, "run", verbose=options.verbose, json_lines=chosen.log_json)
     except OSError as error:
         raise SettingsError([f"[pipeline] logs: {error}"]) from error
     _tell_start(chosen, how)

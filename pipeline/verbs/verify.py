@@ -29,7 +29,7 @@ def main(options: Namespace) -> int:
     if bool(options.rids) + options.all + bool(options.oldest) != 1:
         raise UsageError("one of RID…, --all and --oldest N is needed", go_on="run_pipeline.py verify --help")
     chosen = settings.load()
-    lanes.log_to(chosen.logs, "verify", verbose=options.verbose)
+    lanes.log_to(chosen.logs, "verify", verbose=options.verbose, json_lines=chosen.log_json)
     here = site.open_site(chosen, lane="verify")
     fixity_checks.see_archive(here)
     works = _asked_for(here, options)

@@ -25,7 +25,7 @@ def main(options: Namespace) -> int:
         PipelineError: something it depends on is out of reach.
     """
     chosen = settings.load(working=True)
-    lanes.log_to(chosen.lane_logs, "work", verbose=options.verbose)
+    lanes.log_to(chosen.lane_logs, "work", verbose=options.verbose, json_lines=chosen.log_json)
     here = site.open_site(chosen, lane="work")
     here.replace = options.replace
     if not options.local_scheduler:
