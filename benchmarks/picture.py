@@ -1,53 +1,93 @@
-"""Draws `benchmarks/results/debag.json` as a picture for the README: `python -m benchmarks.picture RESULTS PICTURE`."""
+"""Draws `benchmarks/results/debag.json` or `sync.json`: `python -m benchmarks.picture RESULTS PICTURE`."""
 
 import importlib
 import json
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.inputs import FULL, QUICK
+from benchmarks.inputs import FULL
 
-_SHOWN = {
-    "ours, no sync": ("this pipeline", "#b5451b"),
-    "ours, durable": ("this pipeline, survives a power cut", "#dd8a5f"),
-    "bdrc-bag": ("bdrc-bag 0.0.7", "#6f7f8f"),
-    "bdrc-bag, then sync": ("bdrc-bag, then sync", "#a9b4be"),
-    "zipfile + bagit": ("zipfile + bagit", "#8796a5"),
-    "unzip + sha512sum": ("unzip + sha512sum", "#8796a5"),
-    "bdbag": ("bdbag", "#8796a5"),
-}
+_OURS, _PALE, _THEIRS, _DARK, _LIGHT = "#b5451b", "#dd8a5f", "#8796a5", "#6f7f8f", "#a9b4be"
 _LIMIT = "limit: digests alone"
 
 
-def draw(report: dict[str, Any], target: Path) -> None:
+@dataclass(frozen=True)
+class Picture:
+    """What is drawn of a benchmark's seconds.
+
+    Attributes:
+        title: above all.
+        note: below all, after the number of cores.
+        shown: contenders from the top down, each with its label and colour; the first is what ratios are of.
+    """
+
+    title: str
+    note: str
+    shown: Mapping[str, tuple[str, str]]
+
+
+PICTURES = {
+    "debag": Picture(
+        "Unpack and verify a bag: seconds, less is better",
+        "warm cache",
+        {
+            "ours, no sync": ("this pipeline", _OURS),
+            "ours, durable": ("this pipeline, survives a power cut", _PALE),
+            "bdrc-bag": ("bdrc-bag 0.0.7", _DARK),
+            "bdrc-bag, then sync": ("bdrc-bag, then sync", _LIGHT),
+            "zipfile + bagit": ("zipfile + bagit", _THEIRS),
+            "unzip + sha512sum": ("unzip + sha512sum", _THEIRS),
+            "bdbag": ("bdbag", _THEIRS),
+        },
+    ),
+    "sync": Picture(
+        "Copy a work into the archive and verify it: seconds, less is better",
+        "staging in the cache",
+        {
+            "ours": ("this pipeline: on disk, read back", _OURS),
+            "rsync -a, rsync -c": ("rsync -a, rsync -c", _LIGHT),
+            "cp -a, sha512sum -c": ("cp -a, sha512sum -c", _LIGHT),
+            "rsync -a, sync, rsync -c": ("rsync, on disk, read back", _DARK),
+            "cp -a, sync, sha512sum -c": ("cp, on disk, read back", _DARK),
+        },
+    ),
+}
+
+
+def draw(name: str, report: dict[str, Any], target: Path) -> None:
     """A panel an input, a bar a contender, and a line where the digests alone would end."""
+    picture, inputs = PICTURES[name], report["inputs"]
+    titles = report.get("titles") or {key: wanted.title for key, wanted in FULL.items()}
     matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.hashsalt": "debag", "svg.fonttype": "none", "font.size": 9})
+    matplotlib.rcParams.update({"svg.hashsalt": name, "svg.fonttype": "none", "font.size": 9})
     pyplot = importlib.import_module("matplotlib.pyplot")
-    titles = QUICK if report["quick"] else FULL
-    figure, axes = pyplot.subplots(2, 2, figsize=(10, 6.2), facecolor="white")
-    for axis, (name, figures) in zip(axes.flat, report["inputs"].items(), strict=False):
-        _panel(axis, titles[name].title, figures)
-    machine = report["machine"]
-    figure.suptitle("Unpack and verify a bag: seconds, less is better", fontsize=13, fontweight="bold", color="#222")
-    note = f"{machine['cpus']} cores, warm cache, medians of {report['runs']} alternating runs. "
+    rows = -(-len(inputs) // 2)
+    figure, axes = pyplot.subplots(rows, 2, figsize=(10, 3.1 * rows), facecolor="white", squeeze=False)
+    for axis in axes.flat[len(inputs) :]:
+        axis.set_axis_off()
+    for axis, (key, figures) in zip(axes.flat, inputs.items(), strict=False):
+        _panel(axis, titles[key], figures, picture)
+    figure.suptitle(picture.title, fontsize=13, fontweight="bold", color="#222")
+    note = f"{report['machine']['cpus']} cores, {picture.note}, medians of {report['runs']} alternating runs. "
     figure.text(0.5, 0.012, f"{note}Dashed: SHA-512 of the bytes alone, on all cores.", ha="center", color="#444")
     figure.tight_layout(rect=(0, 0.03, 1, 0.97))
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, format="svg", facecolor="white", metadata={"Date": None})
 
 
-def _panel(axis: Any, title: str, figures: dict[str, Any]) -> None:
-    shown = [name for name in _SHOWN if name in figures]
+def _panel(axis: Any, title: str, figures: dict[str, Any], picture: Picture) -> None:
+    shown = [name for name in picture.shown if name in figures]
     walls = [figures[name].get("wall_seconds", 0) for name in shown]
-    axis.barh(range(len(shown)), walls, color=[_SHOWN[name][1] for name in shown])
-    axis.set_yticks(range(len(shown)), [_SHOWN[name][0] for name in shown], color="#222")
+    axis.barh(range(len(shown)), walls, color=[picture.shown[name][1] for name in shown])
+    axis.set_yticks(range(len(shown)), [picture.shown[name][0] for name in shown], color="#222")
     axis.invert_yaxis()
-    base = figures["ours, no sync"].get("wall_seconds")
-    for row, wall in enumerate(walls):
-        ratio = f"  ({wall / base:.1f}x)" if base and row > 1 else ""
+    base = figures[next(iter(picture.shown))].get("wall_seconds")
+    for row, (name, wall) in enumerate(zip(shown, walls, strict=True)):
+        ratio = f"  ({wall / base:.1f}x)" if base and not name.startswith("ours") else ""
         axis.text(wall, row, f" {wall:.2f}{ratio}" if wall else " missing", va="center", color="#222", fontsize=8)
     if "wall_seconds" in figures.get(_LIMIT, {}):
         axis.axvline(figures[_LIMIT]["wall_seconds"], color="#222", linestyle="--", linewidth=1)
@@ -59,4 +99,5 @@ def _panel(axis: Any, title: str, figures: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    draw(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
+    results = Path(sys.argv[1])
+    draw(results.stem, json.loads(results.read_text()), Path(sys.argv[2]))

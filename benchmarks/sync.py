@@ -201,7 +201,7 @@ def _save(tables: Mapping[str, dict[str, Figures]], options: argparse.Namespace)
     report = {"machine": machine(), "runs": options.runs, "titles": titles, "inputs": merged}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(report, indent=1) + "\n")
-    command = [options.draw_python, "-m", "benchmarks.sync_picture", str(RESULTS), str(PICTURE)]
+    command = [options.draw_python, "-m", "benchmarks.picture", str(RESULTS), str(PICTURE)]
     if subprocess.run(command, cwd=peers.ROOT, check=False).returncode:
         print("no picture: matplotlib (benchmarks/requirements-debag.txt) is missing", file=sys.stderr)
 
