@@ -96,3 +96,15 @@ def run_until_empty(site: Site) -> None:
         if site.depth() == 0 and settled and not site.staged():
             return
     raise AssertionError(f"not settled: {site.works()}, {site.depth()} messages")
+
+
+def test_a_bag_is_leased_before_anybody_can_find_it_unfinished(site: Site, tmp_path: Path) -> None:
+    seen = []
+    for number in range(1, 5):
+        site.announce(make_bag_zip(tmp_path, f"W{number}"))
+        site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=f"after commit {number}")
+        leased = {row["bag_id"] for row in site.rows("leases")}
+        unleased = [row["work_rid"] for row in site.rows("bags") if row["bag_id"] not in leased]
+        assert unleased == []
+        seen.append(len(site.rows("bags")))
+    assert max(seen) > 0
