@@ -60,7 +60,7 @@ class download(luigi.Config):
     """`[download]`: how zips come from S3."""
 
     connections = luigi.IntParameter(default=8, description="at once, for each lane; one brings 85 to 90 MB/s from S3")
-    chunk_bytes = luigi.IntParameter(default=64 << 20, description="of a range; what a kill costs for each connection")
+    chunk_bytes = luigi.IntParameter(default=64 << 20, description="of a range, which one connection brings")
     bandwidth_bytes_per_second = luigi.IntParameter(
         default=0, description="what all lanes of this host together may take of the line; 0: all of it"
     )

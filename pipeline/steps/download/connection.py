@@ -6,13 +6,15 @@ import random
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline import plug
 from pipeline.errors import DownloadMismatch, PipelineError, StorageUnreachable
 from pipeline.steps.download.bandwidth import Bandwidth
+from pipeline.steps.download.begun import Begun
 from pipeline.steps.download.journal import Journal
-from pipeline.steps.download.plan import By, Digest, Plan
+from pipeline.steps.download.plan import By, Plan
 from pipeline.steps.download.remote import BODY_BROKE, Body, RangeIgnored, WrongAnswer, open_range
 from pipeline.work import Bag
 
@@ -45,6 +47,7 @@ class How:
         stall_seconds: a connection that brings nothing for so long is given up.
         attempts: for the rest of a range, without progress between them, before the whole fails.
         pause_seconds: before the second attempt; doubles with each, and is shortened at random.
+        claim_bytes: after so many bytes of a range the journal is told how far it is.
         bandwidth: the limit that all lanes of the host share.
     """
 
@@ -52,6 +55,7 @@ class How:
     stall_seconds: float
     attempts: int
     pause_seconds: float
+    claim_bytes: int
     bandwidth: Bandwidth | None
 
 
@@ -124,7 +128,7 @@ class Connection:
         """Bring a range to the disk, and claim it in the journal with its digests, taken of the bytes as they came.
 
         Args:
-            journal: also told how far the range is, when the rest does not come.
+            journal: also told now and then how far the range is, and when the rest does not come.
             number: the range.
             first: its body, if its answer is here already.
 
@@ -133,34 +137,29 @@ class Connection:
             StorageUnreachable: it broke off again and again.
             PipelineError: S3 refuses.
         """
-        start, _ = self._plan.span(number)
-        attempt = self._resumed(number, journal.begun.get(number))
+        attempt = self._resumed(journal, number)
         try:
             self._all(attempt, first)
         except BaseException:
-            if attempt.position > start:
-                with self.uncut():
-                    journal.claim_begun(number, attempt.position - start, attempt.digest.values())
+            self._claim(attempt, after_bytes=1)
             raise
         with self.uncut():
             journal.claim(number, attempt.digest.values())
 
-    def _resumed(self, number: int, begun: tuple[int, list[str]] | None) -> "_Attempt":
-        """Where to go on in a range: what the journal claims of it is hashed again."""
-        start, end = self._plan.span(number)
-        attempt = _Attempt(start, end, self._plan.digest())
-        if begun is None:
-            return attempt
-        size_bytes, taken = begun
-        for block in blocks(self._file, start, start + size_bytes, buffer=self._buffer, halted=self._halted):
-            attempt.digest.update(block)
-            attempt.position += len(block)
-        if attempt.position != start + size_bytes or attempt.digest.values() != taken:
-            return _Attempt(start, end, self._plan.digest())
-        self.done_bytes += size_bytes
+    def _claim(self, attempt: Begun, *, after_bytes: int) -> None:
+        """Let the journal know how far a range is, if so much more came since it was told."""
+        if after_bytes <= attempt.unclaimed_bytes and attempt.position < attempt.end:
+            with self.uncut(), _on_disk():
+                attempt.claim()
+
+    def _resumed(self, journal: Journal, number: int) -> Begun:
+        """Where to go on in a range."""
+        attempt = Begun(journal, number)
+        attempt.go_on(partial(blocks, self._file, buffer=self._buffer, halted=self._halted))
+        self.done_bytes += attempt.position - attempt.start
         return attempt
 
-    def _all(self, attempt: "_Attempt", first: Body | None) -> None:
+    def _all(self, attempt: Begun, first: Body | None) -> None:
         start, end, failures, mark = attempt.start, attempt.end, 0, attempt.position
         while True:
             try:
@@ -179,14 +178,14 @@ class Connection:
                     raise self._given_up(error, attempt) from error
                 # Without ranges the rest cannot be asked for: the whole comes again.
                 self.done_bytes -= attempt.position
-                attempt.begin_again(self._plan.digest())
+                attempt.begin_again()
                 failures, mark = failures + 1, start
             else:
                 return
             first = None
             self._pause(failures)
 
-    def _rest(self, attempt: "_Attempt", first: Body | None) -> None:
+    def _rest(self, attempt: Begun, first: Body | None) -> None:
         body = first or open_range(
             self._s3,
             self._bag,
@@ -207,7 +206,7 @@ class Connection:
                 self._body = None
         body.release()
 
-    def _read(self, body: Body, attempt: "_Attempt") -> None:
+    def _read(self, body: Body, attempt: Begun) -> None:
         while attempt.position < attempt.end:
             block = self._buffer[: attempt.end - attempt.position]
             came = body.readinto(block)
@@ -222,6 +221,7 @@ class Connection:
             attempt.position += came
             self.done_bytes += came
             self.fetched_bytes += came
+            self._claim(attempt, after_bytes=self._how.claim_bytes)
             plug.point("download half-way")
             if self._how.bandwidth is not None:
                 with _on_disk():
@@ -232,7 +232,7 @@ class Connection:
         if self._halted.wait(longest * random.uniform(0.5, 1)):  # noqa: S311  # spreads load, guards nothing
             raise Halted
 
-    def _given_up(self, error: BaseException, attempt: "_Attempt") -> PipelineError:
+    def _given_up(self, error: BaseException, attempt: Begun) -> PipelineError:
         what = f"download of {self._bag.address}"
         if isinstance(error, WrongAnswer):
             return DownloadMismatch(f"{what}: {error}", work_rid=self._bag.work_rid)
@@ -245,24 +245,6 @@ class Connection:
 
 class _CutShort(Exception):
     """The body ended before it should."""
-
-
-@dataclass
-class _Attempt:
-    """How far a range has come."""
-
-    start: int
-    end: int
-    digest: Digest
-    position: int = -1
-
-    def __post_init__(self) -> None:
-        if self.position < 0:
-            self.position = self.start
-
-    def begin_again(self, digest: Digest) -> None:
-        """Nothing has come."""
-        self.position, self.digest = self.start, digest
 
 
 def blocks(file: int, start: int, end: int, *, buffer: memoryview, halted: threading.Event) -> Iterator[memoryview]:

@@ -1,15 +1,16 @@
 """The journal of a download: which ranges are in the `.part` file, and their digests.
 
 One JSON document a line: first what is downloaded and how, then a line a finished range, `{"chunk", "taken"}`, and
-where an attempt ended in order, a line a range that was begun, `{"chunk", "upto", "taken"}` with its bytes. Lines are
-appended and never flushed to the disk one by one: whoever goes on re-hashes what they claim, so a line that was
-lost, or stands for bytes that were, costs a range and nothing else. After a mismatch `{"doubted": true}` says that all
-was fetched a second time already.
+while a range comes, every few MiB and at the end of an attempt, `{"chunk", "upto", "taken"}` with its bytes so far: 20
+KB of lines a GiB. Lines are appended and never flushed to the disk one by one: whoever goes on re-hashes what they
+claim, so a line that was lost, or stands for bytes that were, costs what it claims and nothing else. The last line of
+a range counts. After a mismatch `{"doubted": true}` says that all was fetched a second time already.
 """
 
 import contextlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,15 +55,19 @@ class Journal:
             etag: of the object that is wanted; empty: whichever it was.
         """
         with contextlib.suppress(OSError):
-            documents = [document for line in path.read_bytes().splitlines() if (document := _parsed(line)) is not None]
-            if documents and (plan := _plan(documents[0])) is not None and etag in {"", plan.remote.etag}:
+            with path.open("rb") as lines:
+                documents = (document for line in lines if (document := _parsed(line)) is not None)
+                first = next(documents, {})
+                plan = _plan(first)
+                if plan is None or etag not in {"", plan.remote.etag}:
+                    return None
                 # What was taken by nothing cannot be re-hashed: it counts as long as the machine was not restarted.
-                if plan.by is By.NOTHING and documents[0].get("boot") != _boot():
+                if plan.by is By.NOTHING and first.get("boot") != _boot():
                     return None
                 found = cls(path, plan)
-                found._read(documents[1:])
-                found._open(0)
-                return found
+                found._read(documents)
+            found._open(0)
+            return found
         return None
 
     def claim(self, number: int, taken: list[str]) -> None:
@@ -72,7 +77,8 @@ class Journal:
         self._append({"chunk": number, "taken": taken})
 
     def claim_begun(self, number: int, size_bytes: int, taken: list[str]) -> None:
-        """The first bytes of a range are in the file."""
+        """The first bytes of a range are in the file; what was claimed of the whole of it holds no more."""
+        self.claims.pop(number, None)
         self.begun[number] = (size_bytes, taken)
         self._append({"chunk": number, "upto": size_bytes, "taken": taken})
 
@@ -101,7 +107,7 @@ class Journal:
         # With a line's end before it too: what a kill cut short stays a line of its own, which is not understood.
         os.write(self._descriptor, b"\n" + json.dumps(document).encode() + b"\n")
 
-    def _read(self, documents: list[dict[str, Any]]) -> None:
+    def _read(self, documents: Iterable[dict[str, Any]]) -> None:
         for document in documents:
             self.doubted = self.doubted or document.get("doubted") is True
             number, taken, upto = document.get("chunk"), document.get("taken"), document.get("upto")
@@ -113,6 +119,7 @@ class Journal:
                 self.begun.pop(number, None)
             elif isinstance(upto, int) and 0 < upto < end - start:
                 self.begun[number] = (upto, taken)
+                self.claims.pop(number, None)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

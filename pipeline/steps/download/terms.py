@@ -14,7 +14,8 @@ class Options:
 
     Attributes:
         connections: at once; one of real S3's gives 85 to 90 MB/s.
-        chunk_bytes: of a range, made up to whole parts of a multipart upload; what a kill costs for each connection.
+        chunk_bytes: of a range, made up to whole parts of a multipart upload.
+        claim_bytes: after so many bytes of a range the journal is told; what a kill costs for each connection.
         verify: compare the whole with what S3 has; False leaves all but the size to the bag's manifests.
         durable: make the file survive a power cut before it gets its name.
         bandwidth: the limit that all lanes of the host share.
@@ -25,6 +26,7 @@ class Options:
 
     connections: int = 8
     chunk_bytes: int = 64 << 20
+    claim_bytes: int = 8 << 20
     verify: bool = True
     durable: bool = True
     bandwidth: Bandwidth | None = None
@@ -35,7 +37,14 @@ class Options:
     @property
     def how(self) -> How:
         """What a transfer needs to know of it."""
-        return How(self.connections, self.stall_seconds, self.attempts, self.pause_seconds, self.bandwidth)
+        return How(
+            self.connections,
+            self.stall_seconds,
+            self.attempts,
+            self.pause_seconds,
+            self.claim_bytes,
+            self.bandwidth,
+        )
 
 
 @dataclass(frozen=True)
