@@ -2,8 +2,7 @@
 
 `python -m benchmarks.download [--quick] [--only large small line]`. Every contender runs in a fresh process, all by
 turns; medians. `large` and `small` go over loopback as fast as it goes; `line` over a network of 250 MB/s, which needs
-root: a network namespace, and tc. What is made lies under one temporary folder, and goes when the run ends, however it
-ends.
+root. What is made lies under one temporary folder, and goes when the run ends, however it ends.
 """
 
 import argparse
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
 
-from benchmarks import fetchers, measure, peers, seaweed
+from benchmarks import fetchers, measure, peers, seaweed, slow_network
 from pipeline import embedded
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ RESULTS = peers.ROOT / "benchmarks" / "results" / "download.json"
 PICTURE = peers.ROOT / "docs" / "pictures" / "download.svg"
 _MB = 1_000_000
 _PART_BYTES = 8 << 20  # of BDRC's objects
-# Every byte passes twice, from the server's store to its S3 side and from there to the contender.
-_LINE = ("tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "4gbit", "burst", "1mb", "latency", "50ms")
 
 Figures = dict[str, float | int | str]
 
@@ -70,16 +67,15 @@ QUICK = {
 def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was made is removed then too
-    if options.in_namespace:
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        subprocess.run(_LINE, check=True)
     wanted = QUICK if options.quick else FULL
     tables: dict[str, dict[str, Figures]] = {}
     for name in options.only:
         if name == "line" and not options.in_namespace:
             _over_a_line(options)
             continue
-        with tempfile.TemporaryDirectory(prefix="download-bench-", dir=options.folder) as folder:
+        with contextlib.ExitStack() as tidy:
+            folder = tidy.enter_context(tempfile.TemporaryDirectory(prefix="download-bench-", dir=options.folder))
+            options.there = tidy.enter_context(slow_network.client_host()) if options.in_namespace else []
             tables[name] = _measured(name, wanted[name], Path(folder), options)
         print(f"\n{wanted[name].title}\n{table(wanted[name], tables[name])}")
     if options.save and tables:
@@ -103,9 +99,9 @@ def _options() -> argparse.Namespace:
 
 
 def _over_a_line(options: argparse.Namespace) -> None:
-    """The same again in a network namespace whose loopback is as fast as a line."""
-    if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "ip", "tc"))):
-        print("line: left out: it needs root, unshare, ip and tc", file=sys.stderr)
+    """The same again in a network namespace of its own, where the contenders are on another host."""
+    if not slow_network.possible():
+        print("line: left out: it needs root, unshare, nsenter, ip and tc", file=sys.stderr)
         return
     others = [f"--runs={options.runs}", f"--patience={options.patience}", "--save" if options.save else "--no-save"]
     others += ["--quick"] * options.quick + [f"--folder={options.folder}"] * bool(options.folder)
@@ -123,7 +119,8 @@ def _measured(what: str, wanted: Wanted, folder: Path, options: argparse.Namespa
     """All contenders by turns."""
     runs: dict[str, list[measure.Run]] = {name: [] for name in wanted.contenders}
     verdicts: dict[str, str] = {}
-    with seaweed.server(folder / "server") as s3:
+    address = slow_network.SERVER if options.there else "127.0.0.1"
+    with seaweed.server(folder / "server", address=address) as s3:
         originals = _put(s3, what, wanted, folder / "originals")
         for turn in range(options.runs):
             first = turn * 2 % len(runs)  # nobody always runs behind the same other one
@@ -159,7 +156,7 @@ def _one(name: str, what: str, url: str, *, originals: Path, options: argparse.N
     into.mkdir()
     peers.sync_file_system(into)  # what others left to be written is not this one's burden
     busy = measure.wait_for_quiet(options.patience)
-    command = [sys.executable, str(Path(fetchers.__file__)), name, what, url, str(into)]
+    command = [*options.there, sys.executable, str(Path(fetchers.__file__)), name, what, url, str(into)]
     log = into.with_name("run.log")
     try:
         run = measure.run(command, environment={**os.environ, **embedded.CREDENTIALS}, log=log)

@@ -27,8 +27,12 @@ _PORTS = (
 
 
 @contextlib.contextmanager
-def server(folder: Path) -> Iterator["S3Client"]:
+def server(folder: Path, *, address: str = "127.0.0.1") -> Iterator["S3Client"]:
     """A running server; yields a client of it.
+
+    Args:
+        folder: for what it keeps.
+        address: of its S3 side; all else stays on loopback.
 
     Raises:
         CommandFailed: it is not installed, or did not start.
@@ -44,9 +48,9 @@ def server(folder: Path) -> Iterator["S3Client"]:
     (folder / "s3.json").write_text(json.dumps({"identities": [who]}))
     ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
     command = [program, f"-logdir={folder}", "server", f"-dir={folder / 'data'}", "-s3"]
-    command += [f"-s3.config={folder / 's3.json'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    command += [f"-s3.config={folder / 's3.json'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.ip.bind={address}"]
     command += ["-master.telemetry=false", "-volume.max=100", *(f"-{name}={port}" for name, port in ports.items())]
-    url, log = f"http://127.0.0.1:{ports['s3.port']}", folder / "weed.log"
+    url, log = f"http://{address}:{ports['s3.port']}", folder / "weed.log"
     with (
         contextlib.ExitStack() as tidy,
         tree.running(command, environment=dict(os.environ), log=log) as process,
