@@ -13,7 +13,6 @@ from pipeline import durable
 from pipeline.errors import NoRoom, StagingDamaged, WorkBusy
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_SYNC_FILE_RANGE_WRITE = 2
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _PRIVATE = 0o700
 _TRIES = 100
@@ -133,13 +132,6 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def start_write_back(descriptor: int, offset: int, size: int) -> None:
-    """Let the disk begin with what was written, so that syncfs(2) has less to wait for; only a hint, never fails."""
-    _libc.sync_file_range(
-        ctypes.c_int(descriptor), ctypes.c_int64(offset), ctypes.c_int64(size), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)
-    )
 
 
 def staging_path(target: Path) -> Path:

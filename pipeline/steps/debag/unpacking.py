@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from json.encoder import encode_basestring
 from pathlib import Path
 
+from pipeline.durable import start_write_back
 from pipeline.errors import InvalidBag, TransientError
 from pipeline.fixity import digests_name
 from pipeline.steps.debag.copying import CopyPass
@@ -15,7 +16,7 @@ from pipeline.steps.debag.jobs import Job, WorkPlan, plan
 from pipeline.steps.debag.judging import examine
 from pipeline.steps.debag.marker import MARKER, load_marker, marker_bytes
 from pipeline.steps.debag.policy import Debagged, DebaggedWork, Policy, available_cpus
-from pipeline.steps.debag.staging import Staging, staged, start_write_back
+from pipeline.steps.debag.staging import Staging, staged
 from pipeline.steps.debag.zip_source import ZipSource, opened, transient
 from pipeline.work import Pulse, checked_rid, no_pulse
 

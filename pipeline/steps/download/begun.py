@@ -46,7 +46,7 @@ class Begun:
 
     @property
     def unclaimed_bytes(self) -> int:
-        """What has come since the journal was told."""
+        """What has come since the journal was told; it ends at `position`."""
         return self.position - self._claimed
 
     def claim(self) -> None:

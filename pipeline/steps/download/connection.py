@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pipeline import plug
+from pipeline import durable, plug
 from pipeline.errors import DownloadMismatch, PipelineError, StorageUnreachable
 from pipeline.steps.download.bandwidth import Bandwidth
 from pipeline.steps.download.begun import Begun
@@ -48,6 +48,7 @@ class How:
         attempts: for the rest of a range, without progress between them, before the whole fails.
         pause_seconds: before the second attempt; doubles with each, and is shortened at random.
         claim_bytes: after so many bytes of a range the journal is told how far it is.
+        durable: the disk is to begin with what came before all has come.
         bandwidth: the limit that all lanes of the host share.
     """
 
@@ -56,6 +57,7 @@ class How:
     attempts: int
     pause_seconds: float
     claim_bytes: int
+    durable: bool
     bandwidth: Bandwidth | None
 
 
@@ -145,12 +147,19 @@ class Connection:
             raise
         with self.uncut():
             journal.claim(number, attempt.digest.values())
+            self._start_write_back(attempt)
 
     def _claim(self, attempt: Begun, *, after_bytes: int) -> None:
         """Let the journal know how far a range is, if so much more came since it was told."""
         if after_bytes <= attempt.unclaimed_bytes and attempt.position < attempt.end:
             with self.uncut(), _on_disk():
+                self._start_write_back(attempt)
                 attempt.claim()
+
+    def _start_write_back(self, attempt: Begun) -> None:
+        """Let the disk work while the network does: in the end everything is flushed at once."""
+        if self._how.durable and attempt.unclaimed_bytes:
+            durable.start_write_back(self._file, attempt.position - attempt.unclaimed_bytes, attempt.unclaimed_bytes)
 
     def _resumed(self, journal: Journal, number: int) -> Begun:
         """Where to go on in a range."""

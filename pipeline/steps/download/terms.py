@@ -43,6 +43,7 @@ class Options:
             self.attempts,
             self.pause_seconds,
             self.claim_bytes,
+            self.durable,
             self.bandwidth,
         )
 
