@@ -10,7 +10,7 @@ from benchmarks.download import FULL
 
 _OURS, _PALE, _THEIRS = "#b5451b", "#dd8a5f", "#8796a5"
 _COLOURS = {"ours, verified": _OURS, "ours, verified, 8 at once": _OURS}
-_FIGURES = {"mb_per_second": "MB/s, more is better", "cpu_seconds_per_gb": "CPU seconds per GB, less is better"}
+_FIGURES = {"bytes_per_second": "MB/s, more is better", "cpu_seconds_per_gb": "CPU seconds per GB, less is better"}
 
 
 def draw(report: dict[str, Any], target: Path) -> None:
@@ -37,13 +37,13 @@ def draw(report: dict[str, Any], target: Path) -> None:
 
 def _panel(axis: Any, title: str, figures: dict[str, Any], key: str) -> None:
     names = list(figures)
-    values = [figures[name].get(key, 0) for name in names]
+    values = [figures[name].get(key, 0) / (1e6 if key == "bytes_per_second" else 1) for name in names]
     ours = [_COLOURS.get(name, _PALE if name.startswith("ours") else _THEIRS) for name in names]
     axis.barh(range(len(names)), values, color=ours)
     axis.set_yticks(range(len(names)), names, color="#222")
     axis.invert_yaxis()
     for row, value in enumerate(values):
-        text = f" {value:.0f}" if key == "mb_per_second" else f" {value:.2f}"
+        text = f" {value:.0f}" if key == "bytes_per_second" else f" {value:.2f}"
         axis.text(value, row, text if value else " missing", va="center", color="#222")
     axis.set_xlim(0, max([*values, 0.01]) * 1.25)
     axis.set_title(title, loc="left", fontsize=9, color="#222")

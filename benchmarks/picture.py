@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.inputs import FULL
+from benchmarks import inputs, sync
 
 _OURS, _PALE, _THEIRS, _DARK, _LIGHT = "#b5451b", "#dd8a5f", "#8796a5", "#6f7f8f", "#a9b4be"
 _LIMIT = "limit: digests alone"
@@ -59,17 +59,17 @@ PICTURES = {
 
 def draw(name: str, report: dict[str, Any], target: Path) -> None:
     """A panel an input, a bar a contender, and a line where the digests alone would end."""
-    picture, inputs = PICTURES[name], report["inputs"]
-    titles = report.get("titles") or {key: wanted.title for key, wanted in FULL.items()}
+    picture, measured = PICTURES[name], report["inputs"]
+    titles = {key: wanted.title for key, wanted in (inputs.FULL if name == "debag" else sync.FULL).items()}
     matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.hashsalt": name, "svg.fonttype": "none", "font.size": 9})
     pyplot = importlib.import_module("matplotlib.pyplot")
-    rows = -(-len(inputs) // 2)
+    rows = -(-len(measured) // 2)
     figure, axes = pyplot.subplots(rows, 2, figsize=(10, 3.1 * rows), facecolor="white", squeeze=False)
-    for axis in axes.flat[len(inputs) :]:
+    for axis in axes.flat[len(measured) :]:
         axis.set_axis_off()
-    for axis, (key, figures) in zip(axes.flat, inputs.items(), strict=False):
+    for axis, (key, figures) in zip(axes.flat, measured.items(), strict=False):
         _panel(axis, titles[key], figures, picture)
     figure.suptitle(picture.title, fontsize=13, fontweight="bold", color="#222")
     note = f"{report['machine']['cpus']} cores, {picture.note}, medians of {report['runs']} alternating runs. "

@@ -8,29 +8,22 @@ keep their figures. What is made lies under temporary folders, and goes when the
 
 import argparse
 import hashlib
-import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import measure, peers, sync_peers
-from benchmarks.measure import machine
+from benchmarks import contest, peers, sync_peers
+from benchmarks.contest import Figures
 from pipeline import fixity
 from pipeline.fixity import FileFixity, Fixity
 
-RESULTS = peers.ROOT / "benchmarks" / "results" / "sync.json"
-PICTURE = peers.ROOT / "docs" / "pictures" / "sync.svg"
 MEMORY = Path("/dev/shm")
 OURS = "ours"
 _FOLDER_FILES = 500
-
-Figures = dict[str, float | int | str]
 
 
 @dataclass(frozen=True)
@@ -58,9 +51,11 @@ FULL = {
 }
 
 
+COMPARED = contest.Comparison("sync", list(FULL))
+
+
 def main() -> int:
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was made is removed then too
     tables = {}
     for name in options.only:
         table = FULL[name]
@@ -69,29 +64,17 @@ def main() -> int:
         try:
             tables[name] = _measured(wanted, folder, options)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        print(f"\n{wanted.title}\n{table_text(tables[name])}")
+            contest.removed(folder)
+        print(f"\n{wanted.title}\n{table_text(tables[name])}", flush=True)
         if options.save:  # at once: whoever is interrupted keeps what was measured
-            _save(tables, options)
+            contest.save(COMPARED, tables, options)
     return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the files, 3 runs, nothing saved")
-    parser.add_argument("--runs", type=int, default=0, help="runs of each contender; default 5")
-    parser.add_argument(
-        "--patience", type=float, default=5, help="seconds to wait, before each run, for others to rest"
-    )
-    parser.add_argument("--only", nargs="+", default=list(FULL), choices=list(FULL))
+    parser = contest.parser(COMPARED, about=__doc__)
     parser.add_argument("--contenders", nargs="+", choices=list(sync_peers.CONTENDERS), help="default: all")
-    parser.add_argument("--folder", type=Path, help="where to work: on the disk that shall be measured")
-    parser.add_argument("--draw-python", default=sys.executable, help="an interpreter with matplotlib")
-    parser.add_argument("--save", action=argparse.BooleanOptionalAction, help="write results and picture")
-    options = parser.parse_args()
-    options.runs = options.runs or (3 if options.quick else 5)
-    options.save = not options.quick if options.save is None else options.save
-    return options
+    return contest.options(parser)
 
 
 def _measured(wanted: Table, folder: Path, options: argparse.Namespace) -> dict[str, Figures]:
@@ -99,19 +82,13 @@ def _measured(wanted: Table, folder: Path, options: argparse.Namespace) -> dict[
     work = _staged(wanted, folder / "staging")
     names = list(sync_peers.IN_MEMORY if wanted.in_memory else sync_peers.CONTENDERS)
     names = [name for name in names if name in (options.contenders or names)]
-    runs: dict[str, list[measure.Run]] = {name: [] for name in names}
-    verdicts: dict[str, str] = {}
-    for turn in range(options.runs):
-        first = turn * 3 % len(names)  # nobody always runs behind the same other one
-        for name in names[first:] + names[:first]:
-            if name in verdicts:
-                continue
-            one, verdict = _one(name, wanted, work, folder / f"{turn}-{names.index(name)}", options)
-            runs[name].append(one)
-            verdicts |= {name: verdict} if verdict else {}
-            told = verdict or f"{one.wall_seconds:.2f} s"
-            print(f"{wanted.title}: {turn + 1}/{options.runs} {name}: {told}", file=sys.stderr)
-    return {name: _figures(wanted, runs[name], verdicts.get(name, "")) for name in runs}
+    held = contest.Contest(wanted.title)
+
+    def one(name: str, turn: int) -> contest.Run:
+        return _one(name, wanted, work, folder / f"{turn}-{names.index(name)}", options)
+
+    held.hold(names, one, turns=options.runs)
+    return held.figures(wanted.files * wanted.size_bytes)
 
 
 def _staged(wanted: Table, folder: Path) -> Path:
@@ -131,52 +108,24 @@ def _staged(wanted: Table, folder: Path) -> Path:
     return work
 
 
-def _one(name: str, wanted: Table, work: Path, into: Path, options: argparse.Namespace) -> tuple[measure.Run, str]:
-    """One run, and what spoils it: nothing, `missing`, or what went wrong."""
+def _one(name: str, wanted: Table, work: Path, into: Path, options: argparse.Namespace) -> contest.Run:
     into.mkdir()
-    _warm(work)
+    contest.warm(*work.rglob("*.jpg"))
     peers.sync_file_system(into)  # what others left to be written is not this one's burden
-    busy = measure.wait_for_quiet(options.patience)
-    run = measure.run(
+    run = contest.measured(
         [sys.executable, str(Path(sync_peers.__file__)), name, str(work), str(into)],
-        environment={**os.environ},
+        patience=options.patience,
         log=into.with_name(f"{into.name}.log"),
+        environment={"PYTHONDONTWRITEBYTECODE": ""},
     )
-    run = replace(run, busy_before=busy)
-    if run.status == sync_peers.MISSING:
-        return run, f"missing: {run.error or 'not installed'}"
-    if run.status:
-        return run, f"failed: {run.error}"
-    if not name.startswith("limit") and sum(1 for _ in into.rglob("*.jpg")) != wanted.files:
-        return run, "wrong: the copy is not all there"
+    verdict = contest.spoilt(run, missing=sync_peers.MISSING)
+    if not verdict and not name.startswith("limit") and sum(1 for _ in into.rglob("*.jpg")) != wanted.files:
+        verdict = "wrong: the copy is not all there"
     if wanted.in_memory:
         shutil.rmtree(into)
-    else:  # give the disk back, but keep the files: ext4 makes new ones more slowly after many were removed
-        for path in into.rglob("*.jpg"):
-            os.truncate(path, 0)
-    return run, ""
-
-
-def _warm(work: Path) -> None:
-    for path in work.rglob("*.jpg"):
-        path.read_bytes()
-
-
-def _figures(wanted: Table, runs: Sequence[measure.Run], verdict: str) -> Figures:
-    if verdict:
-        return {"verdict": verdict}
-    wall = measure.median(runs, "wall_seconds")
-    return {
-        "verdict": "ok",
-        "runs": len(runs),
-        "wall_seconds": round(wall, 3),
-        "wall_seconds_best": round(min(one.wall_seconds for one in runs), 3),
-        "wall_seconds_worst": round(max(one.wall_seconds for one in runs), 3),
-        "busy_before": round(measure.median(runs, "busy_before"), 2),
-        "cpu_seconds": round(measure.median(runs, "cpu_seconds"), 3),
-        "peak_bytes": int(measure.median(runs, "peak_bytes")),
-        "bytes_per_second": int(wanted.files * wanted.size_bytes / wall),
-    }
+    else:
+        contest.give_back(into)
+    return run, verdict
 
 
 def table_text(figures: Mapping[str, Figures]) -> str:
@@ -192,18 +141,6 @@ def table_text(figures: Mapping[str, Figures]) -> str:
         rate = f"{float(of['bytes_per_second']) / 1e6:.0f}"
         lines.append(f"| {name} | {of['wall_seconds']:.2f} | {span} | {ratio} | {of['cpu_seconds']:.2f} | {rate} |")
     return "\n".join(lines)
-
-
-def _save(tables: Mapping[str, dict[str, Figures]], options: argparse.Namespace) -> None:
-    before = json.loads(RESULTS.read_text())["inputs"] if RESULTS.exists() else {}
-    merged = {name: {**before, **tables}[name] for name in FULL if name in before or name in tables}
-    titles = {name: FULL[name].title for name in merged}
-    report = {"machine": machine(), "runs": options.runs, "titles": titles, "inputs": merged}
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
-    command = [options.draw_python, "-m", "benchmarks.picture", str(RESULTS), str(PICTURE)]
-    if subprocess.run(command, cwd=peers.ROOT, check=False).returncode:
-        print("no picture: matplotlib (benchmarks/requirements-debag.txt) is missing", file=sys.stderr)
 
 
 if __name__ == "__main__":
