@@ -173,6 +173,8 @@ def _match(record: BagRecord, say: Findings) -> None:
     """Bring the names in the manifests and those in the zip together."""
     found = record.found
     prefix = f"{found.folder}/" if found.folder else ""
+    if found.kept:
+        prefix = ""  # its paths are not those in the zip, so names in cp437 stay as they are
     for manifests, files in ((record.manifests, found.payload), (record.tag_manifests, found.tag_files)):
         if any(member.other_name for member in files.values()):
             listed = [path for manifest in manifests for path in manifest.entries]

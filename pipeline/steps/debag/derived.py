@@ -1,14 +1,14 @@
-"""Tag files for a work that came without a bag: what was unpacked, so that any later copy of it can be proved.
+"""Tag files for a work that has none of its own, so that any later copy of it can be proved.
 
-A valid set (RFC 8493, 2.2; version 0.97, as BDRC's tools write it) that vouches for the bytes as they were unpacked,
-and says that nobody vouched for them before. The same zip gives the same files, to the byte: no date in them.
+A valid set (RFC 8493, 2.2; version 0.97, as BDRC's tools write it) of the bytes as they were unpacked. For a work that
+came without a bag it says that nobody vouched for them before; for one that shared its bag with others it holds what
+that bag's manifests say of it. The same zip gives the same files, to the byte: no date in them.
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.steps.debag.jobs import Job, WorkPlan
+from pipeline.steps.debag.jobs import WorkPlan
 from pipeline.steps.debag.layout import PAYLOAD
 
 
@@ -22,18 +22,20 @@ class Derived:
 
 
 def derived_tag_files(work: WorkPlan) -> list[Derived]:
-    """The tag files of an unbagged work whose payload was unpacked; of a bagged one none, for it has its own."""
-    if work.record.found.bagged or not work.kept:
+    """The tag files of a work whose payload was unpacked; none for one that has a bag of its own, and so its own."""
+    found = work.record.found
+    if (found.bagged and not found.shared) or not work.kept:
         return []
+    said = "Internal-Sender-Description: made of what was unpacked; the zip had no bag that vouched for it\n"
+    if found.shared:
+        said = (
+            f"Internal-Sender-Description: made of its bag's manifests; the bag's other files are in {found.shared}\n"
+        )
     size = sum(job.member.size for job in work.payload)
     files = {
         "bagit.txt": "BagIt-Version: 0.97\nTag-File-Character-Encoding: UTF-8\n",
-        "bag-info.txt": (
-            f"BDRC-RID: {work.rid}\n"
-            "Internal-Sender-Description: made of what was unpacked; the zip had no bag that vouched for it\n"
-            f"Payload-Oxum: {size}.{len(work.payload)}\n"
-        ),
-        **{f"manifest-{name}.txt": _manifest(work.payload, at) for at, name in enumerate(work.algorithms)},
+        "bag-info.txt": (f"BDRC-RID: {work.rid}\n{said}Payload-Oxum: {size}.{len(work.payload)}\n"),
+        **{f"manifest-{name}.txt": _manifest(work, at) for at, name in enumerate(work.algorithms)},
     }
     contents = {name: text.encode() for name, text in files.items()}
     for name in work.algorithms:
@@ -50,9 +52,9 @@ def _is_first(path: str) -> bool:
     return not path.startswith("tagmanifest-")
 
 
-def _manifest(payload: Iterable[Job], at: int) -> str:
+def _manifest(work: WorkPlan, at: int) -> str:
     """A payload manifest: CR and LF in names are percent-encoded, as in BagIt 0.97 nothing else is."""
-    lines = sorted((job.path, job.digests[at]) for job in payload)
+    lines = sorted((job.target[len(work.rid) + 1 :], job.digests[at]) for job in work.payload)
     encoded = ((path.replace("\r", "%0D").replace("\n", "%0A"), digest) for path, digest in lines)
     return "".join(f"{digest}  {PAYLOAD}{path}\n" for path, digest in encoded)
 

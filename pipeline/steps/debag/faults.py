@@ -67,6 +67,10 @@ class FaultKind(StrEnum):
     RID_INVALID = "rid-invalid"  # the bag's folder names no work
     RID_MISMATCH = "rid-mismatch"  # folder, BDRC-RID or the zip's key name different works; as Policy.rid_mismatch says
     SAME_WORK_TWICE = "same-work-twice"  # two bags of one zip would become the same work
+    SHARED_BAG = "shared-bag"  # warning: the payload of one bag is several works
+    OUTSIDE_WORK = "outside-work"  # a payload file that is in none of the works in its bag
+    KEPT_MANIFESTS_STRANGE = "kept-manifests-strange"  # warning: a work's kept manifests list none of its files
+    PROOF_LEFT_OUT = "proof-left-out"  # warning: `{RID}.digests.json` of an archived work; made anew
     KEPT_NAME_TAKEN = "kept-name-taken"  # warning: the payload has a `{RID}.bag/` of its own; tag files go beside it
 
     # The declaration, `bagit.txt`.

@@ -3,17 +3,20 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pipeline.steps.debag.bag_record import BagRecord
 from pipeline.steps.debag.faults import FaultKind, Findings
 from pipeline.steps.debag.judging import Verdict
-from pipeline.steps.debag.layout import BAG_SUFFIX, PAYLOAD
+from pipeline.steps.debag.layout import BAG_SUFFIX
 from pipeline.steps.debag.tag_files import Manifest
 from pipeline.steps.debag.zip_directory import Member
 from pipeline.steps.debag.zip_members import DEFLATED, STORED
 
 _LONGEST_PART = 255
 UNBAGGED_ALGORITHMS = ("sha512",)
+
+_Lookup = Callable[[str], tuple[str, ...]]
 
 
 @dataclass(slots=True)
@@ -59,6 +62,7 @@ class WorkPlan:
         tag_files: jobs of the tag files, which are kept with the work.
         folders: folders to make, relative to the staging folder, with their times where the zip has them.
         kept: the folder for the tag files, relative to the staging folder.
+        verified: `manifest` if a manifest proves every file of the payload, else `none`.
     """
 
     rid: str
@@ -68,35 +72,47 @@ class WorkPlan:
     tag_files: list[Job] = field(default_factory=list)
     folders: dict[str, float | None] = field(default_factory=dict)
     kept: str = ""
+    verified: Literal["manifest", "none"] = "none"
 
 
 def plan(verdict: Verdict, say: Findings) -> list[WorkPlan]:
     """The works and their jobs; members that cannot be read are left out, as they are faults already."""
-    clock = _Clock()
+    known = _Known()
     works = []
     for record in verdict.records:
         algorithms = record.algorithms if record.found.bagged else UNBAGGED_ALGORITHMS
         work = WorkPlan(record.found.rid, record, algorithms)
         work.kept = _kept_folder(record, say)
-        _plan_payload(work, clock, say)
-        _plan_tag_files(work, clock, say)
-        _plan_folders(work, clock)
+        _plan_payload(work, known, say)
+        _plan_tag_files(work, known)
+        _plan_folders(work, known)
+        if record.found.bagged and all(any(job.expected) for job in work.payload):
+            work.verified = "manifest"
         works.append(work)
         _check_crc_suspects(work, verdict.crc_suspects, say)
     return works
 
 
-class _Clock:
-    """The zip's local times as seconds since the epoch; many members share one."""
+class _Known:
+    """What is worked out once: times, which many members share, and manifests, which the works of a bag may share."""
 
     def __init__(self) -> None:
-        self._known: dict[int, float] = {}
+        self._seconds: dict[int, float] = {}
+        self._digests: dict[int, _Lookup] = {}
 
     def seconds(self, member: Member) -> float:
+        """The zip's local time of a member, as seconds since the epoch."""
         stamp = member.date << 16 | member.time
-        known = self._known.get(stamp)
+        known = self._seconds.get(stamp)
         if known is None:
-            known = self._known[stamp] = _local_seconds(member.date, member.time)
+            known = self._seconds[stamp] = _local_seconds(member.date, member.time)
+        return known
+
+    def digests(self, manifests: list[Manifest], algorithms: Iterable[str]) -> _Lookup:
+        """What the manifests of a bag say of a file, in the order of the bag's algorithms."""
+        known = self._digests.get(id(manifests))
+        if known is None:
+            known = self._digests[id(manifests)] = _digests_by_path(manifests, algorithms)
         return known
 
 
@@ -112,9 +128,11 @@ def _local_seconds(date: int, clock: int) -> float:
 
 def _kept_folder(record: BagRecord, say: Findings) -> str:
     """Where the tag files are kept: `{RID}/{RID}.bag`, unless the payload (of a work bagged before) has that name."""
-    found, skip = record.found, len(PAYLOAD) if record.found.bagged else 0
-    payload = (path for path in (*found.payload, *found.folders) if not skip or path.startswith(PAYLOAD))
-    taken = {path[skip:].split("/", 1)[0].casefold() for path in payload}
+    found, base = record.found, record.found.base
+    if found.kept:
+        return f"{found.rid}/{found.kept}"
+    payload = (path for path in (*found.payload, *found.folders) if path.startswith(base))
+    taken = {path[len(base) :].split("/", 1)[0].casefold() for path in payload}
     name = f"{record.found.rid}{BAG_SUFFIX}"
     number = 1
     while name.casefold() in taken:
@@ -135,11 +153,10 @@ def _readable(member: Member) -> bool:
     )
 
 
-def _digests_by_path(work: WorkPlan, *, of_tags: bool) -> Callable[[str], tuple[str, ...]]:
-    """Looks up what the manifests say of a file, in the order of the work's algorithms."""
-    manifests = work.record.tag_manifests if of_tags else work.record.manifests
+def _digests_by_path(manifests: Iterable[Manifest], algorithms: Iterable[str]) -> _Lookup:
+    """Looks up what the manifests say of a file, in the order of the algorithms."""
     tables: list[Mapping[str, str]] = []
-    for algorithm in work.algorithms:
+    for algorithm in algorithms:
         named = [manifest.entries for manifest in manifests if manifest.algorithm == algorithm]
         tables.append(named[0] if len(named) == 1 else {path: d for entries in named for path, d in entries.items()})
     if len(tables) == 1:
@@ -148,10 +165,9 @@ def _digests_by_path(work: WorkPlan, *, of_tags: bool) -> Callable[[str], tuple[
     return lambda path: tuple(table.get(path, "") for table in tables)
 
 
-def _plan_payload(work: WorkPlan, clock: _Clock, say: Findings) -> None:
-    _check_same_algorithm(work, work.record.manifests, say)
-    told = _digests_by_path(work, of_tags=False)
-    skip = len(PAYLOAD) if work.record.found.bagged else 0
+def _plan_payload(work: WorkPlan, known: _Known, say: Findings) -> None:
+    told = known.digests(work.record.manifests, work.algorithms)
+    skip = len(work.record.found.base)
     base, bag, algorithms = f"{work.rid}/", work.record.name, work.algorithms
     for path, member in work.record.found.payload.items():
         if _readable(member):
@@ -160,51 +176,36 @@ def _plan_payload(work: WorkPlan, clock: _Clock, say: Findings) -> None:
             if not target.isascii() and any(len(part.encode()) > _LONGEST_PART for part in target.split("/")):
                 say.fault(FaultKind.NAME_TOO_LONG, bag=bag, path=path, detail="too long for a file name, as UTF-8")
             covered = any(expected)
-            mtime = clock.seconds(member)
+            mtime = known.seconds(member)
             work.payload.append(Job(bag, path, target, member, algorithms, expected, False, not covered, mtime))
 
 
-def _check_same_algorithm(work: WorkPlan, manifests: Iterable[Manifest], say: Findings) -> None:
-    """Two manifests of one algorithm (`sha512`, `SHA512`) have to agree."""
-    first: dict[str, Mapping[str, str]] = {}
-    for manifest in manifests:
-        other = first.setdefault(manifest.algorithm, manifest.entries)
-        if other is manifest.entries or not manifest.algorithm:
-            continue
-        for path in sorted(other.keys() & manifest.entries.keys()):
-            if other[path] != manifest.entries[path]:
-                detail = f"two manifests of {manifest.algorithm} give it two digests"
-                say.fault(FaultKind.MANIFESTS_DISAGREE, bag=work.record.name, path=path, detail=detail)
-
-
-def _plan_tag_files(work: WorkPlan, clock: _Clock, say: Findings) -> None:
-    _check_same_algorithm(work, work.record.tag_manifests, say)
-    told = _digests_by_path(work, of_tags=True)
+def _plan_tag_files(work: WorkPlan, known: _Known) -> None:
+    told = known.digests(work.record.tag_manifests, work.algorithms)
     record = work.record
     for path, member in record.found.tag_files.items():
         if not _readable(member):
             continue
         content = record.contents.get(path)
         expected = told(path) if content is None else ("",) * len(work.algorithms)  # rules.tag_files_match has done it
-        target = f"{work.kept}/{path}"
+        target = f"{work.kept}/{record.found.shared}{path}"
         check_crc = content is None and not any(expected)
-        mtime = clock.seconds(member)
+        mtime = known.seconds(member)
         job = Job(record.name, path, target, member, work.algorithms, expected, True, check_crc, mtime, (), content)
         work.tag_files.append(job)
 
 
-def _plan_folders(work: WorkPlan, clock: _Clock) -> None:
+def _plan_folders(work: WorkPlan, known: _Known) -> None:
     found = work.record.found
-    skip = len(PAYLOAD) if found.bagged else 0
     folders = work.folders
     folders[work.rid] = None
     for path, member in found.folders.items():
-        if not found.bagged or path.startswith(PAYLOAD):
-            folders[f"{work.rid}/{path[skip:]}"] = clock.seconds(member)
-        elif path == PAYLOAD[:-1]:
-            folders[work.rid] = clock.seconds(member)
+        if path == found.base[:-1]:
+            folders[work.rid] = known.seconds(member)
+        elif path.startswith(found.base):
+            folders[f"{work.rid}/{path[len(found.base) :]}"] = known.seconds(member)
         else:
-            folders[f"{work.kept}/{path}" if path else work.kept] = clock.seconds(member)
+            folders[f"{work.kept}/{found.shared}{path}".rstrip("/")] = known.seconds(member)
     folders.setdefault(work.kept, None)
     for job in (*work.payload, *work.tag_files):
         folder = job.target.rpartition("/")[0]

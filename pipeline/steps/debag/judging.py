@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import Fault, InvalidRid, TransientError
-from pipeline.steps.debag import rules
+from pipeline.steps.debag import kept_rules, rules
 from pipeline.steps.debag.bag_record import BagRecord, read_bag
 from pipeline.steps.debag.faults import FaultKind, Findings, UnreadableZip
-from pipeline.steps.debag.layout import FoundBag, find_bags
+from pipeline.steps.debag.layout import FoundBag, find_bags, say_unbagged
 from pipeline.steps.debag.matching import check_unicode_twins
 from pipeline.steps.debag.policy import Policy
+from pipeline.steps.debag.shared import works_of
 from pipeline.steps.debag.zip_directory import read_directory
 from pipeline.steps.debag.zip_members import check_members
 from pipeline.steps.debag.zip_source import ZipSource, opened, transient
@@ -22,7 +23,7 @@ class Verdict:
     """What was found before the payload is read.
 
     Attributes:
-        records: the bags.
+        records: the works' bags; of a bag that several works share one for each of them.
         members: members of the zip.
         crc_suspects: members whose two CRC-32 differ.
         readable: whether the payload may be read at all; not so if all of it together is a bomb.
@@ -104,15 +105,33 @@ def examine(source: ZipSource, policy: Policy, say: Findings, *, work_rid: str) 
     verdict.readable = not any(fault.kind == FaultKind.RATIO_TOO_HIGH and not fault.path for fault in say.faults)
     found = find_bags(safe, policy, say, zip_name=source.path.name, work_rid=work_rid)
     for bag in found:
-        record = read_bag(source, bag, policy, say, len(directory.members)) if verdict.readable else BagRecord(bag)
-        verdict.records.append(record)
-        if bag.bagged and verdict.readable:
-            _name_root_bag(record, source.path.name, say)
-            rules.check(record, policy, say)
-        elif not bag.bagged:
-            check_unicode_twins(bag.payload, (), say, bag=bag.folder)
-    _check_works(found, policy, say, work_rid=work_rid)
+        if not verdict.readable:
+            verdict.records.append(BagRecord(bag))
+            continue
+        if bag.kept:
+            kept_rules.leave_own_proof_out(bag, say)
+        record = read_bag(source, bag, policy, say, len(directory.members))
+        verdict.records += _judged(record, source.path.name, policy, say)
+    _check_works([record.found for record in verdict.records], policy, say, work_rid=work_rid)
     return verdict
+
+
+def _judged(record: BagRecord, zip_name: str, policy: Policy, say: Findings) -> list[BagRecord]:
+    """Judge a bag, or a work without one; gives the work, or the works that share the bag."""
+    found = record.found
+    if found.kept and not kept_rules.is_of_the_work(record):
+        kept_rules.given_up(found, say)
+        say_unbagged([found.folder], policy, say)
+        record = BagRecord(found)
+    if found.kept:
+        kept_rules.check(record, policy, say)
+    elif found.bagged:
+        _name_root_bag(record, zip_name, say)
+        rules.check(record, policy, say)
+        return works_of(record, policy, say)
+    else:
+        check_unicode_twins(found.payload, (), say, bag=found.folder)
+    return [record]
 
 
 def _name_root_bag(record: BagRecord, zip_name: str, say: Findings) -> None:

@@ -1,10 +1,14 @@
-"""What a zip holds: one bag or several, at the root, in a folder or one level down; or works without a bag."""
+"""What a zip holds: one bag or several, at the root, in a folder or one level down; or works without a bag.
 
-from collections.abc import Iterable, Iterator
+A work without a bag may have manifests of an earlier bag in its `{RID}.bag` folder: see `kept`.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pipeline.errors import InvalidRid
 from pipeline.steps.debag.faults import FaultKind, Findings
+from pipeline.steps.debag.kept import kept_folders
 from pipeline.steps.debag.policy import Policy
 from pipeline.steps.debag.zip_directory import Member
 from pipeline.work import checked_rid, rid_from_name
@@ -12,8 +16,8 @@ from pipeline.work import checked_rid, rid_from_name
 BAG_SUFFIX = ".bag"
 PAYLOAD = "data/"
 _DECLARATION = "bagit.txt"
-_WORK_CHILDREN = frozenset({"archive", "sources", "images", "eBooks", "sync-inventory"})
-_LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"})
+WORK_CHILDREN = frozenset({"archive", "sources", "images", "eBooks", "sync-inventory"})
+LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"})
 
 
 @dataclass(slots=True)
@@ -28,6 +32,10 @@ class FoundBag:
         tag_files: tag files, by their path in the bag.
         folders: entries for folders, by their path in the bag, without a slash at the end.
         has_payload_folder: whether there is a folder `data`.
+        kept: of a work without a bag, its folder with the manifests of an earlier one, which are read as its tag files;
+            all else is its payload then, `data/…`.
+        base: what paths of the payload begin with, and the work's files do not.
+        shared: of a work that shares its bag with others, where the bag's tag files go among its own.
     """
 
     folder: str
@@ -37,16 +45,22 @@ class FoundBag:
     tag_files: dict[str, Member] = field(default_factory=dict)
     folders: dict[str, Member] = field(default_factory=dict)
     has_payload_folder: bool = False
+    kept: str = ""
+    base: str = PAYLOAD
+    shared: str = ""
 
     def add(self, path: str, member: Member) -> None:
-        """Take in a member; `path` is its path in the bag."""
+        """Take in a member; `path` is its path in the bag's folder."""
+        if self.kept:
+            inside = path.startswith(f"{self.kept}/")
+            path = path[len(self.kept) + 1 :] if inside else PAYLOAD + path
         in_payload = path.startswith(PAYLOAD)
         self.has_payload_folder |= in_payload
-        if path.endswith("/"):
+        if not path or path.endswith("/"):
             self.folders[path[:-1]] = member
         elif in_payload or not self.bagged:
             self.payload[path] = member
-        elif path:
+        else:
             self.tag_files[path] = member
 
 
@@ -60,33 +74,52 @@ def find_bags(members: list[Member], policy: Policy, say: Findings, *, zip_name:
         zip_name: the zip's file name, which may have to name the work.
         work_rid: the work that the zip's key promised; may be empty.
     """
-    bases = _bag_folders(members)
+    bases, without_payload = _bag_folders(members)
+    works: set[str] = set()
+    kept: dict[str, str] = {}
+    if without_payload or not bases:
+        works = _work_folders(members)
+        kept, all_kept = kept_folders(members, works, at_root=work_rid or zip_name.split(".", 1)[0])
+        bases -= without_payload & all_kept
     bagged = bool(bases)
-    if not bases:
-        bases = _work_folders(members)
+    if not bagged:
+        bases = works
         if not bases:
             say.fault(FaultKind.NO_BAG, detail=f"neither a bag nor a work among {len(members)} members")
             return []
-        say.judge(
-            FaultKind.UNBAGGED,
-            refuse=not policy.allow_unbagged,
-            detail="works without a bag: no manifest can verify them",
-        )
-    bags = {base: FoundBag(base, bagged=bagged) for base in sorted(bases)}
+        say_unbagged(bases - kept.keys() if policy.allow_unbagged else bases, policy, say)
+    bags = {base: _found(base, bagged=bagged, kept="" if bagged else kept.get(base, "")) for base in sorted(bases)}
     _sort_in(members, bags, say)
     for bag in bags.values():
         bag.rid = _rid(bag, say, zip_name=zip_name, work_rid=work_rid)
     return list(bags.values())
 
 
-def _bag_folders(members: Iterable[Member]) -> set[str]:
-    """Folders that are bags by declaration, by name, or by payload and manifest; never nested."""
+def say_unbagged(works: Collection[str], policy: Policy, say: Findings) -> None:
+    """Works that no manifest can verify: a fault, unless the source may have them."""
+    if works:
+        detail = "works without a bag: no manifest can verify them"
+        say.judge(FaultKind.UNBAGGED, refuse=not policy.allow_unbagged, detail=detail)
+
+
+def _found(base: str, *, bagged: bool, kept: str) -> FoundBag:
+    if bagged or kept:
+        return FoundBag(base, kept=kept)
+    return FoundBag(base, bagged=False, base="")
+
+
+def _bag_folders(members: Iterable[Member]) -> tuple[set[str], set[str]]:
+    """Folders that are bags: by declaration, by name, or by payload and manifest; never nested.
+
+    Returns:
+        All of them; and those that are none by payload.
+    """
     found: set[str] = set()
     with_manifest: set[str] = set()
     with_payload: set[str] = set()
     for member in members:
         parts = member.name.split("/", 3)
-        if parts[0] in _LITTER:
+        if parts[0] in LITTER:
             continue
         depth = len(parts) - 1
         for level in range(min(depth, 2)):
@@ -94,7 +127,7 @@ def _bag_folders(members: Iterable[Member]) -> set[str]:
                 found.add("/".join(parts[: level + 1]))
                 break
         for level in range(min(depth, 3)):
-            if parts[level] == "data":
+            if parts[level] == PAYLOAD[:-1]:
                 with_payload.add("/".join(parts[:level]))
         if depth <= 2:
             folder, name = "/".join(parts[:-1]), parts[-1]
@@ -103,7 +136,11 @@ def _bag_folders(members: Iterable[Member]) -> set[str]:
             elif name.startswith("manifest-") and name.endswith(".txt"):
                 with_manifest.add(folder)
     found |= with_manifest & with_payload
-    return {folder for folder in found if not any(above in found for above in _above(folder))}
+    return _topmost(found), found - with_payload
+
+
+def _topmost(folders: set[str]) -> set[str]:
+    return {folder for folder in folders if not any(above in folders for above in _above(folder))}
 
 
 def _above(folder: str) -> Iterator[str]:
@@ -120,7 +157,7 @@ def _work_folders(members: Iterable[Member]) -> set[str]:
         parts = member.name.split("/")
         folders = parts[:-1]
         for level, part in enumerate(folders[:4]):
-            if part not in _WORK_CHILDREN:
+            if part not in WORK_CHILDREN:
                 continue
             above = folders[:level]
             if len(above) >= 2 and above[-1].startswith(above[-2] + "-I"):
@@ -128,7 +165,7 @@ def _work_folders(members: Iterable[Member]) -> set[str]:
             if len(above) <= 2:
                 found.add("/".join(above))
             break
-    return {folder for folder in found if not any(above in found for above in _above(folder))}
+    return _topmost(found)
 
 
 def _sort_in(members: Iterable[Member], bags: dict[str, FoundBag], say: Findings) -> None:
@@ -143,7 +180,7 @@ def _sort_in(members: Iterable[Member], bags: dict[str, FoundBag], say: Findings
         bag = next((bags[above] for above in _above(name) if above in bags), None)
         if bag is not None:
             bag.add(name[len(bag.folder) + 1 :] if bag.folder else name, member)
-        elif not _LITTER.isdisjoint(name.split("/")):
+        elif not LITTER.isdisjoint(name.split("/")):
             say.warn(FaultKind.LITTER, path=name, detail="beside the bags; not unpacked")
         elif not member.is_folder:
             say.fault(FaultKind.OUTSIDE_BAG, path=name, detail="is in no bag, so no manifest can verify it")
@@ -157,7 +194,7 @@ def _rid(bag: FoundBag, say: Findings, *, zip_name: str, work_rid: str) -> str:
     try:
         if name:
             return checked_rid(name, source=bag.folder)
-        return work_rid or ("" if bag.bagged else rid_from_name(zip_name))
+        return work_rid or ("" if bag.bagged and not bag.kept else rid_from_name(zip_name))
     except InvalidRid as error:
         say.fault(FaultKind.RID_INVALID, bag=bag.folder, detail=str(error))
         return ""

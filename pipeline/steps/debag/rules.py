@@ -1,7 +1,7 @@
 """The rules of a valid bag, one a function, each with its section of RFC 8493. What is wrong goes into `say`."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pipeline.steps.debag.bag_record import BagRecord
 from pipeline.steps.debag.faults import FaultKind, Findings
@@ -60,6 +60,20 @@ def manifests_keep_to_the_payload(bag: BagRecord, _policy: Policy, say: Findings
             if path.startswith((PAYLOAD, "tagmanifest-")):
                 detail = f"{manifest.file_name} may list neither payload nor tag manifests"
                 say.fault(FaultKind.MANIFEST_PATH_MISPLACED, bag=bag.name, path=path, detail=detail)
+
+
+def manifests_of_one_algorithm_agree(bag: BagRecord, _policy: Policy, say: Findings) -> None:
+    """2.1.3: `manifest-sha512.txt` and `manifest-SHA512.txt`, should there be both, give each file one digest."""
+    for manifests in (bag.manifests, bag.tag_manifests):
+        first: dict[str, Mapping[str, str]] = {}
+        for manifest in manifests:
+            other = first.setdefault(manifest.algorithm, manifest.entries)
+            if other is manifest.entries or not manifest.algorithm:
+                continue
+            for path in sorted(other.keys() & manifest.entries.keys()):
+                if other[path] != manifest.entries[path]:
+                    detail = f"two manifests of {manifest.algorithm} give it two digests"
+                    say.fault(FaultKind.MANIFESTS_DISAGREE, bag=bag.name, path=path, detail=detail)
 
 
 def lists_only_files_that_are_there(bag: BagRecord, _policy: Policy, say: Findings) -> None:
@@ -183,6 +197,7 @@ RULES: tuple[Rule, ...] = (
     has_a_payload_manifest,
     has_strong_digests,
     manifests_keep_to_the_payload,
+    manifests_of_one_algorithm_agree,
     lists_only_files_that_are_there,
     lists_every_payload_file,
     names_are_told_apart,

@@ -80,6 +80,7 @@ class _Run:
         self.pulse = pulse
         self.durable = durable
         self.say = Findings()
+        self.works: list[str] = []
 
     def unpack(self, bag_zip: Path, work_rid: str, begun: float) -> Debagged:
         """Everything between the lock and its release."""
@@ -88,6 +89,7 @@ class _Run:
                 try:
                     verdict = examine(source, self.policy, self.say, work_rid=work_rid)
                     works = plan(verdict, self.say)
+                    self.works = sorted({work.rid for work in works} - {""})
                     self._copy(source, works, verify_only=bool(self.say.faults), readable=verdict.readable)
                 finally:
                     source.check_unchanged()
@@ -154,6 +156,7 @@ class _Run:
             f"{bag_zip.name} is refused: {faults[0]}{more}",
             faults=faults,
             warnings=warnings,
+            works=self.works,
             work_rid=work_rid,
             kept=f"the zip is untouched: {bag_zip}",
             go_on=f"run_pipeline.py debag {bag_zip} --into DIR, once the bag is mended",
@@ -167,7 +170,7 @@ def _debagged_work(work: WorkPlan, into: Path) -> DebaggedWork:
         files=len(work.payload),
         bytes=sum(job.member.size for job in work.payload),
         digests=into / digests_name(work.rid),
-        verified="manifest" if work.record.found.bagged else "none",
+        verified=work.verified,
     )
 
 
@@ -182,10 +185,9 @@ def digests_file(work: WorkPlan, derived: Sequence[Derived] = ()) -> bytes:
     for path, size, found in sorted(files):
         digests = "".join([f'{key}{found[index]}"' for index, key in keys])
         entries.append(f'{encode_basestring(path)}: {{\n"bytes": {size}{digests}\n}}')
-    verified = "manifest" if work.record.found.bagged else "none"
     algorithms = ",\n".join(f'"{work.algorithms[index]}"' for index in order)
     listed = ",\n".join(entries)
     return (
-        f'{{\n"work_rid": {encode_basestring(work.rid)},\n"verified": "{verified}",\n'
+        f'{{\n"work_rid": {encode_basestring(work.rid)},\n"verified": "{work.verified}",\n'
         f'"algorithms": [\n{algorithms}\n],\n"files": {{\n{listed}\n}}\n}}\n'
     ).encode()
