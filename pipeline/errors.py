@@ -183,7 +183,10 @@ class ObjectReplaced(PermanentError):
 
 
 class InvalidBag(PermanentError):
-    """A bag or its zip breaks the rules; `faults` lists everything that is wrong, `warnings` what is only odd."""
+    """A bag or its zip breaks the rules; `faults` lists everything that is wrong, `warnings` what is only odd.
+
+    `works` are the works that it holds, as far as it tells.
+    """
 
     def __init__(
         self,
@@ -191,6 +194,7 @@ class InvalidBag(PermanentError):
         *,
         faults: Sequence[Fault],
         warnings: Sequence[Fault] = (),
+        works: Sequence[str] = (),
         work_rid: str = "",
         kept: str = "",
         go_on: str = "",
@@ -198,6 +202,7 @@ class InvalidBag(PermanentError):
         super().__init__(what, work_rid=work_rid, kept=kept, go_on=go_on)
         self.faults = tuple(faults)
         self.warnings = tuple(warnings)
+        self.works = tuple(works)
 
 
 class ArchiveConflict(PermanentError):

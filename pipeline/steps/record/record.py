@@ -1,17 +1,17 @@
 """What happened to which work: the record of the whole line, in the progress database."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from pipeline.errors import LeaseLost, NotRestored, PermanentError, PipelineError
+from pipeline.errors import InvalidBag, LeaseLost, NotRestored, PermanentError, PipelineError
+from pipeline.steps.record import dates
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading, writing
 from pipeline.steps.record.leases import Leases
-from pipeline.steps.record.tables import bags, events, progress, syncs
+from pipeline.steps.record.tables import bags, events, syncs
 from pipeline.steps.record.words import BagRow, BagState, Phase, bag_row, failure_facts, naive
 from pipeline.work import Bag
 
@@ -75,15 +75,18 @@ class Record:
         return [bag_row(row) for row in rows]
 
     def finished(self, phase: Phase, bag: Bag, facts: Mapping[str, Any], *, works: tuple[str, ...] = ()) -> None:
-        """A step is done: the event, the dates, and after debag what the zip turned out to hold."""
+        """A step is done: the event, the dates of its works, and after debag what the zip turned out to hold."""
         with writing(self._engine) as connection:
             values: dict[str, Any] = {"phase": phase, "host": self._host, "updated_on": utc_in()}
             if works:
                 values["works"] = list(works)
             connection.execute(update(bags).where(bags.c.bag_id == bag.bag_id).values(values))
             self._event(connection, bag.work_rid, bag.bag_id, phase, "done", facts)
-            for work_rid in works or (bag.work_rid,):
-                self._date(connection, work_rid, phase, facts)
+            held = works or self._works(connection, bag.bag_id)
+            if held and bag.work_rid not in held:
+                dates.hand_over(connection, bag.work_rid, bag.bag_id, held)
+            for work_rid in held or (bag.work_rid,):
+                dates.date(connection, work_rid, phase, facts)
 
     def commit_sync(
         self,
@@ -118,7 +121,7 @@ class Record:
                     )
                 )
             self._event(connection, work_rid, bag.bag_id, Phase.SYNC, "done", facts)
-            self._date(connection, work_rid, Phase.SYNC, facts)
+            dates.date(connection, work_rid, Phase.SYNC, facts)
 
     def synced(self, bag_id: str) -> frozenset[str]:
         """The works of a bag whose sync row stands."""
@@ -155,6 +158,8 @@ class Record:
         elif isinstance(error, NotRestored):
             state = BagState.NOT_RESTORED
         with writing(self._engine) as connection:
+            if isinstance(error, InvalidBag) and len(error.works) > 1 and bag.work_rid not in error.works:
+                dates.hand_over(connection, bag.work_rid, bag.bag_id, error.works)
             connection.execute(
                 update(bags)
                 .where(bags.c.bag_id == bag.bag_id)
@@ -224,6 +229,10 @@ class Record:
     def _row(self, connection: Connection, bag_id: str) -> Row[Any] | None:
         return connection.execute(select(bags).where(bags.c.bag_id == bag_id)).first()
 
+    def _works(self, connection: Connection, bag_id: str) -> tuple[str, ...]:
+        """What a zip is known to hold; nothing until it was debagged."""
+        return tuple(connection.scalar(select(bags.c.works).where(bags.c.bag_id == bag_id)) or ())
+
     def _first_seen(self, connection: Connection, bag: Bag, detail: Mapping[str, object]) -> None:
         connection.execute(
             insert(bags).values(
@@ -248,7 +257,7 @@ class Record:
         facts = {"from": bag.address, "bytes": bag.size_bytes, **detail}
         self._event(connection, bag.work_rid, bag.bag_id, "intake", "seen", facts)
         if not bag.is_local:
-            self._date(connection, bag.work_rid, Phase.RESTORE, facts, at=naive(bag.event_time))
+            dates.date(connection, bag.work_rid, Phase.RESTORE, facts, at=naive(bag.event_time))
 
     def _event(
         self, connection: Connection, work_rid: str, bag_id: str, step: str, outcome: str, detail: Mapping[str, Any]
@@ -264,30 +273,3 @@ class Record:
                 detail=dict(detail),
             )
         )
-
-    def _date(
-        self,
-        connection: Connection,
-        work_rid: str,
-        phase: Phase,
-        facts: Mapping[str, Any],
-        *,
-        at: datetime | None = None,
-    ) -> None:
-        """Date a stage in BDRC's table, and append what is known of it to `user_data`, as their stages do."""
-        row = connection.execute(
-            select(progress.c.id, progress.c.user_data)
-            .where(progress.c.object_name == work_rid)
-            .order_by(progress.c.id.desc())
-            .limit(1)
-            .with_for_update()
-        ).first()
-        entry = {"time_stamp": datetime.now(UTC).isoformat(), "user_data": {"stage": phase.column, **facts}}
-        values = {phase.column: utc_in() if at is None else at, "update_time": utc_in()}
-        if row is None:
-            connection.execute(
-                insert(progress).values(object_name=work_rid, user_data=[entry], create_time=utc_in(), **values)
-            )
-            return
-        told = row.user_data if isinstance(row.user_data, list) else []
-        connection.execute(update(progress).where(progress.c.id == row.id).values(user_data=[*told, entry], **values))
