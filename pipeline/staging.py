@@ -90,22 +90,19 @@ def vouched(marker: Path) -> dict[str, Any]:
     return dict(facts)
 
 
-def keep(place: Place, bag: Bag, *, report: dict[str, Any], text: str) -> Path:
-    """Keep a refused bag: its reports first, then its zip; a local zip stays where its owner put it.
+def kept_zip(place: Place, bag: Bag) -> Path:
+    """Where `keep` keeps the zip of a refused bag: in quarantine; a local one where its owner put it."""
+    return Path(bag.key) if bag.is_local else place.quarantined_zip
 
-    Returns:
-        where the zip is kept.
-    """
+
+def keep(place: Place, bag: Bag, *, report: dict[str, Any], text: str) -> None:
+    """Keep a refused bag: its reports first, then its zip."""
     place.quarantine.mkdir(parents=True, exist_ok=True)
     durable.write_file(place.quarantine / "report.txt", text.encode())
     durable.write_json(place.report, report)
-    if bag.is_local:
-        clear(place)
-        return Path(bag.key)
-    if place.bag_zip.exists():
+    if not bag.is_local and place.bag_zip.exists():
         move(place.bag_zip, place.quarantined_zip)
     clear(place)
-    return place.quarantined_zip
 
 
 def take_back(place: Place) -> bool:

@@ -105,11 +105,12 @@ class Debag(StepTask):
                     pulse=here.pulse(self.work_rid, self.phase, progress.tell),
                 )
         except InvalidBag as error:
-            name = zip_file.name
-            text = report.as_text(error, zip_name=name)
-            kept = staging.keep(place, bag, report=report_facts(bag, error, name), text=text)
-            error.what = refusal(error)
+            # What debag says of the zip is true until it is moved; the report stays, and says where it then is.
+            kept = staging.kept_zip(place, bag)
             _say_what_is_kept(here, bag, error, kept=kept, report_txt=place.quarantine / "report.txt")
+            facts, text = report_facts(bag, error, zip_file.name), report.as_text(error, zip_name=zip_file.name)
+            staging.keep(place, bag, report=facts, text=text)
+            error.what = refusal(error)
             raise
         plug.point("debag published, not recorded")
         here.record.finished(self.phase, bag, debag_facts(unpacked), works=tuple(work.rid for work in unpacked.works))

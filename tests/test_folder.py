@@ -77,6 +77,7 @@ def test_a_refused_zip_is_moved_out_with_its_report_and_taken_again_when_it_is_d
 
     assert (refused.returncode, left.returncode, repaired.returncode) == (1, 0, 0), refused.stderr + repaired.stderr
     assert lines(refused.stderr, "W2", str(kept), "a mended bag, put into")
+    assert f"The zip is kept at {kept}" in report
     assert lines(status, str(inbox), "0 waiting", "1 refused")
     assert "md5" in report
     assert not lines(left.stderr, "W2")

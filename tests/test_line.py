@@ -64,7 +64,9 @@ def test_a_corrupt_bag_is_refused_kept_explained_and_dead_lettered(site: Site, t
     assert not (site.home / "archive" / "Archive0").exists()
     (kept,) = (site.home / "quarantine").iterdir()
     assert (kept / "W2.bag.zip").read_bytes() == bag_zip.read_bytes()
-    assert BAD_IMAGE in (kept / "report.txt").read_text(encoding="utf-8")
+    report = (kept / "report.txt").read_text(encoding="utf-8")
+    assert BAD_IMAGE in report
+    assert f"The zip is kept at {kept / 'W2.bag.zip'}" in report  # a path is told as it is, not in lower case
     assert site.depth() == 0
     (dead,) = site.dead_letters()
     assert dead["MessageAttributes"]["ErrorKind"]["StringValue"] == "invalid-bag"

@@ -56,8 +56,9 @@ def test_a_removal_cut_short_is_finished_at_the_next_sweep(tmp_path: Path) -> No
 def test_a_refused_zip_is_kept_with_its_reports_and_can_be_taken_back(tmp_path: Path) -> None:
     bag, found = place(tmp_path)
 
-    kept = staging.keep(found, bag, report={"faults": []}, text="why\n")
+    staging.keep(found, bag, report={"faults": []}, text="why\n")
 
+    kept = staging.kept_zip(found, bag)
     assert kept.read_bytes() == b"zip of W1"
     assert sorted(path.name for path in kept.parent.iterdir()) == ["W1.bag.zip", "report.json", "report.txt"]
     assert not found.staging.exists()
@@ -72,8 +73,9 @@ def test_a_refused_local_zip_stays_where_its_owner_put_it(tmp_path: Path) -> Non
     bag = Bag("W1", "", str(theirs), etag="e")
     found = Place.of(bag, staging=tmp_path / "staging", quarantine=tmp_path / "quarantine")
 
-    assert staging.keep(found, bag, report={}, text="why\n") == theirs
+    staging.keep(found, bag, report={}, text="why\n")
 
+    assert staging.kept_zip(found, bag) == theirs
     assert theirs.read_bytes() == b"theirs"
     assert (found.quarantine / "report.txt").read_text(encoding="utf-8") == "why\n"
 

@@ -36,7 +36,10 @@ def as_text(refusal: InvalidBag, *, zip_name: str, shown: int = _SHOWN) -> str:
     """
     faults = len(refusal.faults)
     lines = [f"{_safe(zip_name)} was refused: {faults} {'fault' if faults == 1 else 'faults'}."]
-    lines.append("Nothing of it was published. " + (f"{_safe(refusal.kept).capitalize()}." if refusal.kept else ""))
+    lines.append(
+        "Nothing of it was published. "
+        + (f"{refusal.kept[:1].upper()}{_safe(refusal.kept[1:])}." if refusal.kept else "")
+    )
     lines += _section(refusal.faults, shown)
     if refusal.warnings:
         lines += ["", "Also odd, but no reason to refuse it:"]
