@@ -104,6 +104,18 @@ def event_line(event: Mapping[str, Any]) -> str:
     return f"{event['at'][:19]} {event['step']:9} {event['outcome']:14} {where:14} {_told(event['detail'])}"
 
 
+def sync_log_lines(logs: Sequence[Mapping[str, Any]], *, most: int = 3) -> list[str]:
+    """The latest logs of a work's syncs and where the audit tool's are, the newest first: a line each."""
+    lines = []
+    for one in reversed(logs[-most:]):
+        where = "" if one["there"] else f" (not to be seen here; it was written on {one['host']})"
+        audits = f"; audit logs in {one['audit_logs']}" if one["audit_logs"] else ""
+        lines.append(safe(f"{one['outcome']} {one['at'][:19]}Z: {one['log']}{where}{audits}"))
+    if len(logs) > most:
+        lines.append(f"and {len(logs) - most} earlier ones: log RID --all")
+    return lines
+
+
 def _told(detail: dict[str, Any]) -> str:
     """The few facts of an event that fit on a line."""
     faults = detail.get("faults") or detail.get("wrong") or []

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import staging
+from pipeline import staging, sync_logs
 from pipeline.errors import StagingDamaged
 from pipeline.site import Site
 from pipeline.steps.record import CHECK, BagRow, BagState, Phase
@@ -151,6 +151,7 @@ def document(here: Site, story: WorkStory) -> dict[str, Any]:
         "next": asdict(_next(here, story)),
         "bags": [_bag(here, story, known) for known in story.bags],
         "archive_path": str(archive) if archive.is_dir() else None,
+        "sync_logs": [one.as_data() for one in sync_logs.of(here, story.work_rid, story.events)],
         "last_check": {**checks[-1], "at": rfc3339(checks[-1]["at"])} if checks else None,
         "history": [{**event, "at": rfc3339(event["at"])} for event in story.events],
     }

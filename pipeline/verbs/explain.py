@@ -61,6 +61,8 @@ def _tell(out: Console, told: dict[str, Any]) -> None:
             "fixity",
             f"{told['last_check']['outcome']} {_when(told['last_check']['at'])}, {detail.get('files')} files",
         )
+    for line in show.sync_log_lines(told["sync_logs"]):
+        _pair(out, "sync log", line)
     for bag in told["bags"]:
         _tell_bag(out, bag, here=told["host"])
     out.print()
@@ -97,8 +99,6 @@ def _tell_bag(out: Console, bag: dict[str, Any], *, here: str) -> None:
     for copy in bag["archived"]:
         size = f"{copy['files']:,} files, {human_bytes(copy['bytes'])}"
         _pair(out, "archived", f"{copy['work_rid']} in {copy['archive_path']}, {size}, {_when(copy['synced_on'])}")
-        if copy["facts"].get("log"):
-            _pair(out, "sync log", copy["facts"]["log"])
 
 
 def _running(holder: dict[str, Any]) -> str:

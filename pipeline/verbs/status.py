@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from pipeline import settings, show, site, standing
+from pipeline import settings, show, site, standing, sync_logs
 from pipeline.site import Site
 from pipeline.steps.record import views
 from pipeline.steps.record.views import WorkStatus
@@ -133,8 +133,9 @@ def _lane_row(lane: dict[str, Any]) -> show.Row:
 def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
     works = views.works(here.engine, work_rid=work_rid)
     history = views.history(here.engine, work_rid)
+    logs = [one.as_data() for one in sync_logs.of(here, work_rid, history)]
     if as_json:
-        show.as_json({"works": [asdict(work) for work in works], "history": history})
+        show.as_json({"works": [asdict(work) for work in works], "history": history, "sync_logs": logs})
         return 0
     out = show.console()
     if not works and not history:
@@ -143,4 +144,6 @@ def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
     show.tell(out, show.works_rows(works))
     for event in history:
         out.print(show.event_line(event))
+    for line in show.sync_log_lines(logs):
+        out.print(f"sync log: {line}")
     return 0

@@ -2,6 +2,7 @@
 
 from pipeline.steps.sync.audit import TOOL as AUDIT_TOOL
 from pipeline.steps.sync.home import archive
+from pipeline.steps.sync.job import audit_logs_of, logs_of
 from pipeline.steps.sync.options import BUILT_IN, SITE_FILE, Options, of_site
 from pipeline.steps.sync.place import unmarked, unmounted
 from pipeline.steps.sync.proof import Proof
@@ -25,7 +26,9 @@ __all__ = [
     "Verdict",
     "Verified",
     "archive",
+    "audit_logs_of",
     "compare",
+    "logs_of",
     "of_site",
     "unmarked",
     "unmounted",

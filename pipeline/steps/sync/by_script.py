@@ -44,7 +44,7 @@ def run(call: Call, known: Fixity, chosen: Options) -> tuple[Path, audit.Audits]
     audits = audit.told(job.sync_logs, path=site.path)
     jobs.close(job)
     if ended.status != 0:
-        call.see_room(known.size_bytes, f"the sync script's log is {job.log}")
+        call.see_room(known.size_bytes, f"the sync script's log is {job.log}", log=job.log)
     if ended.status != 0 or ended.timed_out:
         raise call.script_failed(ended, job, transcript.last_lines(), audits)
     call.unfinished.unlink()
@@ -63,7 +63,8 @@ def read_back(call: Call, known: Fixity, log: Path) -> Comparison:
         durable.make_durable(call.folder)
         found = compare(call.folder, known, threads=call.threads, pulse=call.pulse)
     if not found.whole:
-        raise call.not_proved(found, f"the sync script exited 0 (its log: {log}), but the archive copy is wrong")
+        what = f"the sync script exited 0 (its log: {log}), but the archive copy is wrong"
+        raise call.not_proved(found, what, log=log)
     return found
 
 

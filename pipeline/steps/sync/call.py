@@ -111,8 +111,8 @@ class Call:
             facts={"differences": _listed(differences), "archive": str(self.folder), "staging": str(self.work_dir)},
         )
 
-    def not_proved(self, found: Comparison, what: str, *, kept: str = "") -> ReadBackFailed:
-        """The copy is incomplete, wrong or unreadable."""
+    def not_proved(self, found: Comparison, what: str, *, kept: str = "", log: Path | None = None) -> ReadBackFailed:
+        """The copy is incomplete, wrong or unreadable; `log` is that of the script which made it."""
         kept = kept or f"the archive copy stays at {self.folder}"
         return ReadBackFailed(
             f"{what}: {len(found.wrong)} of its files: {_named(found.wrong)}",
@@ -125,6 +125,7 @@ class Call:
                 "extra": list(found.extra),
                 "algorithms": list(found.algorithms),
                 "cache_dropped": found.cache_dropped,
+                "log": str(log or ""),
                 "archive": str(self.folder),
                 "staging": str(self.work_dir),
             },
@@ -140,8 +141,8 @@ class Call:
             facts={"problems": [str(difference) for difference in differences], "staging": str(self.work_dir)},
         )
 
-    def see_room(self, size_bytes: int, kept: str) -> None:
-        """Whether a full archive is what keeps, or kept, the work from being copied.
+    def see_room(self, size_bytes: int, kept: str, *, log: Path | None = None) -> None:
+        """Whether a full archive is what keeps, or kept, the work from being copied; `log`: of a copy that was begun.
 
         Raises:
             NoRoom: less space is left there than `size_bytes`.
@@ -155,6 +156,7 @@ class Call:
                 work_rid=self.work_rid,
                 kept=f"{kept}; {self.staging_kept}",
                 go_on=f"make room there, then {self.again}",
+                facts={"log": str(log or ""), "archive": str(self.folder), "staging": str(self.work_dir)},
             )
 
     def kept_out(self, chosen: Options) -> NotToBeArchived:

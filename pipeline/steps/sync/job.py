@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.steps.sync.site import Site
 
 _ONE_SECOND = timedelta(seconds=1)
+_SYNC_LOGS, _AUDIT_LOGS = "sync-logs", "audit-test-logs"
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,34 @@ def _job(logs: Path, when: datetime) -> Job:
     date, date_time = f"{when:%F}", f"{when:%F_%H.%M.%S}"
     return Job(
         date_time=date_time,
-        audit_logs=logs / "audit-test-logs" / date / date_time,
-        sync_logs=logs / "sync-logs" / date / date_time,
+        audit_logs=logs / _AUDIT_LOGS / date / date_time,
+        sync_logs=logs / _SYNC_LOGS / date / date_time,
     )
+
+
+def audit_logs_of(log: Path) -> Path:
+    """Where the audit tool's logs of the same call are, if it left any."""
+    day, date_time = log.parent.parent.name, log.parent.name
+    return log.parents[3] / _AUDIT_LOGS / day / date_time
+
+
+def logs_of(logs: Path, work_rid: str, *, days: int) -> list[Path]:
+    """The logs of a work's calls on the last days that have any, the oldest first; also of one that still runs.
+
+    A call that was killed left nothing in the record; but each log begins with the work's name.
+    """
+    begins = f"[{work_rid}: ".encode()
+    dates = sorted(path for path in (logs / _SYNC_LOGS).glob("*-*-*") if path.is_dir())[-days:]
+    found = (call / f"sync-{call.name}.log" for date in dates for call in sorted(date.iterdir()))
+    return [log for log in found if _beginning(log, len(begins)) == begins]
+
+
+def _beginning(file: Path, size_bytes: int) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(size_bytes)
+    except OSError:  # the folder of a call that has just begun, or is somebody else's
+        return b""
 
 
 def environment(site: Site, job: Job) -> dict[str, str]:
