@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 # A checkout may belong to another user, and the home folder may be read-only: nothing is kept outside .venv.
 PIP := $(RUN) -m pip --disable-pip-version-check --no-cache-dir install --quiet
 
-.PHONY: help demo test lint format stack torture soak bench clean venv
+.PHONY: help demo test lint format docs stack torture soak bench clean venv
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ lint: $(VENV)/.dev  ## formatting, ruff, mypy, shellcheck
 format: $(VENV)/.dev  ## put the code in shape
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
+
+docs: $(VENV)/.demo  ## make docs/verbs anew, from the code
+	$(RUN) -m pipeline.manual docs/verbs
 
 stack:  ## build image and stack, and hurt them, on a Docker engine of their own; as root, some minutes
 	tests/engine/check

@@ -16,11 +16,19 @@ def prepare_environment() -> None:
     os.environ.setdefault("LUIGI_CONFIG_PATH", str(ROOT / "luigi.cfg"))
 
 
+def use_own_python() -> None:
+    """Begin again with the Python of `make venv`, if there is one: so `./run_pipeline.py` and a link to it will do."""
+    own = ROOT / ".venv" / "bin" / "python"
+    if own.exists() and not Path(sys.prefix).samefile(ROOT / ".venv"):
+        os.execv(own, [str(own), *sys.argv])  # noqa: S606  # no shell is wanted
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     try:
         prepare_environment()
     except ModuleNotFoundError as missing:
+        use_own_python()
         sys.exit(f"{missing}: run `make venv`, then .venv/bin/python run_pipeline.py")
     from pipeline.cli import main
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import aws, demo, show, trial
-from pipeline.cli import positive, size
+from pipeline.usage import positive, size
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,13 +1,11 @@
 """The command line: a contract that scripts rely on."""
 
 import json
-import shlex
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from pipeline import cli
 from tests.bags import SMALL_WORK, make_bag_zip
 from tests.stack import Site, lines, tree
 
@@ -241,15 +239,6 @@ def test_wrong_usage_is_2_and_help_is_0(site: Site) -> None:
     assert site.call("debag").returncode == 2
     assert site.call("--help").returncode == 0
     assert lines(site.call("work", "--help").stdout, "--from")
-
-
-def test_the_help_of_a_verb_shows_examples_that_the_command_line_takes() -> None:
-    parser = cli._parser()
-
-    for verb, examples in cli._EXAMPLES.items():
-        for example in examples:
-            taken = parser.parse_args(shlex.split(example.partition(" | ")[0]))
-            assert taken.verb == verb
 
 
 def test_db_tells_and_makes_the_tables(site: Site) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, and_, func, or_, select
+from sqlalchemy import Engine, and_, func, or_, select, union
 
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
@@ -75,6 +75,23 @@ def works(engine: Engine, *, work_rid: str = "") -> list[WorkStatus]:
         query = query.where(or_(bags.c.work_rid == work_rid, syncs.c.work_rid == work_rid))
     with reading(engine) as connection:
         return [_work_status(row) for row in connection.execute(query)]
+
+
+def works_like(engine: Engine, beginning: str, *, most: int) -> list[str]:
+    """The works whose RID begins so; none at all when they are more than that: some would pass for all.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    known = union(
+        *(
+            select(table.c.work_rid).where(table.c.work_rid.startswith(beginning, autoescape=True))
+            for table in (bags, syncs)
+        )
+    )
+    with reading(engine) as connection:
+        found = list(connection.scalars(known.limit(most + 1)))
+    return sorted(rid for rid in found if rid.startswith(beginning)) if len(found) <= most else []
 
 
 def unfinished(engine: Engine, *, host: str, others_after_seconds: int = 0, limit: int = 100) -> list[str]:

@@ -1,0 +1,39 @@
+"""Words of the command line that stand for a number, a size or a moment, as argparse reads them."""
+
+import argparse
+import re
+from datetime import UTC, datetime, timedelta
+
+_SIZES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def positive(text: str) -> int:
+    """A number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def size(text: str) -> int:
+    """A size in bytes of `500k`, `2M`, `1G` or a plain number."""
+    factor = _SIZES.get(text[-1:].lower(), 0)
+    try:
+        count = int(float(text[:-1]) * factor) if factor else int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: 500k, 2M, 1G") from error
+    if not 0 < count <= 1 << 40:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size between 1 byte and 1 TiB")
+    return count
+
+
+def moment(text: str) -> datetime:
+    """A moment: `7d` or `12h` ago, or a date (and time) in UTC, unless it says otherwise."""
+    try:
+        if ago := re.fullmatch(r"(\d{1,5})([mhdw])", text):
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        then = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no moment: 7d, 12h, 2026-11-01, 2026-11-01T08:00") from error
+    return then if then.tzinfo else then.replace(tzinfo=UTC)

@@ -1,0 +1,138 @@
+"""The verbs that tell how things stand, and change nothing but tables and checks."""
+
+import argparse
+
+from pipeline.usage.kinds import positive, size
+from pipeline.usage.verb import DATABASE, SETTINGS, SOURCES, Verb
+
+_FOLDERS = "`[pipeline]`: staging, quarantine, archive"
+_NO_WORK = {0: "it was told", 1: ""}
+
+
+def _status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rid", nargs="?", metavar="RID", help="one work, with its history")
+    parser.add_argument("--json", action="store_true", help="one JSON document; see docs/status.md")
+    parser.add_argument(
+        "--watch",
+        type=positive,
+        nargs="?",
+        const=2,
+        default=0,
+        metavar="SECONDS",
+        help="go on until Ctrl-C (every 2 s)",
+    )
+    parser.add_argument(
+        "--expiring", type=positive, default=48, metavar="HOURS", help="restored copies at risk: that end in less (48)"
+    )
+
+
+def _explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rid", metavar="RID", help="the work")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def _log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rid", metavar="RID", help="the work")
+    parser.add_argument(
+        "--path", action="store_true", help="only where the logs are: sync log and folder of audit logs"
+    )
+    parser.add_argument("--all", action="store_true", help="of every sync that the record knows, the oldest first")
+
+
+def _verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rids", nargs="*", metavar="RID", help="works to check")
+    parser.add_argument("--all", action="store_true", help="every work in the archive")
+    parser.add_argument(
+        "--oldest", type=positive, default=0, metavar="N", help="the N works whose last check, or sync, is longest ago"
+    )
+    parser.add_argument(
+        "--max-rate", type=size, default=0, metavar="BYTES", help="read no more than so much in a second: 500k, 50M"
+    )
+    parser.add_argument("--threads", type=positive, default=0, metavar="N", help="default: the CPUs available")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument("--verbose", action="store_true", help="log more")
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def _db(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action", choices=["status", "upgrade"], help="tell the revision; or make the tables this release's"
+    )
+
+
+VERBS = (
+    Verb(
+        "status",
+        "what waits, runs, is done, failed, and why",
+        ("status", "status --watch", "status W1NLM4700", "status --json | jq .at_risk"),
+        about="Queues and folders with the age of what waits longest, lanes with rate and time left, restored "
+        "copies that end soon, disks, works with the reason of each failure. On a terminal --watch is a table "
+        "that moves. A queue that does not answer is told as such, and holds up nothing.",
+        options=_status,
+        exits=_NO_WORK,
+        reads=(SETTINGS, DATABASE, SOURCES, _FOLDERS),
+        see=("status.md",),
+    ),
+    Verb(
+        "explain",
+        "a work's whole story, what happens next, and the command to go on",
+        ("explain W1NLM4700", "explain W1NLM4700 --json"),
+        about="When, where and what; how it was verified; attempts and failures; the logs of its syncs; what is on "
+        "the disks of this host.",
+        options=_explain,
+        exits={**_NO_WORK, 2: "wrong usage or settings, or nothing is known of the work"},
+        reads=(SETTINGS, DATABASE, _FOLDERS),
+    ),
+    Verb(
+        "log",
+        "the log of a work's last sync: what the sync script and the audit tool printed",
+        ("log W1NLM4700", "log W1NLM4700 --all", "less $(run_pipeline.py log W1NLM4700 --path)"),
+        about="It is found through the record, in whichever folder of whichever day it lies. One that another host "
+        "wrote is named with that host.",
+        options=_log,
+        exits={
+            0: "it was shown, or there is none as nothing had to be copied",
+            1: "it is on another host, or is not there any more",
+            2: "wrong usage or settings, or nothing is known of the work",
+        },
+        reads=(SETTINGS, DATABASE, "the logs below `[pipeline] logs`"),
+        see=("sync.md",),
+    ),
+    Verb(
+        "verify",
+        "read archived works again and match them with their kept proof",
+        ("verify W1NLM4700", "verify --oldest 200 --max-rate 50M", "verify --all --json"),
+        about="A fixity check: it only reads, and each check is an event in the record. One of RID, --all and "
+        "--oldest is needed.",
+        options=_verify,
+        exits={
+            0: "nothing is wrong",
+            1: "something is wrong, or not all could be checked",
+            3: "the archive or the database is out of reach",
+        },
+        reads=(SETTINGS, DATABASE, "`[pipeline]`: archive, logs", "the proof kept with each work"),
+        see=("sync.md",),
+    ),
+    Verb(
+        "check",
+        "settings, queues, buckets, database, scheduler, disk, sync script",
+        ("check", "check --json"),
+        about="Each thing that the pipeline depends on, with a verdict. It makes the tables of an empty database, "
+        "and the folders of staging, quarantine and logs; nothing else.",
+        options=_check,
+        exits={0: "all is well", 1: "", 2: "settings are wrong", 3: "something does not answer, or cannot be used"},
+        reads=("all settings", "everything that they name"),
+    ),
+    Verb(
+        "db",
+        "the tables of the progress database",
+        ("db status", "db upgrade"),
+        about="upgrade makes them in an empty database, and changes those of an earlier release; what is in them "
+        "stays.",
+        options=_db,
+        exits={0: "the tables are this release's", 1: "they are not"},
+    ),
+)

@@ -1,0 +1,92 @@
+"""What the command line tells of itself: `--help` with examples, and the pages in docs/verbs."""
+
+import importlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from pipeline import manual, usage
+from pipeline.usage import PROGRAM, Verb
+from tests.stack import ROOT, RUN_PIPELINE
+
+ONE_VERB = {f"{verb.name} {action.name}": action for verb in usage.VERBS for action in verb.actions}
+EVERY_VERB = {verb.name: verb for verb in usage.VERBS} | ONE_VERB
+EXAMPLES = [(words, example) for words, verb in EVERY_VERB.items() for example in verb.examples]
+PAGES = ROOT / "docs" / "verbs"
+
+
+def help_of(words: str) -> str:
+    told = io.StringIO()
+    with redirect_stdout(told), pytest.raises(SystemExit) as ended:
+        usage.parser().parse_args([*words.split(), "--help"])
+    assert ended.value.code == 0
+    return told.getvalue()
+
+
+@pytest.mark.parametrize(("words", "verb"), list(EVERY_VERB.items()), ids=list(EVERY_VERB))
+def test_the_help_of_every_verb_and_action_shows_examples(words: str, verb: Verb) -> None:
+    shown = help_of(words)
+
+    assert verb.examples
+    assert all(f"\n  {PROGRAM} {example}\n" in shown for example in verb.examples)
+
+
+@pytest.mark.parametrize(("words", "example"), EXAMPLES)
+def test_every_example_is_one_that_the_command_line_takes(words: str, example: str) -> None:
+    call = re.sub(r"^less \$\(run_pipeline.py (.*)\)$", r"\1", example)
+    taken = usage.parser().parse_args(shlex.split(re.split(r" [|>] ", call)[0]))
+
+    assert taken.verb == words.split(maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("verb", usage.VERBS, ids=lambda verb: verb.name)
+def test_every_verb_has_its_module_and_its_documents(verb: Verb) -> None:
+    assert callable(importlib.import_module(f"pipeline.verbs.{verb.name.replace('-', '_')}").main)
+    assert [name for name in verb.see if not (ROOT / "docs" / name).is_file()] == []
+
+
+def test_no_module_of_a_verb_is_left_out() -> None:
+    modules = {path.stem.replace("_", "-") for path in (ROOT / "pipeline" / "verbs").glob("[!_]*.py")}
+
+    assert modules == {verb.name for verb in usage.VERBS}
+
+
+def test_the_pages_are_as_the_code_makes_them() -> None:
+    kept = {path.name: path.read_text(encoding="utf-8") for path in PAGES.glob("*")}
+
+    assert kept == manual.pages(), "stale: run `make docs`"
+
+
+def test_pages_are_made_anew_and_those_of_verbs_that_are_no_more_go(tmp_path: Path) -> None:
+    (tmp_path / "unpack.md").write_text("of a verb that there was\n")
+
+    subprocess.run([sys.executable, "-m", "pipeline.manual", str(tmp_path)], cwd=ROOT, check=True)
+
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == manual.pages()
+
+
+def test_every_verb_s_page_is_linked_from_the_readme_s_table_of_commands() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\(docs/verbs/([a-z-]+)\.md\)", readme))
+
+    assert linked == {verb.name for verb in usage.VERBS}
+
+
+def test_the_program_finds_the_python_of_make_venv_by_itself(tmp_path: Path) -> None:
+    """Also through a link somewhere on the PATH, as a person would set it up."""
+    if not (ROOT / ".venv" / "bin" / "python").exists():
+        pytest.skip("there is no .venv here: the tests run in another environment")
+    link = tmp_path / "run_pipeline.py"
+    link.symlink_to(RUN_PIPELINE)
+    bare = [str(Path(sys.base_prefix) / "bin" / "python3"), "-I", "-S", str(link), "debag", "--help"]
+
+    ended = subprocess.run(bare, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "--into DIR" in ended.stdout
