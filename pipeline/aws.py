@@ -1,5 +1,6 @@
 """Clients of S3 and SQS, and what their errors mean here."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -27,6 +28,7 @@ _DENIED = frozenset(
     {
         "403",
         "AccessDenied",
+        "AccessDeniedException",
         "AccountProblem",
         "AllAccessDisabled",
         "Forbidden",
@@ -57,15 +59,18 @@ def preload() -> None:
         _loader.load_data(name)
 
 
-def _client(service: str, *, region: str, profile: str, endpoint_url: str) -> Any:
+# For what may take its time: three attempts, botocore's default, are over after 2.4 s of SlowDown; eight ride out the
+# usual minute.
+_PATIENT = {"retries": {"mode": "standard", "max_attempts": 8}, "connect_timeout": 10, "read_timeout": 60}
+_HASTY = {"retries": {"mode": "standard", "max_attempts": 1}, "connect_timeout": 2, "read_timeout": 2}
+
+
+def _client(service: str, *, region: str, profile: str, endpoint_url: str, patience: Mapping[str, Any]) -> Any:
     core = botocore.session.Session(profile=profile or None)
     core.register_component("data_loader", _loader)
     session = boto3.Session(botocore_session=core, region_name=region or None)
-    # Three attempts, botocore's default, are over after 2.4 s of SlowDown; eight ride out the usual minute.
     config = Config(
-        retries={"mode": "standard", "max_attempts": 8},
-        connect_timeout=10,
-        read_timeout=60,
+        **patience,
         max_pool_connections=64,  # as many as `[download] connections` may be
         # botocore would check single answers only, and by a wrapper that copies every byte: the download step checks
         # the whole object instead.
@@ -88,9 +93,14 @@ def sqs_client(*, region: str, profile: str = "", endpoint_url: str = "") -> "SQ
     return _made("sqs", region=region, profile=profile, endpoint_url=endpoint_url)  # type: ignore[no-any-return]  # one maker for both services
 
 
-def _made(service: str, *, region: str, profile: str, endpoint_url: str) -> Any:
+def cloudwatch_client(*, region: str, profile: str = "", endpoint_url: str = "") -> Any:
+    """A client of CloudWatch, for what nobody waits for: one attempt, soon given up; else as `s3_client`."""
+    return _made("cloudwatch", region=region, profile=profile, endpoint_url=endpoint_url, patience=_HASTY)
+
+
+def _made(service: str, *, region: str, profile: str, endpoint_url: str, patience: Mapping[str, Any] = _PATIENT) -> Any:
     try:
-        return _client(service, region=region, profile=profile, endpoint_url=endpoint_url)
+        return _client(service, region=region, profile=profile, endpoint_url=endpoint_url, patience=patience)
     except botocore.exceptions.BotoCoreError as error:
         raise translated(error, f"{service} cannot be reached") from error
 
@@ -129,6 +139,10 @@ def translated(error: Exception, what: str, *, work_rid: str = "", needs: str = 
     if code in _EXPIRED:
         return CredentialsExpired(text, work_rid=work_rid, go_on="renew the credentials")
     if code in _DENIED or no_credentials:
-        missing = f"grant {needs}" if needs and code in {"403", "AccessDenied"} else "grant the missing right"
+        missing = (
+            f"grant {needs}"
+            if needs and code in {"403", "AccessDenied", "AccessDeniedException"}
+            else "grant the missing right"
+        )
         return AccessDenied(text, work_rid=work_rid, go_on=f"{missing}, or renew the credentials")
     return StorageUnreachable(text, work_rid=work_rid)

@@ -5,14 +5,18 @@ import shutil
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from pipeline.ages import Ages
 from pipeline.errors import PipelineError
+from pipeline.settings import Source
 from pipeline.site import Site
+from pipeline.sources.folder import look_at
 from pipeline.steps import intake
-from pipeline.steps.record import counting, views
+from pipeline.steps.record import counting, overview, views
 from pipeline.steps.record.chronicle import STEPS
 
 _BOUNDS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 43200)
@@ -24,6 +28,7 @@ class Collector:
 
     def __init__(self, here: Site) -> None:
         self._here = here
+        self._ages = Ages()
         self._lock = threading.Lock()
         self._last = 0
         self._events: Counter[tuple[str, str, str]] = Counter()
@@ -38,7 +43,7 @@ class Collector:
         with self._lock:
             try:
                 self._count()
-                found = [*self._counted(), *self._now(), *self._queues()]
+                found = [*self._counted(), *self._now(), *self._queues(), *self._folders()]
                 up.add_metric([], 1)
             except PipelineError as error:
                 _log.error("%s", error)
@@ -92,17 +97,59 @@ class Collector:
         leases.add_metric(["held"], held)
         leases.add_metric(["expired"], over)
         yield leases
+        oldest = GaugeMetricFamily(
+            "pipeline_oldest_bag_seconds", "How long the oldest bag is known, or refused", labels=["state"]
+        )
+        now = datetime.now(UTC)
+        for state, since in (
+            ("unfinished", overview.oldest_unfinished(self._here.engine)),
+            ("refused", overview.oldest_refused(self._here.engine)),
+        ):
+            oldest.add_metric([state], max(0.0, (now - since).total_seconds()) if since else 0)
+        yield oldest
 
     def _queues(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("pipeline_queue_messages", "Messages of each queue", labels=["queue", "state"])
+        found: dict[tuple[Source, str], str] = {}
         for source in self._here.settings.sources:
             sqs = self._here.sqs(source)
             queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
+            found[source, queue.url] = "waiting"
             for state, count in intake.depth(sqs, queue.url).items():
                 depth.add_metric([source.queue, state], count)
             if queue.dead_letter_url:
+                found[source, queue.dead_letter_url] = "dead_letters"
                 depth.add_metric([source.queue, "dead_letters"], intake.depth(sqs, queue.dead_letter_url)["waiting"])
         yield depth
+        oldest = GaugeMetricFamily(
+            "pipeline_queue_oldest_message_seconds", "Its age, where CloudWatch tells it", labels=["queue", "state"]
+        )
+        for (source, url), told in self._ages.of(found).items():
+            age = told.ages.get(intake.queue_name(url))
+            if age is not None:
+                oldest.add_metric([source.queue, found[source, url]], age.seconds)
+        yield oldest
+
+    def _folders(self) -> Iterator[Metric]:
+        """The folders of zips; one that is out of reach has no figures, as the others would be missed."""
+        zips = GaugeMetricFamily("pipeline_folder_zips", "Zips of each folder", labels=["source", "state"])
+        oldest = GaugeMetricFamily(
+            "pipeline_folder_oldest_zip_seconds", "How long the oldest one waits that is whole", labels=["source"]
+        )
+        up = GaugeMetricFamily("pipeline_folder_up", "1 while a folder can be read as it has to be", labels=["source"])
+        for folder in self._here.settings.folders:
+            try:
+                found = look_at(folder)
+            except PipelineError as error:
+                _log.error("%s", error)
+                up.add_metric([folder.name], 0)
+                continue
+            up.add_metric([folder.name], 1)
+            for state in ("waiting", "settling", "refused"):
+                zips.add_metric([folder.name, state], found[state])
+            zips.add_metric([folder.name, "incomplete"], len(found["incomplete"]))
+            oldest.add_metric([folder.name], found["oldest_waiting_seconds"] or 0)
+        yield from (zips, oldest, up)
 
     def _disks(self) -> Metric:
         disks = GaugeMetricFamily("pipeline_disk_bytes", "Room on the disks", labels=["folder", "state"])

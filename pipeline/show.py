@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pipeline.errors import UsageError
 from pipeline.steps.record.views import WorkStatus
-from pipeline.work import Pulse, human_bytes, no_pulse, printable
+from pipeline.work import Pulse, human_bytes, human_seconds, no_pulse, printable
 
 Row = Mapping[str, str]
 
@@ -52,7 +52,13 @@ def safe(text: str) -> str:
 
 def folder_line(found: Mapping[str, Any]) -> str:
     """How a folder of zips stands, in a line: see `pipeline.sources.folder.look_at`."""
-    parts = [f"{found['waiting']} waiting", f"{found['settling']} still changing", f"{found['refused']} refused"]
+    seconds = found["oldest_waiting_seconds"]
+    oldest = "" if seconds is None else f" (the oldest for {human_seconds(seconds)})"
+    parts = [
+        f"{found['waiting']} waiting{oldest}",
+        f"{found['settling']} still changing",
+        f"{found['refused']} refused",
+    ]
     if found["incomplete"]:
         parts.append(f"not whole: {_some(found['incomplete'])}")
     if found["passed_over"]:

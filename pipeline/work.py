@@ -45,6 +45,16 @@ def human_bytes(size_bytes: float) -> str:
     return f"{size_bytes:.1f} TiB"
 
 
+def human_seconds(seconds: float) -> str:
+    """A time for people, in two units at most: `42 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
+    whole = max(0, round(seconds))
+    for size, name, smaller, lesser in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {name}" + (f" {rest} {lesser}" if rest else "")
+    return f"{whole // 60} min" if whole >= 60 else f"{whole} s"
+
+
 def printable(text: str) -> str:
     """Text from outside, without what a terminal, a mail reader or a browser would obey."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

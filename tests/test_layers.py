@@ -28,6 +28,7 @@ LAYERS = [
     "story",
     "sync_logs",
     "standing",
+    "ages",
     "repairs",
     "quarantine",
     "fixity_checks",

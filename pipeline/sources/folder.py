@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline import plug
 from pipeline.settings import Folder, WhenDone
@@ -174,7 +175,7 @@ def _known(here: Site, zips: Sequence[Dropped]) -> dict[tuple[str, str], BagRow]
     return {file: row for file, row in known.items() if row.error_kind != GONE}
 
 
-def look_at(folder: Folder) -> dict[str, object]:
+def look_at(folder: Folder) -> dict[str, Any]:
     """How a folder stands, for people who ask.
 
     Raises:
@@ -184,9 +185,11 @@ def look_at(folder: Folder) -> dict[str, object]:
     listing = intake.look(folder.path)
     quiet = [one for one in listing.zips if one.age_seconds >= folder.settle_seconds]
     incomplete = [one for one in quiet if not _is_whole(one)]
+    waiting = [one.age_seconds for one in quiet if one not in incomplete]
     refused = list(folder.refused_path.glob("*/*.[zZ][iI][pP]")) if folder.refused_path.is_dir() else []
     return {
-        "waiting": len(quiet) - len(incomplete),
+        "waiting": len(waiting),
+        "oldest_waiting_seconds": round(max(waiting)) if waiting else None,
         "settling": len(listing.zips) - len(quiet),
         "incomplete": [one.shown for one in incomplete],
         "passed_over": list(listing.passed_over),

@@ -11,10 +11,11 @@ from rich.live import Live
 from rich.text import Text
 
 from pipeline import settings, show, site, standing, sync_logs
+from pipeline.ages import Ages
 from pipeline.site import Site
 from pipeline.steps.record import views
 from pipeline.steps.record.views import WorkStatus
-from pipeline.work import human_bytes
+from pipeline.work import human_bytes, human_seconds
 
 _SHOWN = 200
 _Part = str | Sequence[show.Row]
@@ -27,7 +28,7 @@ def main(options: Namespace) -> int:
         return _one(here, options.rid, as_json=options.json)
     if options.watch:
         return _watch(here, show.console(), options)
-    told = standing.document(here, within_hours=options.expiring)
+    told = standing.document(here, within_hours=options.expiring, ages=Ages())
     if options.json:
         show.as_json(told)
     else:
@@ -37,12 +38,13 @@ def main(options: Namespace) -> int:
 
 def _watch(here: Site, out: Console, options: Namespace) -> int:
     """On a terminal a table that moves; elsewhere, or as JSON, one after the other."""
+    ages = Ages()
     live = Live(console=out, auto_refresh=False, screen=True) if out.is_terminal and not options.json else None
     try:
         if live is not None:
             live.start()
         while True:
-            told = standing.document(here, within_hours=options.expiring)
+            told = standing.document(here, within_hours=options.expiring, ages=ages)
             if live is not None:
                 live.update(_drawn(told, lines=out.height), refresh=True)
             elif options.json:
@@ -83,10 +85,10 @@ def _parts(told: dict[str, Any], *, most: int) -> Iterator[_Part]:
     for folder in told["folders"]:
         line = show.safe(folder["error"]) if "error" in folder else show.folder_line(folder)
         yield f"folder {show.safe(folder['folder'])}: {line}"
-    since = told["oldest_unfinished"]
-    oldest = f"; the oldest of those to come home waits since {since[:19]}Z" if since else ""
     counts = ", ".join(f"{n} {state}" for state, n in sorted(told["bags"].items())) or "none seen yet"
-    yield f"bags: {counts}{oldest}"
+    waits = _since("the oldest of those to come home waits", told, "oldest_unfinished")
+    refused = _since("the oldest refused one is refused", told, "oldest_refused")
+    yield "; ".join(filter(None, [f"bags: {counts}", waits, refused]))
     yield "disk: " + "; ".join(map(_disk_line, told["disk"]))
     for one in told["at_risk"]:
         left = f"ends in {one['hours_left']:.1f} h" if one["hours_left"] > 0 else "has ended"
@@ -103,11 +105,23 @@ def _parts(told: dict[str, Any], *, most: int) -> Iterator[_Part]:
         yield show.safe(f"not understood, {message['at']}: {name}: {message['error']}")
 
 
+def _since(what: str, told: dict[str, Any], name: str) -> str:
+    since = told[name]
+    return f"{what} since {since[:19]}Z ({human_seconds(told[f'{name}_seconds'])})" if since else ""
+
+
 def _queue_line(queue: dict[str, Any]) -> str:
     if "error" in queue:
         return f"queue {queue['queue']}: {show.safe(queue['error'])}"
-    dead = "no dead-letter queue" if queue["dead_letters"] is None else f"{queue['dead_letters']} dead letters"
-    return f"queue {queue['queue']}: {queue['waiting']} waiting, {queue['in_flight']} in flight, {dead}"
+    parts = [f"{queue['waiting']} waiting", f"{queue['in_flight']} in flight"]
+    dead = queue["dead_letters"]
+    parts.append("no dead-letter queue" if dead is None else f"{dead} dead letters")
+    for field, what in (("oldest", "message"), ("oldest_dead_letter", "dead letter")):
+        if (seconds := queue[f"{field}_seconds"]) is not None:
+            parts.append(f"the oldest {what} is {human_seconds(seconds)} old")
+    if queue["age_not_told"]:
+        parts.append(show.safe(f"age of the oldest not told ({queue['age_not_told']})"))
+    return f"queue {queue['queue']}: {', '.join(parts)}"
 
 
 def _disk_line(disk: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Intake: messages and dropped zips in, bags out. Touches SQS and the folders of zips, and nothing else."""
 
+from pipeline.steps.intake.ages import CLOUDWATCH_ERRORS, RIGHT, Age, oldest_messages, queue_name, why_not_told
 from pipeline.steps.intake.dead_letters import DeadLetter, dead_letters, send_back
 from pipeline.steps.intake.events import Delivery, parse
 from pipeline.steps.intake.folders import (
@@ -26,6 +27,9 @@ from pipeline.steps.intake.queues import (
 )
 
 __all__ = [
+    "CLOUDWATCH_ERRORS",
+    "RIGHT",
+    "Age",
     "DeadLetter",
     "Delivery",
     "Dropped",
@@ -45,11 +49,14 @@ __all__ = [
     "look",
     "look_again",
     "move_out",
+    "oldest_messages",
     "parse",
     "put_back",
+    "queue_name",
     "receive",
     "remove",
     "see_usable",
     "send_back",
     "unreachable",
+    "why_not_told",
 ]

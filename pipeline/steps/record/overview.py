@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, Select, func, select
 
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
@@ -119,7 +120,21 @@ def oldest_unfinished(engine: Engine) -> datetime | None:
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
-    query = select(func.min(bags.c.seen_on)).where(bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]))
+    return _moment(
+        engine, select(func.min(bags.c.seen_on)).where(bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]))
+    )
+
+
+def oldest_refused(engine: Engine) -> datetime | None:
+    """Since when the bag is refused that has been so for the longest time, and that nobody has decided about.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    return _moment(engine, select(func.min(bags.c.updated_on)).where(bags.c.state == BagState.REFUSED))
+
+
+def _moment(engine: Engine, query: Select[Any]) -> datetime | None:
     with reading(engine) as connection:
-        found = connection.execute(query).scalar()
+        found: datetime | None = connection.execute(query).scalar()
     return None if found is None else found.replace(tzinfo=UTC)
