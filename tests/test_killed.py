@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import plug
+from pipeline.work import archive_dir
 from tests.bags import SMALL_WORK, make_bag_zip
 from tests.stack import Site, lines
 
@@ -14,6 +15,11 @@ SHORT_LEASE = {"PIPELINE_QUEUE_LEASE_SECONDS": "2", "PIPELINE_QUEUE_HEARTBEAT_SE
 
 # The acts of one work's homecoming, and of one bag's refusal, in the lane that does them: see the first test.
 HOMECOMING = {"commit": 8, "rename": 5, "delete": 1, "acknowledge": 1}
+# With the built-in copier, where the archive has some of the work, so that its files get their names one by one.
+# Up to the sync's first act, the third rename, the copier has no part in it.
+COPIED = {"commit": 8, "rename": 7, "delete": 1, "acknowledge": 1}
+BUILTIN = {"PIPELINE_SYNC_COPIER": "builtin"}
+THERE_BEFORE = "images/I1/I10001.jpg"
 REFUSAL = {"commit": 7, "rename": 5, "delete": 1, "send": 1, "acknowledge": 1}
 IN_ONE_PROCESS = ("run", "--lanes", "1")
 
@@ -61,6 +67,50 @@ def test_killed_at_any_instant_and_run_again_the_work_is_home_once(site: Site, t
     assert site.dead_letters() == []
 
 
+def test_the_instants_of_the_built_in_copier_are_all_there_are(site: Site, tmp_path: Path) -> None:
+    begin_in_the_archive(site)
+    site.announce(make_bag_zip(tmp_path, "W1"))
+
+    site.call(*IN_ONE_PROCESS, PIPELINE_TEST_LOG_ACTS=str(tmp_path / "acts"), **BUILTIN)
+
+    assert acts_of_lane(tmp_path / "acts") == COPIED
+
+
+@pytest.mark.parametrize(
+    ("instant", "some_there"),
+    [
+        ("before rename 3", True),  # copied and proved, not noted
+        ("before rename 5", True),  # some files have their names
+        (f"before rename {COPIED['rename']}", True),  # all have; the proof is not written
+        (f"after rename {COPIED['rename']}", True),
+        ("after rename 4", False),  # the whole work, in one rename
+    ],
+)
+def test_killed_in_the_built_in_copier_and_run_again_the_work_is_home_once(
+    site: Site, tmp_path: Path, instant: str, *, some_there: bool
+) -> None:
+    if some_there:
+        begin_in_the_archive(site)
+    site.announce(make_bag_zip(tmp_path, "W1"))
+
+    killed = site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=instant, **SHORT_LEASE, **BUILTIN)
+    run_until_empty(site, **BUILTIN)
+
+    assert lines(killed.stderr, "lane 1 died", "-9"), killed.stderr
+    assert site.archived("W1") == SMALL_WORK
+    assert not list((site.home / "archive").rglob(".*"))
+    assert [row["work_rid"] for row in site.rows("syncs")] == ["W1"]
+    assert site.works()["W1"].stage == "done"
+    assert (site.staged(), site.dead_letters()) == ([], [])
+
+
+def begin_in_the_archive(site: Site) -> None:
+    """One file of W1 is in the archive already."""
+    target = archive_dir(site.home / "archive", "W1") / THERE_BEFORE
+    target.parent.mkdir(parents=True)
+    target.write_bytes(SMALL_WORK[THERE_BEFORE])
+
+
 @pytest.mark.parametrize("instant", instants(REFUSAL))
 def test_killed_while_refusing_a_bag_and_run_again_it_is_kept_once_with_its_report(
     site: Site, tmp_path: Path, instant: str
@@ -83,7 +133,7 @@ def test_killed_while_refusing_a_bag_and_run_again_it_is_kept_once_with_its_repo
     assert not (site.home / "archive" / "Archive0").exists()
 
 
-def run_until_empty(site: Site) -> None:
+def run_until_empty(site: Site, **settings: str) -> None:
     """Run as cron does, until the lease of the killed lane and the invisibility of its message are over.
 
     Raises:
@@ -91,7 +141,7 @@ def run_until_empty(site: Site) -> None:
     """
     over = time.monotonic() + 90
     while time.monotonic() < over:
-        site.call(*IN_ONE_PROCESS, **SHORT_LEASE)
+        site.call(*IN_ONE_PROCESS, **SHORT_LEASE, **settings)
         settled = all(work.stage in {"done", "refused"} for work in site.works().values())
         if site.depth() == 0 and settled and not site.staged():
             return
