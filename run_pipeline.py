@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Brings bags home from cold storage; `run_pipeline.py --help` tells how."""
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
+# Some of what requirements.txt lists: a Python that has these is one that was meant to run this.
+NEEDED = ("boto3", "dotenv", "luigi", "rich", "sqlalchemy")
 
 
 def prepare_environment() -> None:
@@ -25,11 +28,11 @@ def use_own_python() -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    try:
-        prepare_environment()
-    except ModuleNotFoundError as missing:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
         use_own_python()
-        sys.exit(f"{missing}: run `make venv`, then .venv/bin/python run_pipeline.py")
+        sys.exit(f"this Python has no {', no '.join(missing)}: run `make venv`, then {ROOT}/run_pipeline.py")
+    prepare_environment()
     from pipeline.cli import main
 
     sys.exit(main(sys.argv[1:]))

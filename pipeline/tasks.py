@@ -108,7 +108,8 @@ class Debag(StepTask):
             # What debag says of the zip is true until it is moved; the report stays, and says where it then is.
             kept = staging.kept_zip(place, bag)
             _say_what_is_kept(here, bag, error, kept=kept, report_txt=place.quarantine / "report.txt")
-            facts, text = report_facts(bag, error, zip_file.name), report.as_text(error, zip_name=zip_file.name)
+            facts = report_facts(bag, error, zip_file.name)
+            text = report.as_text(error, zip_name=zip_file.name, shown=0)
             staging.keep(place, bag, report=facts, text=text)
             error.what = refusal(error)
             raise

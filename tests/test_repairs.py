@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.steps import record
-from tests.bags import SMALL_WORK, make_bag_zip
+from tests.bags import SMALL_WORK, bag_members, make_bag_zip, write_zip
 from tests.folders import add_folder, drop, lying_in
 from tests.stack import Site, lines, wait_until
 
@@ -140,6 +140,22 @@ def test_quarantine_lists_and_shows_every_fault_and_whether_it_is_the_only_copy(
     assert lines(shown, BAD_IMAGE)
     assert lines(shown, "other copy: s3://", "is still what it was")
     assert lines(alone, "other copy: none that could be seen")
+
+
+def test_the_report_names_every_fault_and_a_terminal_is_not_flooded_with_them(site: Site, tmp_path: Path) -> None:
+    names = [f"images/{number:04}.jpg" for number in range(150)]
+    good = bag_members("W2", files={name: name.encode() for name in names})
+    bad = {name: content[::-1] if "/data/" in name else content for name, content in good.items()}
+    site.announce(write_zip(tmp_path / "W2.bag.zip", bad))
+    site.call(*RUN)
+
+    shown = site.call("quarantine", "show", "W2").stdout
+    (report,) = (site.home / "quarantine").glob("*/report.txt")
+    text = report.read_text(encoding="utf-8")
+
+    assert [name for name in names if name not in text] == []
+    assert len(shown.splitlines()) < 120
+    assert lines(shown, "more lines in", str(report))
 
 
 def test_a_released_bag_is_debagged_again_from_the_zip_that_was_kept(site: Site, tmp_path: Path) -> None:

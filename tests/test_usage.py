@@ -4,6 +4,7 @@ import importlib
 import io
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -90,3 +91,15 @@ def test_the_program_finds_the_python_of_make_venv_by_itself(tmp_path: Path) -> 
 
     assert ended.returncode == 0, ended.stderr
     assert "--into DIR" in ended.stdout
+
+
+def test_a_python_that_lacks_what_is_needed_says_so_and_what_to_do(tmp_path: Path) -> None:
+    shutil.copy(RUN_PIPELINE, tmp_path)  # away from any .venv
+    bare = [str(Path(sys.base_prefix) / "bin" / "python3"), "-I", "-S", str(tmp_path / "run_pipeline.py"), "status"]
+
+    ended = subprocess.run(bare, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert ended.returncode == 1
+    assert "no luigi" in ended.stderr
+    assert "make venv" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -125,7 +125,7 @@ def _verified(facts: dict[str, Any]) -> str:
 
 def _pair(out: Console, name: str, value: str) -> None:
     if value:
-        out.print(f"  {name:11} {show.safe(value)}")
+        out.print(f"  {name:11} {show.safe(value)}", soft_wrap=True)  # a path that is cut in two cannot be copied
 
 
 def _when(moment: str) -> str:

@@ -11,6 +11,8 @@ from pipeline.errors import UsageError, WorkBusy
 from pipeline.quarantine import Kept
 from pipeline.site import Site
 
+_SHOWN_LINES = 100  # of a report, which has a line for every fault
+
 
 def main(options: Namespace) -> int:
     """Do what was asked; 1 when a lane has one of the works.
@@ -47,7 +49,10 @@ def _show(here: Site, out: Console, options: Namespace) -> int:
             f"  other copy: {quarantine.other_copy(here, one) or 'none that could be seen: this is the only one'}"
         )
         out.print()
-        out.print(one.report_text.rstrip())
+        lines = one.report_text.rstrip().split("\n")
+        out.print("\n".join(lines[:_SHOWN_LINES]))
+        if len(lines) > _SHOWN_LINES:
+            out.print(f"… and {len(lines) - _SHOWN_LINES} more lines in {show.safe(str(one.folder / 'report.txt'))}")
         out.print()
         out.print(f"try it again: run_pipeline.py quarantine release {one.work_rid}")
         out.print(f"delete it:    run_pipeline.py quarantine drop {one.work_rid}")

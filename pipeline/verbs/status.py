@@ -159,5 +159,5 @@ def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
     for event in history:
         out.print(show.event_line(event))
     for line in show.sync_log_lines(logs):
-        out.print(f"sync log: {line}")
+        out.print(f"sync log: {line}", soft_wrap=True)
     return 0
