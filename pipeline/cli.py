@@ -17,6 +17,7 @@ from pipeline.errors import (
     StorageUnreachable,
     UsageError,
 )
+from pipeline.work import printable
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 0, 1, 2, 3
 
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str]) -> int:
 def _complain(error: PipelineError, status: int) -> int:
     lines = error.problems if isinstance(error, SettingsError) else [str(error)]
     for line in lines:
-        sys.stderr.write(f"run_pipeline.py: {line}\n")
+        text = "\n".join(printable(part) for part in line.split("\n"))
+        sys.stderr.write(f"run_pipeline.py: {text}\n")
     if isinstance(error, SettingsError):
         sys.stderr.write("run_pipeline.py: nothing was started; see luigi.cfg and .env\n")
     return status

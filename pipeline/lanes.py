@@ -24,7 +24,7 @@ from typing import Any
 from pipeline import aws, plug, room, site
 from pipeline.errors import PipelineError
 from pipeline.lane import Lane, Tally
-from pipeline.log_lines import JsonLines
+from pipeline.log_lines import JsonLines, PlainLines
 from pipeline.settings import Settings
 from pipeline.steps import record
 
@@ -62,14 +62,14 @@ def log_to(folder: os.PathLike[str] | None, name: str, *, verbose: bool = False,
     Raises:
         OSError: the folder cannot be written to.
     """
-    full = logging.Formatter("%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s")
+    full: logging.Formatter = PlainLines("%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s")
     if json_lines:
         full = JsonLines(name)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers[0].setFormatter(full)
     if folder is not None:
         if not json_lines:
-            handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
+            handlers[0].setFormatter(PlainLines("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
         os.makedirs(folder, exist_ok=True)
         file = logging.handlers.RotatingFileHandler(
             os.path.join(folder, f"{name}.log"), maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"

@@ -1,10 +1,17 @@
-"""Log lines for programs: a JSON object each, with the work, bag, step, lane and attempt that it is about."""
+"""Log lines: for people, and for programs as JSON objects with the work, bag, step, lane and attempt they are about.
+
+What comes from outside (keys, names in bags, the words of servers) is in them. It is never obeyed by a terminal, and
+never passes for a line of its own.
+"""
 
 import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.work import printable, printable_json
 
 # Of the process, not of a thread: a lane works on one bag at a time, with whatever threads a step takes for it.
 _about: dict[str, str | int] = {}
@@ -18,6 +25,23 @@ def about(*, work: str, bag: str, step: str, attempt: int) -> Iterator[None]:
         yield
     finally:
         _about.clear()
+
+
+class PlainLines(logging.Formatter):
+    """Lines for people; where a message has several, those after the first are indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name that logging calls
+        """The line, but for a traceback."""
+        record.message = _plain(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # the name that logging calls
+        """The traceback: an exception's text may hold anything."""
+        return _plain(super().formatException(ei))
+
+
+def _plain(text: str) -> str:
+    return text if text.isprintable() else "\n    ".join(printable(line) for line in text.split("\n"))
 
 
 class JsonLines(logging.Formatter):
@@ -44,4 +68,4 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             told["error"] = self.formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=False)
+        return printable_json(json.dumps(told, ensure_ascii=False))

@@ -111,6 +111,30 @@ def test_other_tag_files_of_a_million_bad_lines_take_no_gigabyte(tmp_path: Path,
     assert (seconds < 15, peak < 500 << 20) == (True, True), (seconds, peak >> 20)
 
 
+@pytest.mark.parametrize(
+    ("members", "folders"), [(10_000, "a/" * 95), (2_000, f"{'x' * 30}/" * 90)], ids=["many", "long"]
+)
+def test_names_that_stand_for_more_folders_than_anybody_wants_make_none(
+    tmp_path: Path, members: int, folders: str
+) -> None:
+    files = {f"{number}/{folders}x": b"" for number in range(members)}
+    bag_zip = tmp_path / "W1.bag.zip"
+    bag_zip.write_bytes(zip_bytes(members_of(bag_with(files=files))))
+    kinds, seconds, peak = judged(bag_zip)
+    assert kinds == {"too-many-members"}
+    assert (seconds < 15, peak < 300 << 20) == (True, True), (seconds, peak >> 20)
+
+
+def test_a_bag_of_thousands_of_works_takes_no_more_than_one_of_as_many_files(tmp_path: Path) -> None:
+    files = {f"W{number}/images/1": b"" for number in range(5_000)}
+    tags = {f"notes/{number}": b"" for number in range(100)}
+    bag_zip = tmp_path / "W1.bag.zip"
+    bag_zip.write_bytes(zip_bytes([*members_of(bag_with(files=files)), *(Member(f"W1.bag/{n}") for n in tags)]))
+    kinds, seconds, peak = judged(bag_zip)
+    assert kinds == {"tag-file-too-big"}
+    assert (seconds < 15, peak < 300 << 20) == (True, True), (seconds, peak >> 20)
+
+
 def _quickly_deflated(content: bytes) -> bytes:
     packer = zlib.compressobj(0, zlib.DEFLATED, -15)
     return packer.compress(content) + packer.flush()

@@ -49,6 +49,7 @@ NAMES = [
     with_member(Kind.NAME_TOO_LONG, f"W1.bag/data/{'ཀ' * 86}", "of 86 letters that take 258 bytes"),
     with_member(Kind.NAME_TOO_LONG, f"W1.bag/data/{'abcdefg/' * 600}x", "of a path of 4800 bytes"),
     with_member(Kind.NAME_TOO_LONG, f"W1.bag/data/{'x' * 300}/y.jpg", "in a folder of 300 bytes"),
+    with_member(Kind.NAME_TOO_LONG, f"W1.bag/data/{'a/' * 99}x", "in more folders than a program may walk"),
 ]
 # Where a name is so odd that nobody can tell what it belongs to, more may follow, and its path may be shortened.
 MISLEADING_NAMES = [

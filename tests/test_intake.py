@@ -96,6 +96,56 @@ def test_a_key_without_a_rid_is_not_understood_but_does_not_hold_up_the_others(k
     assert bool(delivery.not_understood) is (len(delivery.bags) == 1)
 
 
+def changed(**values: object) -> str:
+    """An event in which S3 tells something else; names as in `object_key`."""
+    (record,) = json.loads(event("restore-completed.json"))["Records"]
+    for name, value in values.items():
+        parent, _, last = name.rpartition("_")
+        (record["s3"][parent] if parent else record)[last] = value
+    return json.dumps({"Records": [record]})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"object_key": "a/W1.\ud800.bag.zip"},
+        {"object_key": "a/W1.%00.bag.zip"},
+        {"object_key": "a/" * 512 + "W1.bag.zip"},
+        {"object_eTag": "a\r\nX-Header: 1"},
+        {"object_eTag": "a" * 256},
+        {"object_versionId": "\ud800"},
+        {"object_size": 10**30},
+        {"bucket_name": "../../b?x#y"},
+    ],
+)
+def test_what_neither_s3_nor_a_database_would_take_is_not_understood(values: dict[str, object]) -> None:
+    with pytest.raises(NotUnderstood) as caught:
+        intake.parse(changed(**values))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00Z", "soon"])
+def test_a_time_that_no_database_has_is_left_out(moment: str) -> None:
+    (bag,) = intake.parse(changed(eventTime=moment)).bags
+    assert bag.event_time is None
+
+
+@pytest.mark.parametrize(
+    "values", [{"eventName": "\x1b[2J\ud800"}, {"object_key": "\x1b]0;owned\x07\u202e"}], ids=["name", "key"]
+)
+def test_what_is_ignored_is_told_without_what_a_terminal_would_obey(values: dict[str, object]) -> None:
+    (why,) = intake.parse(changed(**values)).ignored
+    assert why.isprintable()
+
+
+def test_a_bag_in_another_bucket_than_the_source_s_is_not_brought_home() -> None:
+    """Whoever can put a message into the queue must not choose what is archived."""
+    body = changed()
+    assert intake.parse(body, source="nlm", bucket=NLM[0]).bags
+    with pytest.raises(NotUnderstood, match="source fpl is of the bucket"):
+        intake.parse(body, source="fpl", bucket="glacier.staging.fpl.bdrc.org")
+
+
 def test_a_record_without_an_etag_still_names_a_bag_which_is_then_asked_of_s3() -> None:
     body = {
         "Records": [

@@ -88,7 +88,7 @@ class MessageParcel:
             NotUnderstood: it is no event of S3.
             DatabaseUnavailable: that it carries nothing could not be recorded.
         """
-        self._delivery = intake.parse(self._message.body, source=self._source.name)
+        self._delivery = intake.parse(self._message.body, source=self._source.name, bucket=self._source.bucket)
         ignored = self._delivery.ignored
         if ignored:
             detail = {"message_id": self._message.message_id, "why": list(ignored)}

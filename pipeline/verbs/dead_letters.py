@@ -71,7 +71,7 @@ def _letters(here: Site, stack: ExitStack) -> Iterator[_Letter]:
             continue
         for letter in stack.enter_context(intake.dead_letters(sqs, queue)):
             try:
-                bags = intake.parse(letter.message.body, source=source.name).bags
+                bags = intake.parse(letter.message.body, source=source.name, bucket=source.bucket).bags
             except NotUnderstood:
                 bags = ()
             yield _Letter(source, queue, letter, bags)

@@ -10,7 +10,7 @@ import struct
 import unicodedata
 from collections.abc import Iterable
 
-from pipeline.steps.debag.faults import FaultKind, Findings
+from pipeline.steps.debag.faults import FaultKind, Findings, UnreadableZip
 from pipeline.steps.debag.policy import Policy
 from pipeline.steps.debag.zip_directory import Directory, Member, zip64_values
 from pipeline.steps.debag.zip_source import ZipSource
@@ -27,6 +27,7 @@ _DEFLATE_EFFORT = 0x0006  # how hard the packer tried: says nothing about the by
 _DESCRIPTOR_MARK = b"PK\x07\x08"
 _EMPTY_DEFLATED = 2  # what packers write for a folder when they deflate even that
 _LONGEST_PART, _LONGEST_PATH = 255, 3000
+_DEEPEST = 100  # folders; whoever walks the work later may do it by recursion, as Python's own rmtree does
 
 _SUSPECT = re.compile(
     r"(?:\A|/)\.{0,2}/|(?:\A|/)\.{1,2}\Z|\A[A-Za-z]:|[. ](?:/|\Z)"
@@ -45,6 +46,9 @@ def check_members(
     Returns:
         Members whose names are safe; and names of those whose CRC-32 is another in the local header, which is a fault
         unless a digest proves the bytes.
+
+    Raises:
+        UnreadableZip: they would make more folders than anybody wants.
     """
     crc_suspects = set()
     safe = []
@@ -54,6 +58,7 @@ def check_members(
         _check_kind(member, say)
         if _check_local(source, directory, member, say):
             crc_suspects.add(member.name)
+    _check_folders(directory.members, policy, say)
     doubtful = _check_twins(directory.members, say)
     doubtful |= _check_places(source, directory, say)
     doubtful |= _check_ratio(source, directory.members, policy, say)
@@ -68,6 +73,9 @@ def check_name(name: str, raw: bytes, say: Findings) -> bool:
     """5.1: nothing in a name may lead out of the folder that it is unpacked in, or read differently elsewhere."""
     if len(raw) > 63 and (len(raw) > _LONGEST_PATH or any(len(part) > _LONGEST_PART for part in raw.split(b"/"))):
         say.fault(FaultKind.NAME_TOO_LONG, path=name, detail=f"{len(raw)} bytes")
+        return False
+    if len(raw) > _DEEPEST and raw.count(b"/") > _DEEPEST:
+        say.fault(FaultKind.NAME_TOO_LONG, path=name, detail=f"{raw.count(b'/')} folders; allowed are {_DEEPEST}")
         return False
     if not raw or raw == b"/":
         say.fault(FaultKind.NAME_EMPTY, path=name, detail="a member without a name")
@@ -160,6 +168,26 @@ def _compare_local(source: ZipSource, member: Member, local: bytes, say: Finding
     if differs:
         say.fault(FaultKind.LOCAL_HEADER_DIFFERS, path=member.name, detail="local header has " + ", ".join(differs))
     return crc != member.crc and not (later and crc == 0)
+
+
+def _check_folders(members: Iterable[Member], policy: Policy, say: Findings) -> None:
+    """Not more folders than there may be members: one long name stands for a thousand, and each would be made.
+
+    Raises:
+        UnreadableZip: there are; everything after this would take as much memory.
+    """
+    seen: set[str] = set()
+    size = 0
+    for member in members:
+        folder = member.name.rpartition("/")[0]
+        while folder and folder not in seen:
+            seen.add(folder)
+            size += len(folder)
+            folder = folder.rpartition("/")[0]
+        if len(seen) > policy.max_members or size > policy.max_directory_bytes:
+            detail = f"at least {len(seen)} folders, in names of {size} characters"
+            say.fault(FaultKind.TOO_MANY_MEMBERS, detail=detail)
+            raise UnreadableZip
 
 
 def _check_twins(members: Iterable[Member], say: Findings) -> set[str]:

@@ -5,6 +5,7 @@ EventBridge's. Keys are URL-encoded in S3's own events only (Amazon S3 User Guid
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,10 +13,16 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from pipeline.errors import InvalidRid, NotUnderstood
-from pipeline.work import Bag, is_bag_zip, rid_from_name
+from pipeline.work import Bag, is_bag_zip, printable, rid_from_name
 
 _RESTORED = "ObjectRestore:Completed"
 _CREATED = "ObjectCreated:"
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_ETAG = re.compile(r"[!-~]{0,255}")
+_VERSION = re.compile(r"[!-~]{0,1024}")
+_LONGEST_KEY = 1024  # bytes of UTF-8; Amazon S3 User Guide, "Naming Amazon S3 objects"
+_LARGEST_BYTES = 1 << 50  # S3 takes 5 TiB, others more
+_SANE_YEARS = (2006, 9000)  # S3's first; MariaDB knows no year below 1000
 _EVENTBRIDGE_NAMES = {
     "Object Restore Completed": _RESTORED,
     "Object Created": _CREATED + "*",
@@ -39,12 +46,14 @@ class Delivery:
     not_understood: tuple[str, ...] = ()
 
 
-def parse(body: str, *, source: str = "") -> Delivery:
+def parse(body: str, *, source: str = "", bucket: str = "") -> Delivery:
     """What a message's body asks for.
 
     Args:
         body: the message's body as SQS delivered it.
         source: the name of the source that it came from.
+        bucket: the bucket whose events the source brings; bags elsewhere are none of its business, as whoever can put
+            a message into the queue would choose what is archived. Empty: any.
 
     Raises:
         NotUnderstood: it is no event of S3 in any known envelope, or lacks what identifies an object.
@@ -65,7 +74,7 @@ def parse(body: str, *, source: str = "") -> Delivery:
     not_understood: list[str] = []
     for record in records:
         try:
-            bag = record.bag(source)
+            bag = record.bag(source, bucket)
         except NotUnderstood as error:
             not_understood.append(str(error))
             continue
@@ -91,14 +100,19 @@ class _Record:
     event_time: datetime | None
     expires_on: datetime | None
 
-    def bag(self, source: str) -> Bag | str:
+    def bag(self, source: str, bucket: str) -> Bag | str:
         """The bag, or why there is none."""
+        name, address = printable(self.name[:200]), printable(f"s3://{self.bucket}/{self.key}"[:1200])
         if self.name != _RESTORED and not self.name.startswith(_CREATED):
-            return f"{self.name} of s3://{self.bucket}/{self.key}"
+            return f"{name} of {address}"
         if not (self.bucket and self.key):
-            raise NotUnderstood(f"{self.name} names no object")
+            raise NotUnderstood(f"{name} names no object")
         if not is_bag_zip(self.key):
-            return f"s3://{self.bucket}/{self.key} is not a .bag.zip"
+            return f"{address} is not a .bag.zip"
+        if wrong := self._wrong():
+            raise NotUnderstood(f"{name} of {address}: {wrong}")
+        if bucket and self.bucket != bucket:
+            raise NotUnderstood(f"{name} of {address}: source {source} is of the bucket {bucket}")
         try:
             work_rid = rid_from_name(self.key)
         except InvalidRid as error:
@@ -114,6 +128,25 @@ class _Record:
             event_time=self.event_time,
             restore_expires_on=self.expires_on,
         )
+
+    def _wrong(self) -> str:
+        """What S3 would never tell of an object, and neither it nor a database would take."""
+        wrong = {
+            "no bucket has that name": _BUCKET.fullmatch(self.bucket) is None,
+            "no key is like that": "\0" in self.key or not 0 < len(_bytes(self.key)) <= _LONGEST_KEY,
+            "no ETag is like that": _ETAG.fullmatch(self.etag) is None,
+            "no version is like that": _VERSION.fullmatch(self.version_id) is None,
+            "no object is that large": self.size_bytes > _LARGEST_BYTES,
+        }
+        return ", ".join(what for what, is_so in wrong.items() if is_so)
+
+
+def _bytes(text: str) -> bytes:
+    """The text as UTF-8; nothing if it is none, as JSON's escapes may make it."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return b""
 
 
 def _from_record(record: Any) -> _Record:
@@ -183,9 +216,10 @@ def _size(parent: Mapping[str, Any]) -> int:
 def _moment(parent: Mapping[str, Any], name: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(_text(parent, name))
-    except ValueError:
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # OverflowError: in UTC it would be in the year 10000
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if _SANE_YEARS[0] <= moment.year <= _SANE_YEARS[1] else None
 
 
 def _decodes(key: str) -> bool:

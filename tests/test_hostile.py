@@ -1,0 +1,81 @@
+"""What comes from outside is never obeyed: not by the line, not by a terminal, not by a spreadsheet or a browser."""
+
+import json
+import logging
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+from pipeline.log_lines import JsonLines, PlainLines
+from tests.bags import bag_members, make_bag_zip, write_zip
+from tests.stack import Site
+
+EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202eevil\r\n=cmd|'C calc'!A0<script>alert(1)<script>"
+OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def test_nothing_that_a_terminal_obeys_reaches_it_or_a_log(site: Site, tmp_path: Path) -> None:
+    members = bag_members("W1", files={f"images/{EVIL}.jpg": b"x"}) | {f"W1.bag/data/images/{EVIL}": b"unlisted"}
+    site.announce(write_zip(tmp_path / "W1.bag.zip", members))
+    for key in (f"a{EVIL}/W2.{EVIL}.bag.zip", f"a/{EVIL}.bag.zip", f"a/{EVIL}"):
+        site.send(json.dumps({"Records": [site.event(quote(key), "0" * 32, 5)]}))
+    site.send(json.dumps(EVIL))
+
+    told = [site.call("run", "--lanes", "1")]
+    told += [site.call(verb, *more) for verb, more in VERBS]
+    told += [site.call("debag", str(tmp_path / "W1.bag.zip"), "--into", str(tmp_path / "out"))]
+    page = site.call("report", "--html", str(tmp_path / "page.html"))
+
+    assert page.returncode == 0, page.stderr
+    for ended in told:
+        assert OBEYED.findall(ended.stdout + ended.stderr) == [], ended.args
+        assert "Traceback" not in ended.stderr
+    for log in [*(site.home / "logs").rglob("*.log"), *site.home.rglob("report.txt"), tmp_path / "page.html"]:
+        text = log.read_text(encoding="utf-8")
+        assert OBEYED.findall(text) == [], log
+        assert "<script>alert" not in text or log.suffix != ".html"
+    assert {rid: work.stage for rid, work in site.works().items()} == {"W1": "refused", "W2": "refused"}
+    assert not list((site.home / "archive").iterdir())
+
+
+VERBS = (
+    ("status", ()),
+    ("status", ("W1", "--json")),
+    ("explain", ("W2",)),
+    ("explain", ("W2", "--json")),
+    ("quarantine", ("show", "W1")),
+    ("dead-letters", ("list",)),
+    ("report", ("--csv",)),
+)
+
+
+def test_a_bag_of_another_bucket_is_not_archived_whoever_asks_for_it(site: Site, tmp_path: Path) -> None:
+    bag_zip = make_bag_zip(tmp_path, "W1")
+    foreign = f"{site.bucket}-foreign"
+    site.s3.create_bucket(Bucket=foreign)
+    with bag_zip.open("rb") as body:
+        etag = site.s3.put_object(Bucket=foreign, Key="W1.bag.zip", Body=body)["ETag"].strip('"')
+    event = site.event("W1.bag.zip", etag, bag_zip.stat().st_size)
+    event["s3"]["bucket"]["name"] = foreign
+    site.send({"Records": [event]})
+
+    ended = site.call("run", "--lanes", "1")
+
+    assert ended.returncode == 1
+    assert not list((site.home / "archive").iterdir())
+    (dead,) = site.dead_letters()
+    assert foreign in dead["MessageAttributes"]["Reason"]["StringValue"]
+
+
+def logged(formatter: logging.Formatter) -> str:
+    error = ValueError(EVIL)
+    caught = (ValueError, error, None)
+    return formatter.format(logging.LogRecord("pipeline", logging.ERROR, "x.py", 1, "%s", (EVIL,), caught))
+
+
+def test_a_log_line_stays_one_and_is_not_obeyed() -> None:
+    plain, for_programs = logged(PlainLines("%(levelname)s %(message)s")), logged(JsonLines("lane-1"))
+
+    assert OBEYED.findall(plain + for_programs) == []
+    assert [line[:6] for line in plain.splitlines() if not line.startswith("    ")] == ["ERROR ", "ValueE"]
+    assert json.loads(for_programs)["message"] == EVIL
