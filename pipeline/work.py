@@ -97,8 +97,12 @@ def rid_from_name(name: str) -> str:
     """The RID that a key or a path names: its last component up to the first dot.
 
     Raises:
-        InvalidRid: what stands there is no identifier.
+        InvalidRid: what stands there is no identifier, or the name is not UTF-8, which no database would hold.
     """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRid(f"{name[:200]!a} is not UTF-8") from error
     return checked_rid(PurePosixPath(name).name.split(".", 1)[0], source=name)
 
 
