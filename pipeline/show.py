@@ -128,8 +128,10 @@ def _told(detail: dict[str, Any]) -> str:
     shown = {name: value for name, value in detail.items() if name not in _FOR_MACHINES and value not in ("", [], None)}
     line = str(detail["error"]) if "error" in detail else ", ".join(f"{name} {value}" for name, value in shown.items())
     lines = [safe(line), *(f"    {safe(': '.join(filter(None, fault.values())))}" for fault in faults[:20])]
+    left_out = detail.get("faults_left_out", 0)
     if len(faults) > 20:
-        lines.append(f"    and {len(faults) - 20} more faults; all of them: explain RID --json")
+        where = "report.txt in quarantine" if left_out else "explain RID --json"
+        lines.append(f"    and {len(faults) - 20 + left_out} more faults; all of them: {where}")
     return "\n".join(lines)
 
 

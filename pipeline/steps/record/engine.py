@@ -1,5 +1,7 @@
 """The connection to the progress database: SQLite in WAL mode, PostgreSQL, MySQL or MariaDB."""
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +24,16 @@ from pipeline.errors import DatabaseUnavailable, SettingsError
 
 _BUSY_SECONDS = 30
 # A server that is gone without a word, or frozen, must not hold up a lane for ever.
-_MYSQL: dict[str, Any] = {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60}
+# UTC: a TIMESTAMP column, as BDRC's are, turns what it is given by the session's time zone, and refuses the hour that
+# a change to summer time leaves out. Strict: a server of old settings would cut off what is too long without a word.
+_MYSQL: dict[str, Any] = {
+    "connect_timeout": 10,
+    "read_timeout": 60,
+    "write_timeout": 60,
+    "init_command": "SET SESSION time_zone = '+00:00',"
+    " SESSION sql_mode = CONCAT_WS(',', NULLIF(@@SESSION.sql_mode, ''), 'STRICT_TRANS_TABLES')",
+}
+_HALF_CHARACTERS = re.compile("[\ud800-\udfff]")
 _PATIENCE: dict[str, dict[str, Any]] = {
     "postgresql": {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "tcp_user_timeout": 60_000},
     "mysql": _MYSQL,
@@ -76,10 +87,11 @@ def connect(text: str) -> Engine:
                 pool_pre_ping=True,
                 isolation_level="READ COMMITTED",
                 connect_args=_PATIENCE[url.get_backend_name()],
+                json_serializer=_json,
             )
         Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
         patience = {} if "timeout" in url.query else {"timeout": _BUSY_SECONDS}
-        engine = sqlalchemy.create_engine(url, connect_args=patience)
+        engine = sqlalchemy.create_engine(url, connect_args=patience, json_serializer=_json)
     except (ImportError, NoSuchModuleError) as error:
         raise SettingsError([f"[database] url: its driver is not installed ({error})"]) from error
     except OSError as error:
@@ -87,6 +99,14 @@ def connect(text: str) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def _json(value: Any) -> str:
+    """As ASCII, for columns of any character set; halves of characters, which MariaDB refuses, are spelt out."""
+    told = json.dumps(value, ensure_ascii=False)
+    if _HALF_CHARACTERS.search(told):
+        value = json.loads(_HALF_CHARACTERS.sub(lambda half: f"\\\\u{ord(half[0]):04x}", told))
+    return json.dumps(value)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -7,12 +7,12 @@ from sqlalchemy import Connection, Engine, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.errors import InvalidBag, LeaseLost, NotRestored, PermanentError, PipelineError
-from pipeline.steps.record import dates
+from pipeline.steps.record import stages
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading, writing
 from pipeline.steps.record.leases import Leases
 from pipeline.steps.record.tables import bags, events, syncs
-from pipeline.steps.record.words import BagRow, BagState, Phase, bag_row, failure_facts, naive
+from pipeline.steps.record.words import BagRow, BagState, Phase, bag_row, bounded, failure_facts, naive, storable
 from pipeline.work import Bag
 
 
@@ -84,9 +84,9 @@ class Record:
             self._event(connection, bag.work_rid, bag.bag_id, phase, "done", facts)
             held = works or self._works(connection, bag.bag_id)
             if held and bag.work_rid not in held:
-                dates.hand_over(connection, bag.work_rid, bag.bag_id, held)
+                stages.hand_over(connection, bag.work_rid, bag.bag_id, held)
             for work_rid in held or (bag.work_rid,):
-                dates.date(connection, work_rid, phase, facts)
+                stages.date(connection, work_rid, phase, facts)
 
     def commit_sync(
         self,
@@ -121,7 +121,7 @@ class Record:
                     )
                 )
             self._event(connection, work_rid, bag.bag_id, Phase.SYNC, "done", facts)
-            dates.date(connection, work_rid, Phase.SYNC, facts)
+            stages.date(connection, work_rid, Phase.SYNC, facts)
 
     def synced(self, bag_id: str) -> frozenset[str]:
         """The works of a bag whose sync row stands."""
@@ -159,7 +159,7 @@ class Record:
             state = BagState.NOT_RESTORED
         with writing(self._engine) as connection:
             if isinstance(error, InvalidBag) and len(error.works) > 1 and bag.work_rid not in error.works:
-                dates.hand_over(connection, bag.work_rid, bag.bag_id, error.works)
+                stages.hand_over(connection, bag.work_rid, bag.bag_id, error.works)
             connection.execute(
                 update(bags)
                 .where(bags.c.bag_id == bag.bag_id)
@@ -167,7 +167,7 @@ class Record:
                     state=state,
                     failures=bags.c.failures + 1,
                     error_kind=error.kind,
-                    error=str(error),
+                    error=storable(str(error)),
                     retry_on=utc_in(retry_seconds),
                     host=self._host,
                     updated_on=utc_in(),
@@ -203,7 +203,7 @@ class Record:
                 .values(
                     state=BagState.SKIPPED,
                     error_kind=BagState.SKIPPED,
-                    error=f"skipped by {by}: {reason}",
+                    error=storable(f"skipped by {by}: {reason}"),
                     retry_on=None,
                     updated_on=utc_in(),
                 )
@@ -257,7 +257,7 @@ class Record:
         facts = {"from": bag.address, "bytes": bag.size_bytes, **detail}
         self._event(connection, bag.work_rid, bag.bag_id, "intake", "seen", facts)
         if not bag.is_local:
-            dates.date(connection, bag.work_rid, Phase.RESTORE, facts, at=naive(bag.event_time))
+            stages.date(connection, bag.work_rid, Phase.RESTORE, facts, at=naive(bag.event_time))
 
     def _event(
         self, connection: Connection, work_rid: str, bag_id: str, step: str, outcome: str, detail: Mapping[str, Any]
@@ -270,6 +270,6 @@ class Record:
                 step=step,
                 outcome=outcome,
                 agent=self._agent,
-                detail=dict(detail),
+                detail=bounded(detail),
             )
         )

@@ -6,10 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, or_, select
 
+from pipeline.steps.record import stages
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
-from pipeline.steps.record.tables import bags, events, leases, progress, syncs
-from pipeline.steps.record.words import BagRow, BagState, Phase, bag_row
+from pipeline.steps.record.tables import bags, events, leases, syncs
+from pipeline.steps.record.words import BagRow, BagState, bag_row
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def story(engine: Engine, work_rid: str, *, limit: int = 5000) -> WorkStory | No
     with reading(engine) as connection:
         now = connection.execute(select(utc_in().label("now"))).scalar_one()
         known = _bags(connection, work_rid)
-        dates = _dates(connection, work_rid)
+        dates = stages.dates(connection, work_rid)
         told = _events(connection, work_rid, known, limit)
     if not (known or told or any(dates.values())):
         return None
@@ -124,13 +125,6 @@ def _copies(connection: Connection, bag_id: str) -> tuple[ArchivedCopy, ...]:
         ArchivedCopy(row.work_rid, row.archive_path, row.files, row.bytes, _utc(row.synced_on), dict(row.facts))
         for row in rows
     )
-
-
-def _dates(connection: Connection, work_rid: str) -> dict[str, datetime | None]:
-    columns = ["restore_requested_on", *(phase.column for phase in Phase)]
-    query = select(progress).where(progress.c.object_name == work_rid).order_by(progress.c.id.desc()).limit(1)
-    row = connection.execute(query).mappings().first()
-    return {name: None if row is None or row[name] is None else _utc(row[name]) for name in columns}
 
 
 def _events(connection: Connection, work_rid: str, known: list[KnownBag], limit: int) -> list[dict[str, Any]]:

@@ -1,14 +1,20 @@
 """The words of the record: steps that are dated, states of a bag, what is known of one."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import Row
 
 from pipeline.errors import PipelineError
 from pipeline.work import Bag
+
+_MANY = 100
+_MOST_BYTES = 4_000_000
 
 
 class Phase(StrEnum):
@@ -57,6 +63,26 @@ def failure_facts(error: PipelineError) -> dict[str, Any]:
     if faults:
         facts["faults"] = [fault.as_dict() for fault in faults]
     return facts
+
+
+def storable(text: str) -> str:
+    """Text from outside as every database holds it: halves of characters and NUL are spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def bounded(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts, with lists that would be too much for a database cut off, and how much in `NAME_left_out`.
+
+    A bag of 200,000 members can have as many faults, and servers take no more than 16 MiB at once (MariaDB) by default.
+    """
+    kept = dict(facts)
+    for name, value in facts.items():
+        if isinstance(value, list) and len(value) > _MANY:
+            sizes = accumulate(len(json.dumps(one, default=str)) for one in value)
+            most = sum(1 for size in sizes if size <= _MOST_BYTES)
+            if most < len(value):
+                kept |= {name: value[:most], f"{name}_left_out": len(value) - most}
+    return kept
 
 
 def naive(moment: datetime | None) -> datetime | None:
