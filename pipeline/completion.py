@@ -34,7 +34,7 @@ FILLED = {
     "WORKDIR": shtab.DIRECTORY,
 }
 # A person's own words and numbers: nothing can be offered.
-FREE = frozenset({"N", "BYTES", "SECONDS", "HOURS", "SIZE", "KIND", "TEXT", "WHEN", "[HOST:]PORT"})
+FREE = frozenset({"N", "BYTES", "SECONDS", "HOURS", "SIZE", "KIND", "TEXT", "WHEN", "REVISION", "[HOST:]PORT"})
 
 
 def script(shell: str, *, command: list[str]) -> str:

@@ -59,8 +59,12 @@ def _check(parser: argparse.ArgumentParser) -> None:
 
 def _db(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "action", choices=["status", "upgrade"], help="tell the revision; or make the tables this release's"
+        "action",
+        choices=["status", "upgrade", "downgrade"],
+        help="tell the revision; make the tables this release's, or an earlier one's",
     )
+    parser.add_argument("revision", nargs="?", default="", metavar="REVISION", help="of downgrade: an earlier one")
+    parser.add_argument("--yes", action="store_true", help="without asking")
 
 
 VERBS = (
@@ -129,9 +133,9 @@ VERBS = (
     Verb(
         "db",
         "the tables of the progress database",
-        ("db status", "db upgrade"),
+        ("db status", "db upgrade", "db downgrade 0001 --yes"),
         about="upgrade makes them in an empty database, and changes those of an earlier release; what is in them "
-        "stays.",
+        "stays. downgrade is for going back to an earlier release, and asks first.",
         options=_db,
         exits={0: "the tables are this release's", 1: "they are not"},
     ),

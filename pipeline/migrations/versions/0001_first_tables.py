@@ -28,12 +28,33 @@ MYSQL: dict[str, Any] = {
 
 
 def upgrade() -> None:
-    """Make the tables."""
-    if not sa.inspect(op.get_bind()).has_table("glacier_sync_progress"):
-        _progress()
-    _bags()
-    _syncs()
-    _events()
+    """Make the tables.
+
+    MySQL commits after each statement: what was killed half-way goes on, so nothing is made that is there.
+    """
+    there = set(sa.inspect(op.get_bind()).get_table_names())
+    for table, make in {
+        "glacier_sync_progress": _progress,
+        "bags": _bags,
+        "syncs": _syncs,
+        "events": _events,
+        "leases": _leases,
+    }.items():
+        if table not in there:
+            make()
+    for table, columns in {
+        "bags": [["work_rid"], ["state"]],
+        "syncs": [["work_rid"]],
+        "events": [["work_rid", "id"]],
+    }.items():
+        found = {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(table)}
+        for names in columns:
+            index = f"ix_{table}_{'_'.join(names)}"
+            if index not in found:
+                op.create_index(index, table, names)
+
+
+def _leases() -> None:
     op.create_table(
         "leases",
         sa.Column("work_rid", sa.String(255), nullable=False),
@@ -94,8 +115,6 @@ def _bags() -> None:
         sa.PrimaryKeyConstraint("bag_id", name="pk_bags"),
         **MYSQL,
     )
-    op.create_index("ix_bags_work_rid", "bags", ["work_rid"])
-    op.create_index("ix_bags_state", "bags", ["state"])
 
 
 def _syncs() -> None:
@@ -114,7 +133,6 @@ def _syncs() -> None:
         sa.UniqueConstraint("bag_id", "work_rid", name="uq_syncs_bag_id_work_rid"),
         **MYSQL,
     )
-    op.create_index("ix_syncs_work_rid", "syncs", ["work_rid"])
 
 
 def _events() -> None:
@@ -131,10 +149,11 @@ def _events() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_events"),
         **MYSQL,
     )
-    op.create_index("ix_events_work_rid_id", "events", ["work_rid", "id"])
 
 
 def downgrade() -> None:
     """Drop our tables; `glacier_sync_progress` is BDRC's and stays."""
+    there = set(sa.inspect(op.get_bind()).get_table_names())
     for table in ("leases", "events", "syncs", "bags"):
-        op.drop_table(table)
+        if table in there:
+            op.drop_table(table)

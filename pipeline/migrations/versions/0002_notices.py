@@ -25,7 +25,9 @@ MYSQL: dict[str, Any] = {
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Make the table, unless an upgrade that was killed has made it."""
+    if sa.inspect(op.get_bind()).has_table("notices"):
+        return
     op.create_table(
         "notices",
         sa.Column("channel", sa.String(64), nullable=False),
@@ -40,4 +42,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop it."""
-    op.drop_table("notices")
+    if sa.inspect(op.get_bind()).has_table("notices"):
+        op.drop_table("notices")

@@ -5,7 +5,7 @@ from pipeline.steps.record.engine import connect, parsed_url, preload
 from pipeline.steps.record.leases import Leases
 from pipeline.steps.record.pauses import Pause, pause_of, set_pause
 from pipeline.steps.record.record import Record
-from pipeline.steps.record.schema import SchemaOutdated, prepare, revisions, upgrade
+from pipeline.steps.record.schema import SchemaOutdated, downgrade, earlier, prepare, revisions, upgrade
 from pipeline.steps.record.words import BagRow, BagState, Phase, failure_facts
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "SchemaOutdated",
     "archived",
     "connect",
+    "downgrade",
+    "earlier",
     "failure_facts",
     "parsed_url",
     "pause_of",

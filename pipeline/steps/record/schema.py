@@ -1,12 +1,20 @@
 """Making and upgrading the tables: Alembic, applied at first use of an empty database."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Connection, Engine, func, inspect, select
 
-from pipeline.errors import PipelineError
+from pipeline.errors import DatabaseUnavailable, PipelineError
 from pipeline.steps.record.engine import reading, writing
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_LOCK = 2_042_251  # any number, the same on every host
+_PATIENCE_SECONDS = 50  # less than the driver waits for an answer
 _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
@@ -28,6 +36,13 @@ def prepare(engine: Engine) -> None:
         return
     found, wanted = revisions(engine)
     if found != wanted:
+        with writing(engine) as connection, _alone(connection):
+            pass  # MySQL shows the tables of another host's upgrade while they are made
+        found, wanted = revisions(engine)
+    if found is None and "alembic_version" in tables:
+        upgrade(engine)  # one that was killed before its first revision stood
+        return
+    if found != wanted:
         raise SchemaOutdated(
             f"the database has the tables of revision {found or 'none'}, this release needs {wanted}",
             go_on="run_pipeline.py db upgrade",
@@ -44,23 +59,77 @@ def revisions(engine: Engine) -> tuple[str | None, str | None]:
     return found, _newest()
 
 
+def earlier(engine: Engine) -> list[str]:
+    """The revisions that the tables can be brought back to, the newest first."""
+    found, _ = revisions(engine)
+    return [revision for revision in reversed(_all()) if found and revision < found]
+
+
 def _newest() -> str | None:
+    known = _all()
+    return known[-1] if known else None
+
+
+def _all() -> list[str]:
     # Read from the files' names: importing Alembic costs a second, which every run would pay.
-    versions = sorted(path.stem.split("_", 1)[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
-    return versions[-1] if versions else None
+    return sorted(path.stem.split("_", 1)[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the tables to this release, from empty or from any earlier one.
+    """Bring the tables to this release, from empty, from any earlier one, or from where an upgrade was killed.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
     from alembic import command  # noqa: PLC0415  # costs a second to import, and is needed once in a database's life
+
+    with writing(engine) as connection, _alone(connection):
+        command.upgrade(_config(connection), "head")
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    """Bring the tables back to an earlier revision; what only later ones hold is gone. `base`: to none of ours.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    from alembic import command  # noqa: PLC0415  # as above
+
+    with writing(engine) as connection, _alone(connection):
+        command.downgrade(_config(connection), revision)
+
+
+def _config(connection: Connection) -> "Config":
     from alembic.config import Config  # noqa: PLC0415  # as above
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    with writing(engine) as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """One at a time: hosts that find an empty database at the same moment would all make its tables.
+
+    SQLite needs no more than the transaction, which holds the write lock. The others' locks end with the connection.
+
+    Raises:
+        DatabaseUnavailable: another host has been at it for nearly a minute.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        yield
+    elif connection.dialect.name in {"mysql", "mariadb"}:
+        # MySQL commits with each statement, so the lock is not the transaction's.
+        name = func.md5(func.concat(_LOCK, func.database()))  # 64 characters at most
+        if connection.scalar(select(func.get_lock(name, _PATIENCE_SECONDS))) != 1:
+            raise DatabaseUnavailable(
+                "another host has been changing the tables for a minute", go_on="run_pipeline.py check"
+            )
+        try:
+            yield
+        finally:
+            connection.scalar(select(func.release_lock(name)))
+    else:
+        yield
