@@ -133,7 +133,7 @@ def test_killed_while_refusing_a_bag_and_run_again_it_is_kept_once_with_its_repo
     assert not (site.home / "archive" / "Archive0").exists()
 
 
-def run_until_empty(site: Site, **settings: str) -> None:
+def run_until_empty(site: Site, *, also: tuple[str, ...] = (), **settings: str) -> None:
     """Run as cron does, until the lease of the killed lane and the invisibility of its message are over.
 
     Raises:
@@ -142,7 +142,7 @@ def run_until_empty(site: Site, **settings: str) -> None:
     over = time.monotonic() + 90
     while time.monotonic() < over:
         site.call(*IN_ONE_PROCESS, **SHORT_LEASE, **settings)
-        settled = all(work.stage in {"done", "refused"} for work in site.works().values())
+        settled = all(work.stage in {"done", "refused", *also} for work in site.works().values())
         if site.depth() == 0 and settled and not site.staged():
             return
     raise AssertionError(f"not settled: {site.works()}, {site.depth()} messages")
