@@ -6,14 +6,16 @@ import subprocess
 import time
 from pathlib import Path
 
+import yaml
+
 from tests.bags import SMALL_WORK, make_bag_zip
 from tests.stack import ROOT, Site, lines, wait_until
 
 HEALTHY = ROOT / "docker" / "healthy"
 
 
-def healthy(file: Path) -> "subprocess.CompletedProcess[str]":
-    environment = {"PATH": os.environ["PATH"], "PIPELINE_PIPELINE_ALIVE_FILE": str(file)}
+def healthy(file: Path, **more: str) -> "subprocess.CompletedProcess[str]":
+    environment = {"PATH": os.environ["PATH"], "PIPELINE_PIPELINE_ALIVE_FILE": str(file), **more}
     return subprocess.run([HEALTHY], env=environment, capture_output=True, text=True, check=False)
 
 
@@ -45,4 +47,42 @@ def test_a_worker_is_healthy_while_its_lanes_run_and_not_before_or_after(site: S
     os.utime(alive, (time.time() - 60, time.time() - 60))
     told = healthy(alive)
     assert told.returncode == 1
-    assert "not all lanes have run" in told.stdout
+    assert "not all of it has run" in told.stdout
+
+
+def test_a_watch_of_notifications_is_healthy_for_as_long_as_a_look_may_take(site: Site, tmp_path: Path) -> None:
+    alive, address = tmp_path / "alive", tmp_path / "webhook"
+    address.write_text("http://127.0.0.1:1/nobody-is-there")
+    told = {"PIPELINE_NOTIFY_WEBHOOK_URL_FILE": str(address), "PIPELINE_PIPELINE_ALIVE_FILE": str(alive)}
+    watch = site.start("notify", "--watch", **told)
+    try:
+        wait_until(alive.exists)  # at once, not after the first minute
+    finally:
+        watch.send_signal(signal.SIGTERM)
+        watch.communicate(timeout=60)
+    assert watch.returncode == 0
+
+    os.utime(alive, (time.time() - 120, time.time() - 120))
+    assert healthy(alive).returncode == 1
+    assert healthy(alive, ALIVE_SECONDS="300").returncode == 0
+
+
+def test_every_service_of_the_stack_is_hardened_bounded_and_watched() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+
+    for name, service in services.items():
+        assert service["init"] is True, name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}, name
+        assert service["mem_limit"], name
+        assert service["pids_limit"], name
+        once = service.get("healthcheck") == {"disable": True}
+        assert once == (name in {"migrate", "demo"}), name
+        assert service["restart"] == "unless-stopped" or once, name
+        # luigid and metrics ask for no password, so nobody but this machine is let in.
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:${") or name == "proxy", name
+        for variable, value in service.get("environment", {}).items():
+            assert "PASSWORD" not in variable or "/run/secrets/" in value, name

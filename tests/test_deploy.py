@@ -170,6 +170,36 @@ def test_what_an_operator_set_stays_and_a_change_of_profile_keeps_the_old(home: 
     assert (dest / ".docker-secrets" / "db_password").read_text() == password
 
 
+def test_a_new_release_brings_its_variables_and_files_and_keeps_what_was_edited(home: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "d"
+    deploy(home, "--dest", dest, "--prod")
+    old = "".join(
+        line
+        for line in (dest / ".env").read_text().splitlines(keepends=True)
+        if not line.startswith(("METRICS_PORT", "SMTP_", "MAIL_"))
+    ).replace("WORKERS=1", "WORKERS=3")
+    (dest / ".env").write_text(old)
+    (dest / ".docker-secrets" / "webhook").unlink()
+    compose = dest / "docker-compose.yaml"
+    compose.write_text(compose.read_text() + "# mine\n")
+    (dest / ".docker-secrets" / "smtp_password").chmod(0o600)
+    (dest / ".docker-secrets" / "smtp_password").write_text("mine\n")
+
+    newer = deploy(home, "--dest", dest, "--prod")
+
+    assert variables(dest)["METRICS_PORT"] == "9108"
+    assert variables(dest)["WORKERS"] == "3"
+    assert [file.read_text() for file in dest.glob(".env.*")] == [old]
+    assert [file.read_text()[-7:] for file in dest.glob("docker-compose.yaml.*")] == ["# mine\n"]
+    assert compose.read_text() == (ROOT / "docker-compose.yml").read_text()
+    assert (dest / ".docker-secrets" / "webhook").exists()
+    assert (dest / ".docker-secrets" / "smtp_password").read_text() == "mine\n"
+    assert stat.S_IMODE((dest / ".docker-secrets" / "smtp_password").stat().st_mode) == 0o400
+    for name in (".env", "docker-compose.yaml", "webhook"):
+        assert lines(newer.stdout, f"/{name}"), name
+    assert lines(deploy(home, "--dest", dest, "--prod").stdout, "nothing had to be changed")
+
+
 def test_killed_at_any_instant_and_run_again_it_makes_the_same(home: Path, tmp_path: Path) -> None:
     whole, dest = tmp_path / "whole", tmp_path / "d"
     began = time.monotonic()

@@ -27,7 +27,7 @@ class pipeline(luigi.Config):
         default="text", choices=["text", "json"], description="json: a JSON object a line, with work, step and attempt"
     )
     alive_file = luigi.Parameter(
-        default="", description="touched every second while all lanes run, for health checks; empty: none"
+        default="", description="touched while all lanes run, or `notify --watch` does, for health checks; empty: none"
     )
     archive_root = luigi.Parameter(
         default="var/archive", description="folder of Archive0 to Archive3; by default /mnt in production"

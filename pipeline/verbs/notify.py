@@ -8,6 +8,7 @@ import sys
 import threading
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 
 from pipeline import lanes, messengers, notices, settings, site
 from pipeline.errors import PipelineError, UsageError
@@ -39,9 +40,20 @@ def main(options: Namespace) -> int:
     lanes.log_to(chosen.lane_logs, "notify", json_lines=chosen.log_json)
     over = threading.Event()
     with lanes.stopping_on_signals(over.set):
-        while not over.wait(_WATCH_SECONDS):
+        while True:
             _each(named, lambda channel: _tell(here, channel))
-    return 0
+            _touch(chosen.alive_file)
+            if over.wait(_WATCH_SECONDS):
+                return 0
+
+
+def _touch(alive_file: Path | None) -> None:
+    """Tell a health check that the watch goes on, whether or not the channels take what they are sent."""
+    if alive_file is not None:
+        try:
+            alive_file.touch()
+        except OSError as error:
+            _log.warning("[pipeline] alive_file: %s", error)
 
 
 def _each(named: list[str], send: Callable[[str], str]) -> int:
