@@ -7,10 +7,10 @@ RUN := $(VENV)/bin/python
 # A checkout may belong to another user, and the home folder may be read-only: nothing is kept outside .venv.
 PIP := $(RUN) -m pip --disable-pip-version-check --no-cache-dir install --quiet
 
-.PHONY: help demo test lint format docs stack torture soak bench clean venv
+.PHONY: help demo test lint format docs stack stack-files torture soak bench clean venv
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.demo  ## the virtual environment, enough for run_pipeline.py
 
@@ -25,7 +25,7 @@ lint: $(VENV)/.dev  ## formatting, ruff, mypy, shellcheck
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 	$(VENV)/bin/shellcheck -x bin/syncOneWork.sh build deploy docker/healthy .ci/run \
-		tests/engine/check tests/engine/engine.sh tests/engine/standin/postgres/docker-entrypoint.sh
+		tests/engine/check tests/engine/engine.sh tests/engine/files tests/engine/site.sh tests/engine/standin/postgres/docker-entrypoint.sh
 
 format: $(VENV)/.dev  ## put the code in shape
 	$(RUN) -m ruff format .
@@ -36,6 +36,9 @@ docs: $(VENV)/.demo  ## make docs/verbs anew, from the code
 
 stack:  ## build image and stack, and hurt them, on a Docker engine of their own; as root, some minutes
 	tests/engine/check
+
+stack-files:  ## the static checks of image and stack alone: hadolint, the schema of the compose file
+	tests/engine/files
 
 torture: $(VENV)/.dev  ## kill everything again and again; options as TORTURE="--kills 500"
 	$(RUN) -m tests.torture $(TORTURE)
