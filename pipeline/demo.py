@@ -154,7 +154,7 @@ def _run_lanes(out: Console, running: Stack, choices: Choices) -> None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
     if process.returncode not in {0, 1}:
-        raise DemoFailed(f"run_pipeline.py run ended with exit status {process.returncode}", go_on=f"read {log}")
+        raise DemoFailed(f"`run_pipeline.py run` ended with exit status {process.returncode}", go_on=f"read {log}")
 
 
 def _watch(out: Console, home: Path, process: "subprocess.Popen[bytes]") -> None:

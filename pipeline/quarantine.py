@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,7 +76,7 @@ def named(here: Site, names: Sequence[str]) -> list[Kept]:
         if not matching:
             raise UsageError(
                 f"{name}: nothing is kept of it in {here.settings.quarantine} on {here.host}",
-                go_on=f"run_pipeline.py explain {name}, which names the host that had it last",
+                go_on=f"run_pipeline.py explain {shlex.quote(name)}, which names the host that had it last",
             )
         found += [one for one in matching if one not in found]
     return found

@@ -1,6 +1,7 @@
 """What an operator does to a bag: hand it back to the lanes, or leave it out. Each is one commit of the record."""
 
 import getpass
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ def newest(here: Site, work_rid: str) -> BagRow:
     if not known:
         raise UsageError(
             f"{work_rid}: the record knows no bag of this work; it may still wait in a queue",
-            go_on=f"run_pipeline.py work {work_rid}, which also looks into the buckets",
+            go_on=f"run_pipeline.py work {shlex.quote(work_rid)}, which also looks into the buckets",
         )
     return known[0]
 
@@ -48,9 +49,8 @@ def hand_back(here: Site, row: BagRow, *, reason: str) -> str:
         WorkBusy: a lane works on it.
     """
     if row.state is BagState.DONE:
-        return (
-            f"home already, nothing to do; once more from a step: run_pipeline.py work {row.bag.work_rid} --from STEP"
-        )
+        rid = shlex.quote(row.bag.work_rid)
+        return f"home already, nothing to do; once more: run_pipeline.py work {rid} --from download, debag or sync"
     with leased(here, row.bag.work_rid, row.bag.bag_id):
         if (refused := _moved_out(here, row)) is not None:
             return _put_back(row, refused)
@@ -95,7 +95,7 @@ def skip(here: Site, row: BagRow, *, reason: str) -> str:
         raise UsageError(f"{row.bag.work_rid}: it is home already, there is nothing to skip")
     with leased(here, row.bag.work_rid, row.bag.bag_id):
         here.record.skip(row.bag, reason=reason, by=operator())
-    return f"was {row.state}, is skipped now; taken up again by: run_pipeline.py retry {row.bag.work_rid}"
+    return f"was {row.state}, is skipped now; taken up again by: run_pipeline.py retry {shlex.quote(row.bag.work_rid)}"
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def leased(here: Site, work_rid: str, bag_id: str) -> Iterator[None]:
             f"a lane works on it (had it been killed, its lease would end in {seconds} s)",
             work_rid=work_rid,
             kept="nothing was changed",
-            go_on=f"run_pipeline.py explain {work_rid}",
+            go_on=f"run_pipeline.py explain {shlex.quote(work_rid)}",
         )
     try:
         yield

@@ -31,7 +31,7 @@ _COLOURS = {
     "not-restored": "yellow",
 }
 _NUMBERS = {"files", "bytes", "seconds"}
-_FOR_MACHINES = {"faults", "wrong", "body", "warnings", "extra", "options", "proof", "premis_event_type"}
+_FOR_MACHINES = {"faults", "wrong", "body", "attributes", "warnings", "extra", "options", "proof", "premis_event_type"}
 
 
 def console(stream: IO[str] | None = None) -> Console:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shlex
 from typing import ClassVar
 
 import luigi
@@ -61,7 +62,7 @@ class StepTask(luigi.Task):
             raise NoLease(
                 "nobody holds this work's lease; tasks run in a lane only",
                 work_rid=self.work_rid,
-                go_on=f"run_pipeline.py work {self.work_rid}",
+                go_on=f"run_pipeline.py work {shlex.quote(self.work_rid)}",
             )
         with log_lines.about(work=self.work_rid, bag=self.bag_id, step=self.phase, attempt=self.row.failures + 1):
             self._do(here, bag)
@@ -73,9 +74,8 @@ class StepTask(luigi.Task):
             self._failed(here, bag, error)
             raise
         except OSError as error:
-            named = NoRoom(
-                f"{self.phase}: {error}", work_rid=self.work_rid, go_on=f"run_pipeline.py work {self.work_rid}"
-            )
+            again = f"run_pipeline.py work {shlex.quote(self.work_rid)}"
+            named = NoRoom(f"{self.phase}: {error}", work_rid=self.work_rid, go_on=again)
             self._failed(here, bag, named)
             raise named from error
         except Exception as error:
@@ -88,7 +88,7 @@ class StepTask(luigi.Task):
         if not error.work_rid:
             error.work_rid = self.work_rid
         if not error.go_on:
-            error.go_on = f"run_pipeline.py work {self.work_rid}"
+            error.go_on = f"run_pipeline.py work {shlex.quote(self.work_rid)}"
         retry_seconds = 0
         if isinstance(error, Stopping | LeaseLost | WorkBusy):
             # Nothing is wrong with the bag; and once a lease is lost, its row is another lane's to write.

@@ -47,9 +47,10 @@ def stage_of(known: KnownBag) -> str:
 
 def next_of(here: Site, known: KnownBag, *, now: datetime) -> Next:
     """What happens to a bag next."""
-    row, rid = known.row, known.row.bag.work_rid
+    row, rid = known.row, shlex.quote(known.row.bag.work_rid)
     if known.holder is not None and row.state is not BagState.DONE:
-        return Next(f"{known.holder.owner} is at it", "run_pipeline.py status --watch")
+        until = f"had it been killed, another lane could take the work up after {stamp(known.holder.until)}"
+        return Next(f"{known.holder.owner} is at it; {until}", "run_pipeline.py status --watch")
     if row.state not in {BagState.UNFINISHED, BagState.FAILED}:
         return _once_asked(here, row)
     elsewhere = f" on {row.host}" if row.host not in {"", here.host} else ""
@@ -61,13 +62,18 @@ def next_of(here: Site, known: KnownBag, *, now: datetime) -> Next:
 
 def _once_asked(here: Site, row: BagRow) -> Next:
     """Of a bag that no lane takes up by itself."""
-    rid = row.bag.work_rid
+    rid = shlex.quote(row.bag.work_rid)
     if row.state is BagState.DONE:
         return Next("nothing: it is home, read back and recorded", f"run_pipeline.py verify {rid}")
     if row.state is BagState.NOT_RESTORED:
         return Next("it waits for S3's event after a restore, which somebody has to ask for", _restore(here, row.bag))
     if row.state is BagState.SKIPPED:
         return Next("nothing: an operator left it out", f"run_pipeline.py retry {rid}")
+    if row.error_kind == "archive-conflict":
+        return Next(
+            "nothing by itself: a person has to find out which is right; if the bag is, go on",
+            f"run_pipeline.py work {rid} --replace",
+        )
     look = f"quarantine show {rid}" if here.place(row.bag).report.exists() else f"retry {rid}"
     return Next("nothing by itself: a person has to decide", f"run_pipeline.py {look}")
 
@@ -91,8 +97,8 @@ def lying(here: Site, bag: Bag) -> list[Lying]:
     if bag.is_local:
         if Path(bag.key).exists():
             found.append(Lying("the zip, where its owner put it", bag.key, bag.size_bytes))
-    elif place.download.exists():
-        found.append(Lying(_of_download(place), str(place.download), staging.used_bytes(place.download)))
+    elif place.download.exists() and (size := staging.used_bytes(place.download)):
+        found.append(Lying(_of_download(place), str(place.download), size))
     if place.debag.exists():
         found.append(Lying("the work, verified and unpacked", str(place.debag), staging.used_bytes(place.debag)))
     other = staging.used_bytes(place.staging) - sum(one.bytes for one in found) if place.staging.exists() else 0
@@ -160,7 +166,19 @@ def document(here: Site, story: WorkStory) -> dict[str, Any]:
 def _next(here: Site, story: WorkStory) -> Next:
     if not story.bags:
         return Next("nothing is on its way", f"run_pipeline.py work {shlex.quote(story.work_rid)}")
+    if story.bags[0].row.state is BagState.DONE and _is_rotten(story):
+        return Next(
+            "nothing by itself: the archive copy failed its last check; if the bag is right, bring it home again",
+            f"run_pipeline.py work {shlex.quote(story.work_rid)} --from sync --replace",
+        )
     return next_of(here, story.bags[0], now=story.now)
+
+
+def _is_rotten(story: WorkStory) -> bool:
+    """Whether the last that is known of the archive copy is that a fixity check failed."""
+    mine = (event for event in story.events if event["work_rid"] == story.work_rid)
+    looked_at = [event for event in mine if event["step"] in {CHECK, Phase.SYNC}]
+    return bool(looked_at) and (looked_at[-1]["step"], looked_at[-1]["outcome"]) == (CHECK, "failed")
 
 
 def _bag(here: Site, story: WorkStory, known: KnownBag) -> dict[str, Any]:

@@ -4,6 +4,7 @@ ProcessMessage ─> Sync ─> Debag ─> Download
 """
 
 import logging
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -232,11 +233,11 @@ def _say_what_is_kept(here: Site, bag: Bag, error: InvalidBag, *, kept: Path, re
     if folder is not None:
         error.go_on = f"a mended bag, put into {folder.path}"
     elif bag.is_local:
-        error.go_on = f"a mended bag: run_pipeline.py work {bag.key}"
+        error.go_on = f"a mended bag: run_pipeline.py work {shlex.quote(bag.key)}"
     else:
         error.go_on = (
             f"a mended bag, put to S3 again; if only the download was bad: "
-            f"run_pipeline.py work {bag.work_rid} --from download"
+            f"run_pipeline.py work {shlex.quote(bag.work_rid)} --from download"
         )
 
 

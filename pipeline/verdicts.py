@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import shlex
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -247,7 +248,7 @@ def _after(here: Site, bag: Bag) -> Verdict:
             error = NotProcessed(
                 "the scheduler gave this work to nobody (a worker that died may still stand as busy there)",
                 work_rid=bag.work_rid,
-                go_on=f"run_pipeline.py work {bag.work_rid}, in half a minute",
+                go_on=f"run_pipeline.py work {shlex.quote(bag.work_rid)}, in half a minute",
             )
             _log.warning("%s", error)
         failure = Failure(error, here.settings.backoff_seconds)

@@ -97,6 +97,17 @@ def test_all_wrong_settings_are_told_at_once_by_name(site: Site) -> None:
         assert lines(ended.stderr, name), f"{name} is not told: {ended.stderr}"
 
 
+def test_values_that_cannot_be_read_are_told_each_by_its_name(site: Site) -> None:
+    with (site.home / "luigi.cfg").open("a", encoding="utf-8") as config:
+        config.write("[sync]\ncopier = rsync\n[debag]\nthreads = many\nthread = 4\n")
+
+    ended = site.call("check", PIPELINE_QUEUE_LEASE_SECONDS="soon")
+
+    assert ended.returncode == 2
+    for name in ("[sync] copier", "[debag] threads", "[queue] lease_seconds", "[debag] has no setting 'thread'"):
+        assert len(lines(ended.stdout, name)) == 1, f"{name} is not told once: {ended.stdout}"
+
+
 def test_a_setting_that_is_no_number_is_told_without_a_traceback(site: Site) -> None:
     ended = site.call("run", PIPELINE_QUEUE_LEASE_SECONDS="soon")
 

@@ -3,6 +3,7 @@
 import configparser
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import luigi.configuration
@@ -20,6 +21,8 @@ from pipeline.settings.values import Scheduler, Settings
 from pipeline.steps.debag import Policy
 from pipeline.steps.sync import BUILT_IN, SITE_FILE, Options, of_site
 
+_UNREADABLE = (ParameterException, configparser.Error, ValueError, KeyError)
+
 
 def load(*, working: bool = False) -> Settings:
     """All settings, checked.
@@ -30,16 +33,19 @@ def load(*, working: bool = False) -> Settings:
     Raises:
         SettingsError: names every setting that is missing or wrong, at once.
     """
-    problems: list[str] = []
     _let_the_environment_win()
+    unreadable = [problem for section in SECTIONS for problem in _unreadable(section)]
+    problems = list(unreadable)
     try:
-        found = (pipeline(), database(), queue(), download(), debag(), sync())
-        telling = read_notify(notify(), problems)
         sources, folders = read_sources(problems)
         problems += _unknown()
-    except (ParameterException, ValueError, KeyError) as error:
-        raise SettingsError([*problems, _told(error)]) from None
-    main, data, messages, fetching, bags, syncing = found
+    except _UNREADABLE as error:
+        where = f"[{error.section}] {error.option}: " if isinstance(error, configparser.InterpolationError) else ""
+        raise SettingsError([*problems, f"luigi.cfg: {where}{_reason(error)}"]) from None
+    if unreadable:
+        raise SettingsError(problems)
+    main, data, messages, fetching, bags, syncing = pipeline(), database(), queue(), download(), debag(), sync()
+    telling = read_notify(notify(), problems)
     url = database_url(data, problems)
     credentials = aws_credentials(sources, problems)
     scheduler = Scheduler(url=_scheduler_url())
@@ -101,13 +107,21 @@ def load(*, working: bool = False) -> Settings:
     )
 
 
-def _told(error: Exception) -> str:
-    cause = error.__cause__
-    if isinstance(cause, configparser.InterpolationSyntaxError):
-        # Its text quotes the value, which may be a password.
-        return f"luigi.cfg: [{cause.section}] {cause.option}: a % has to be written %%"
+def _unreadable(section: type[luigi.Config]) -> Iterator[str]:
+    """The values of a section that are not what they have to be, each by its name."""
+    for name, parameter in section.get_params():
+        try:
+            parameter.task_value(section.__name__, name)
+        except _UNREADABLE as error:
+            yield f"luigi.cfg: [{section.__name__}] {name}: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    """Why a value cannot be read. One that is badly quoted is not told: it may be a password."""
+    if isinstance(error, configparser.InterpolationSyntaxError):
+        return "a % has to be written %%"
     # Luigi tells the reason of a failed ${NAME} only in the cause.
-    return f"luigi.cfg: {error}" + (f" ({cause})" if cause else "")
+    return f"{error}" + (f" ({error.__cause__})" if error.__cause__ else "")
 
 
 def _let_the_environment_win() -> None:

@@ -60,6 +60,11 @@ def _resend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="all of them")
 
 
+def _drop_letters(parser: argparse.ArgumentParser) -> None:
+    _resend(parser)
+    _yes(parser)
+
+
 _QUARANTINE = (
     Verb("list", "all refused bags on this host", ("quarantine list", "quarantine list --json"), options=_json),
     Verb(
@@ -101,6 +106,12 @@ _DEAD_LETTERS = (
         ("dead-letters resend W1NLM4700", "dead-letters resend --all"),
         options=_resend,
     ),
+    Verb(
+        "drop",
+        "delete it, asking first; what it said stays in the record",
+        ("dead-letters drop 5fb4", "dead-letters drop --all --yes"),
+        options=_drop_letters,
+    ),
 )
 
 VERBS = (
@@ -139,7 +150,7 @@ VERBS = (
         about="Looking at them takes nothing away. While they are looked at, they are hidden from others for up to "
         "two minutes.",
         actions=_DEAD_LETTERS,
-        exits={1: "", 2: "wrong usage or settings, or no such dead letter; nothing was changed"},
+        exits={1: "", 2: "wrong usage or settings, no such dead letter, or nobody agreed; nothing was changed"},
         reads=(SETTINGS, DATABASE, SOURCES),
     ),
     Verb(

@@ -1,7 +1,7 @@
-"""`run_pipeline.py dead-letters list|show|resend`: messages that could never succeed, and sending them back."""
+"""`run_pipeline.py dead-letters list|show|resend|drop`: messages that could never succeed, and what becomes of them."""
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,11 @@ class _Letter:
     def works(self) -> list[str]:
         return [bag.work_rid for bag in self.bags]
 
+    @property
+    def carries(self) -> str:
+        """Its works, for people."""
+        return ", ".join(self.works) or "a message that was not understood"
+
     def states(self, here: Site) -> list[str]:
         """What has become of its bags by now."""
         rows = [here.record.bag(bag.bag_id) if bag.etag or bag.version_id else None for bag in self.bags]
@@ -46,7 +51,8 @@ def main(options: Namespace) -> int:
     """Do what was asked.
 
     Raises:
-        UsageError: a message or work that was named is not among the dead letters; nothing was changed.
+        UsageError: a message or work that was named is not among the dead letters, or nobody agreed; nothing was
+            changed.
         PipelineError: a queue is out of reach.
     """
     here = site.open_site(settings.load(), lane="dead-letters")
@@ -60,7 +66,10 @@ def main(options: Namespace) -> int:
             raise UsageError(
                 "either MESSAGE… (or RID…) or --all is needed", go_on="run_pipeline.py dead-letters --help"
             )
-        return _resend(here, show.console(), letters if options.all else _named(letters, options.names))
+        chosen = letters if options.all else _named(letters, options.names)
+        if options.action == "drop":
+            return _drop(here, show.console(), chosen, yes=options.yes)
+        return _resend(here, show.console(), chosen)
 
 
 def _letters(here: Site, stack: ExitStack) -> Iterator[_Letter]:
@@ -115,6 +124,7 @@ def _show(here: Site, out: Console, letters: Sequence[_Letter], *, as_json: bool
         out.print(show.safe(one.letter.message.body))
         out.print()
         out.print(f"send it back: run_pipeline.py dead-letters resend {one.message_id}")
+        out.print(f"delete it:    run_pipeline.py dead-letters drop {one.message_id}")
     return 0
 
 
@@ -123,17 +133,33 @@ def _resend(here: Site, out: Console, letters: Sequence[_Letter]) -> int:
     for one in letters:
         sqs = here.sqs(one.source)
         intake.send_back(sqs, one.queue, one.letter)
-        facts = {"message_id": one.message_id, "queue": one.queue.url, "works": one.works, "by": repairs.operator()}
-        for bag in one.bags:
-            known = bag.bag_id if bag.etag or bag.version_id else ""
-            here.record.note("intake", "resent", facts, work_rid=bag.work_rid, bag_id=known)
-        if not one.bags:
-            here.record.note("intake", "resent", facts)
+        _note(here, one, "resent", {})
         intake.acknowledge(sqs, one.letter.message)
-        what = ", ".join(one.works) or "a message that was not understood"
-        out.print(f"{one.message_id}: sent back to {one.source.queue}: {show.safe(what)}")
+        out.print(f"{one.message_id}: sent back to {one.source.queue}: {show.safe(one.carries)}")
     out.print(f"{len(letters)} sent back; lanes take them up by themselves, or: run_pipeline.py run")
     return 0
+
+
+def _drop(here: Site, out: Console, letters: Sequence[_Letter], *, yes: bool) -> int:
+    """Recorded with all that it said, then deleted: killed in between a letter is still there."""
+    for one in letters:
+        out.print(f"{one.message_id}: {show.safe(one.carries)}")
+    show.agreed(f"{len(letters)} dead letter{'' if len(letters) == 1 else 's'} will be deleted. Delete?", yes=yes)
+    for one in letters:
+        _note(here, one, "dropped", {"body": one.letter.message.body, "attributes": dict(one.letter.attributes)})
+        intake.acknowledge(here.sqs(one.source), one.letter.message)
+        out.print(f"{one.message_id}: deleted; what it said stays in the record")
+    return 0
+
+
+def _note(here: Site, one: _Letter, outcome: str, more: Mapping[str, Any]) -> None:
+    """Put what an operator did to a letter into the story of each work that it announces."""
+    facts = {"message_id": one.message_id, "queue": one.queue.url, "works": one.works, "by": repairs.operator(), **more}
+    for bag in one.bags:
+        known = bag.bag_id if bag.etag or bag.version_id else ""
+        here.record.note("intake", outcome, facts, work_rid=bag.work_rid, bag_id=known)
+    if not one.bags:
+        here.record.note("intake", outcome, facts)
 
 
 def _row(here: Site, one: _Letter) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """`run_pipeline.py explain RID`: the whole story of a work, what happens next, and the command to go on."""
 
+import shlex
 from argparse import Namespace
 from typing import Any
 
@@ -34,7 +35,7 @@ def main(options: Namespace) -> int:
     if found is None:
         raise UsageError(
             f"{work_rid}: the record knows no such work; it may still wait in a queue",
-            go_on=f"run_pipeline.py work {work_rid}, or run_pipeline.py status",
+            go_on=f"run_pipeline.py work {shlex.quote(work_rid)}, or run_pipeline.py status",
         )
     told = story.document(here, found)
     if options.json:

@@ -62,8 +62,11 @@ def _each(named: list[str], send: Callable[[str], str]) -> int:
         try:
             said = send(channel)
         except PipelineError as error:
-            _log.error("%s", error)
-            sys.stderr.write(f"run_pipeline.py: {channel}: {error}\n")
+            # What watches has its log, on stderr too; without one, Python itself would write the line there.
+            if logging.getLogger().hasHandlers():
+                _log.error("%s: %s", channel, error)
+            else:
+                sys.stderr.write(f"run_pipeline.py: {channel}: {error}\n")
             status = 3
         else:
             sys.stdout.write(f"{channel}: {said or 'nothing to tell'}\n")

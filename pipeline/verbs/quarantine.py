@@ -1,5 +1,6 @@
 """`run_pipeline.py quarantine list|show|release|drop`: refused bags, and what becomes of them."""
 
+import shlex
 from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
@@ -54,8 +55,8 @@ def _show(here: Site, out: Console, options: Namespace) -> int:
         if len(lines) > _SHOWN_LINES:
             out.print(f"… and {len(lines) - _SHOWN_LINES} more lines in {show.safe(str(one.folder / 'report.txt'))}")
         out.print()
-        out.print(f"try it again: run_pipeline.py quarantine release {one.work_rid}")
-        out.print(f"delete it:    run_pipeline.py quarantine drop {one.work_rid}")
+        out.print(f"try it again: run_pipeline.py quarantine release {shlex.quote(one.work_rid)}")
+        out.print(f"delete it:    run_pipeline.py quarantine drop {shlex.quote(one.work_rid)}")
     return 0
 
 
@@ -67,7 +68,7 @@ def _release(here: Site, out: Console, options: Namespace) -> int:
         if one.row is None:
             raise UsageError(
                 f"{one.work_rid}: the record does not know bag {one.bag_id}",
-                go_on=f"run_pipeline.py work {next(iter(one.zips), one.folder)}",
+                go_on=f"run_pipeline.py work {shlex.quote(str(next(iter(one.zips), one.folder)))}",
             )
         try:
             out.print(f"{one.work_rid}: {repairs.hand_back(here, one.row, reason='released from quarantine')}")
@@ -94,9 +95,8 @@ def _drop(here: Site, out: Console, options: Namespace) -> int:
     for one in found:
         with repairs.leased(here, one.work_rid, one.bag_id):
             quarantine.drop(here, one, by=repairs.operator())
-        out.print(
-            f"{one.work_rid}: deleted; why it was refused stays in the record: run_pipeline.py explain {one.work_rid}"
-        )
+        rid = shlex.quote(one.work_rid)
+        out.print(f"{one.work_rid}: deleted; why it was refused stays in the record: run_pipeline.py explain {rid}")
     return 0
 
 

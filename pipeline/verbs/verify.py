@@ -1,6 +1,7 @@
 """`run_pipeline.py verify RID…|--all|--oldest N`: read archived works again, and match them with their kept proof."""
 
 import logging
+import shlex
 import time
 from argparse import Namespace
 from collections import Counter
@@ -120,6 +121,8 @@ class _Run:
                 out.print(f"{one.work_rid}: {show.safe(str(difference))}")
             if len(one.result.wrong) > _NAMED:
                 out.print(f"{one.work_rid}: and {len(one.result.wrong) - _NAMED} more; all of them: --json")
+            if one.verdict is Verdict.FAILED:
+                out.print(f"{one.work_rid}: how to go on: run_pipeline.py explain {shlex.quote(one.work_rid)}")
         size = sum(one.result.bytes for one in self._checked)
         told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
         left = f"; {self._left} were not reached" if self._left else ""

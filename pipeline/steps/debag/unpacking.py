@@ -1,6 +1,7 @@
 """Debag a zip: judge it, unpack and verify it in one pass, publish it whole or not at all."""
 
 import os
+import shlex
 import time
 from collections.abc import Sequence
 from json.encoder import encode_basestring
@@ -159,7 +160,7 @@ class _Run:
             works=self.works,
             work_rid=work_rid,
             kept=f"the zip is untouched: {bag_zip}",
-            go_on=f"run_pipeline.py debag {bag_zip} --into DIR, once the bag is mended",
+            go_on=f"run_pipeline.py debag {shlex.quote(str(bag_zip))} --into DIR, once the bag is mended",
         )
 
 

@@ -1,6 +1,7 @@
 """One attempt at a download: plan or go on, fetch, compare with what S3 has, mend once, give the file its name."""
 
 import os
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -185,7 +186,7 @@ class Attempt:
         return DownloadMismatch(
             f"{self._bag.address}: what came has {known.level} {found}, S3 says {known.expected}; {twice}",
             work_rid=self._bag.work_rid,
-            go_on=f"run_pipeline.py work {self._bag.work_rid} --from download, which fetches it all again",
+            go_on=f"run_pipeline.py work {shlex.quote(self._bag.work_rid)} --from download, which fetches it all again",
             facts={"refetched": self._refetched},
         )
 

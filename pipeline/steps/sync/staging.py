@@ -1,6 +1,7 @@
 """Is the work in staging still what debag left? Looked at by name and size; the bytes are proved in the archive."""
 
 import hashlib
+import shlex
 import stat
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def checked(work_dir: Path, digests: Path, *, work_rid: str) -> Fixity:
     Raises:
         StagingDamaged: the digests or the folder are not as debag leaves them; everything wrong is named.
     """
-    go_on = f"run_pipeline.py work {work_rid} --from debag"
+    go_on = f"run_pipeline.py work {shlex.quote(work_rid)} --from debag"
     try:
         known = fixity.load(digests)
     except StagingDamaged as error:
