@@ -1,6 +1,7 @@
 """Promise 4: killed right before or after anything that becomes visible, durable or gone, run again: same result."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_killed_in_the_built_in_copier_and_run_again_the_work_is_home_once(
     site.announce(make_bag_zip(tmp_path, "W1"))
 
     killed = site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=instant, **SHORT_LEASE, **BUILTIN)
-    run_until_empty(site, **BUILTIN)
+    run_until_empty(site, settings=BUILTIN)
 
     assert lines(killed.stderr, "lane 1 died", "-9"), killed.stderr
     assert site.archived("W1") == SMALL_WORK
@@ -133,7 +134,7 @@ def test_killed_while_refusing_a_bag_and_run_again_it_is_kept_once_with_its_repo
     assert not (site.home / "archive" / "Archive0").exists()
 
 
-def run_until_empty(site: Site, *, also: tuple[str, ...] = (), **settings: str) -> None:
+def run_until_empty(site: Site, *, also: tuple[str, ...] = (), settings: Mapping[str, str] | None = None) -> None:
     """Run as cron does, until the lease of the killed lane and the invisibility of its message are over.
 
     Raises:
@@ -141,7 +142,7 @@ def run_until_empty(site: Site, *, also: tuple[str, ...] = (), **settings: str) 
     """
     over = time.monotonic() + 90
     while time.monotonic() < over:
-        site.call(*IN_ONE_PROCESS, **SHORT_LEASE, **settings)
+        site.call(*IN_ONE_PROCESS, **SHORT_LEASE, **(settings or {}))
         settled = all(work.stage in {"done", "refused", *also} for work in site.works().values())
         if site.depth() == 0 and settled and not site.staged():
             return
