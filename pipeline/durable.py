@@ -4,6 +4,7 @@
 fsynced as well (fsync(2), NOTES). A file that is renamed into place before its bytes are on disk can come back empty.
 """
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -171,11 +172,17 @@ def write_json(target: Path, facts: Mapping[str, object]) -> None:
 
 
 def empty_folder(descriptor: int) -> None:
-    """Empty a folder, however deep it is: `shutil.rmtree` gives up a thousand folders down, a hostile zip does not."""
+    """Empty a folder, however deep it is: `shutil.rmtree` gives up a thousand folders down, a hostile zip does not.
+
+    Workers that share a staging disk may be at the same one at the same time: what is gone already is no failure.
+    """
     waiting, folders = ["."], []
     while waiting:
         folder = waiting.pop()
-        below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+        try:
+            below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+        except FileNotFoundError:
+            continue
         try:
             with os.scandir(below) as entries:
                 for entry in entries:
@@ -184,15 +191,17 @@ def empty_folder(descriptor: int) -> None:
                         waiting.append(path)
                         folders.append(path)
                     else:
-                        os.unlink(path, dir_fd=descriptor)
+                        with contextlib.suppress(FileNotFoundError):
+                            os.unlink(path, dir_fd=descriptor)
         finally:
             os.close(below)
     for folder in reversed(folders):
-        os.rmdir(folder, dir_fd=descriptor)
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(folder, dir_fd=descriptor)
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder and all that is in it, however deep; harmless where there is none."""
+    """Remove a folder and all that is in it, however deep; harmless where there is none, or others do so too."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -201,4 +210,5 @@ def remove_tree(folder: Path) -> None:
         empty_folder(descriptor)
     finally:
         os.close(descriptor)
-    os.rmdir(folder)
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(folder)

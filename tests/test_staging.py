@@ -1,11 +1,13 @@
 """Where a bag's files lie: nothing outside its own folder is ever touched."""
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pipeline import staging
+from pipeline import durable, staging
 from pipeline.staging import Place
 from pipeline.work import Bag
 from tests.stack import tree
@@ -111,3 +113,24 @@ def test_what_is_a_thousand_folders_deep_is_removed_and_measured_like_anything_e
 
     assert staging.residue(tmp_path / "staging") == []
     assert bag.work_rid == "W1"
+
+
+def test_workers_that_share_a_disk_may_finish_the_same_removal_at_the_same_time(tmp_path: Path) -> None:
+    for number in range(20):
+        doomed = tmp_path / f".W{number}-b.removed"
+        for file in range(100):
+            path = doomed / f"{file % 10}" / f"{file % 3}" / f"{file}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    together = threading.Barrier(4)
+
+    def finish() -> None:
+        together.wait()
+        staging.residue(tmp_path)
+
+    with ThreadPoolExecutor(4) as pool:
+        for one in [pool.submit(finish) for _ in range(4)]:
+            one.result()
+
+    assert list(tmp_path.iterdir()) == []
+    durable.remove_tree(tmp_path / "nothing")
