@@ -110,25 +110,30 @@ class Collector:
 
     def _queues(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("pipeline_queue_messages", "Messages of each queue", labels=["queue", "state"])
-        found: dict[tuple[Source, str], str] = {}
-        for source in self._here.settings.sources:
-            sqs = self._here.sqs(source)
-            queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
-            found[source, queue.url] = "waiting"
-            for state, count in intake.depth(sqs, queue.url).items():
-                depth.add_metric([source.queue, state], count)
-            if queue.dead_letter_url:
-                found[source, queue.dead_letter_url] = "dead_letters"
-                depth.add_metric([source.queue, "dead_letters"], intake.depth(sqs, queue.dead_letter_url)["waiting"])
-        yield depth
         oldest = GaugeMetricFamily(
             "pipeline_queue_oldest_message_seconds", "Its age, where CloudWatch tells it", labels=["queue", "state"]
         )
-        for (source, url), told in self._ages.of(found).items():
-            age = told.ages.get(intake.queue_name(url))
-            if age is not None:
-                oldest.add_metric([source.queue, found[source, url]], age.seconds)
-        yield oldest
+        asked: dict[tuple[Source, str], str] = {}
+        for source in self._here.settings.sources:
+            sqs = self._here.sqs(source)
+            queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
+            waiting = intake.depth(sqs, queue.url)
+            for state, count in waiting.items():
+                depth.add_metric([source.queue, state], count)
+            found = {"waiting": (queue.url, sum(waiting.values()))}
+            if queue.dead_letter_url:
+                dead = intake.depth(sqs, queue.dead_letter_url)
+                depth.add_metric([source.queue, "dead_letters"], dead["waiting"])
+                found["dead_letters"] = (queue.dead_letter_url, sum(dead.values()))
+            for state, (url, count) in found.items():
+                if count:
+                    asked[source, url] = state
+                else:
+                    oldest.add_metric([source.queue, state], 0)
+        for (source, url), told in self._ages.of(asked).items():
+            if age := told.ages.get(intake.queue_name(url)):
+                oldest.add_metric([source.queue, asked[source, url]], age.seconds)
+        yield from (depth, oldest)
 
     def _folders(self) -> Iterator[Metric]:
         """The folders of zips; one that is out of reach has no figures, as the others would be missed."""

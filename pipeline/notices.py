@@ -10,10 +10,10 @@ from pipeline.messengers import Note
 from pipeline.report.figures import Story, failures
 from pipeline.settings import Notify
 from pipeline.site import Site
-from pipeline.steps.record import BagState, chronicle, views
+from pipeline.steps.record import BagState, chronicle, overview, views
 from pipeline.steps.record import notices as state
 from pipeline.steps.record.notices import Expiring, Told, Trouble
-from pipeline.work import human_bytes, printable
+from pipeline.work import human_bytes, human_seconds, printable
 
 MOST_LINES = 50
 _PASSING = {BagState.DONE, BagState.UNFINISHED, BagState.NOT_RESTORED}
@@ -126,7 +126,13 @@ def _digest(here: Site, today: datetime) -> list[str]:
     lines = [f"{len({one.work_rid for one in home})} works came home, {human_bytes(sum(one.bytes for one in home))}"]
     lines += [f"{kind.kind}: {kind.count} times, {kind.works} works" for kind in failures(story)]
     now = ", ".join(f"{count} {name}" for name, count in sorted(views.counts(here.engine).items()))
-    return [*lines, f"bags now: {now or 'none'}"]
+    oldest = overview.oldest_unfinished(here.engine)
+    waits = [f"the oldest that is to come home is known for {_since(oldest, today)}"] if oldest else []
+    return [*lines, f"bags now: {now or 'none'}", *waits]
+
+
+def _since(moment: datetime, now: datetime) -> str:
+    return human_seconds((now - moment).total_seconds())
 
 
 def _by_work(troubles: Any) -> list[list[Trouble]]:

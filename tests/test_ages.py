@@ -106,7 +106,7 @@ def test_status_tells_how_old_the_oldest_message_and_the_oldest_dead_letter_are(
     assert "the oldest message is 2 h 34 min old" in line or "not told" in line
 
 
-def test_metrics_tell_the_same(site: Site, tmp_path: Path) -> None:
+def test_metrics_tell_the_same_and_nothing_of_queues_that_are_empty(site: Site, tmp_path: Path) -> None:
     told_by_cloudwatch(site, site.queue, age_seconds=9_240)
     told_by_cloudwatch(site, dead_of(site), age_seconds=200_000)
 
@@ -115,11 +115,13 @@ def test_metrics_tell_the_same(site: Site, tmp_path: Path) -> None:
         return samples((tmp_path / "pipeline.prom").read_text(encoding="utf-8"))
 
     oldest = ("pipeline_queue_oldest_message_seconds", site.queue)
-    wait_until(lambda: (*oldest, "waiting") in scraped(), seconds=120)
-    found = scraped()
-    assert found["pipeline_up",] == 1
-    assert found.get((*oldest, "waiting"), 9_240) == 9_240
-    assert found.get((*oldest, "dead_letters"), 200_000) == 200_000
+    empty = scraped()
+    site.send(NOBODY_SENT)
+    site.sqs.send_message(QueueUrl=site.dead_url, MessageBody="{}")
+
+    assert (empty["pipeline_up",], empty[*oldest, "waiting"], empty[*oldest, "dead_letters"]) == (1, 0, 0)
+    wait_until(lambda: scraped().get((*oldest, "waiting")) == 9_240, seconds=120)
+    wait_until(lambda: scraped().get((*oldest, "dead_letters")) == 200_000, seconds=120)
 
 
 def test_of_an_empty_queue_nobody_is_asked(site: Site) -> None:

@@ -209,6 +209,7 @@ def test_the_daily_digest_comes_once_a_day_also_when_all_is_well(site: Site, mai
     engine = record.connect(site.database_url)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE notices SET digest_on = '2026-01-01'")
+    Record(engine, agent="here/1/1", host="here").see(Bag(work_rid="W8", bucket="b", key="W8", etag="e"))
     engine.dispose()
 
     for _ in range(2):
@@ -217,6 +218,7 @@ def test_the_daily_digest_comes_once_a_day_also_when_all_is_well(site: Site, mai
     (letter,) = mailbox.letters
     assert "daily digest" in letter
     assert "1 works came home" in letter
+    assert "the oldest that is to come home is known for" in letter
 
 
 def test_of_many_hosts_one_may_send(any_database: str) -> None:
