@@ -1,6 +1,7 @@
 """Fixity checks of the archive: which works are due, and one work's check with its event in the record."""
 
 import os
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,6 +42,7 @@ class Checked:
         found = self.result.found
         extra = [name for name in found.extra if name != self.result.against]
         return {
+            **self._failure(),
             "premis_event_type": "fixity check",
             "path": str(self.path),
             "against": self.result.against,
@@ -53,6 +55,14 @@ class Checked:
             "extra": extra[:most],
             "seconds": round(self.result.seconds, 3),
         }
+
+    def _failure(self) -> dict[str, str]:
+        """As every failure is told in the record, so that notifications and reports tell this one, too."""
+        if self.verdict is not Verdict.FAILED:
+            return {}
+        go_on = f"go on with: run_pipeline.py explain {shlex.quote(self.work_rid)}"
+        error = f"{self.work_rid}: the archive copy failed its check, {len(self.result.wrong)} wrong in {self.path}"
+        return {"kind": "fixity-failed", "error": f"{error}; {go_on}"}
 
 
 def see_archive(here: Site) -> None:

@@ -10,7 +10,7 @@ from pipeline.messengers import Note
 from pipeline.report.figures import Story, failures
 from pipeline.settings import Notify
 from pipeline.site import Site
-from pipeline.steps.record import BagState, chronicle, overview, views
+from pipeline.steps.record import CHECK, BagState, chronicle, overview, views
 from pipeline.steps.record import notices as state
 from pipeline.steps.record.notices import Expiring, Told, Trouble
 from pipeline.work import human_bytes, human_seconds, printable
@@ -112,7 +112,7 @@ def _news(here: Site, known: Told, today: datetime) -> News:
 
 def _worth_telling(trouble: Trouble, chosen: Notify) -> bool:
     """Not what has passed by itself, nor what most likely will."""
-    if trouble.outcome == "dead-lettered":
+    if trouble.outcome == "dead-lettered" or trouble.step == CHECK:
         return True
     if trouble.state == BagState.FAILED:
         return bool(trouble.failures >= chosen.patience)

@@ -115,8 +115,8 @@ def test_faults_of_a_refused_zip_include_what_only_reading_the_payload_tells(tmp
         assert {fault.kind for fault in refusal.value.faults} == expected
 
 
-def test_a_bag_a_thousand_folders_deep_goes_in_and_out_again(tmp_path: Path) -> None:
-    contents = bag_members(files={"a/" * 1400 + "x": b"deep", "z": b"z"})
+def test_a_bag_ninety_folders_deep_goes_in_and_out_again(tmp_path: Path) -> None:
+    contents = bag_members(files={"a/" * 90 + "x": b"deep", "z": b"z"})
     good = write(tmp_path / "W1.bag.zip", zip_bytes(members_of(contents)))
     assert debag.unpack(good, into=tmp_path / "out").files == 2
     debag.discard(tmp_path / "out")
@@ -124,3 +124,12 @@ def test_a_bag_a_thousand_folders_deep_goes_in_and_out_again(tmp_path: Path) -> 
     with pytest.raises(InvalidBag):
         debag.unpack(write(tmp_path / "bad.zip", zip_bytes(members_of(contents))), into=tmp_path / "out")
     assert sorted(os.listdir(tmp_path)) == ["W1.bag.zip", "bad.zip"]
+
+
+def test_a_bag_a_thousand_folders_deep_is_refused(tmp_path: Path) -> None:
+    contents = bag_members(files={"a/" * 1400 + "x": b"deep", "z": b"z"})
+    bag_zip = write(tmp_path / "W1.bag.zip", zip_bytes(members_of(contents)))
+    with pytest.raises(InvalidBag) as refusal:
+        debag.unpack(bag_zip, into=tmp_path / "out")
+    assert {fault.kind for fault in refusal.value.faults} >= {"name-too-long"}
+    assert os.listdir(tmp_path) == ["W1.bag.zip"]

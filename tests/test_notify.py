@@ -251,3 +251,19 @@ def test_wrong_settings_are_told_by_name(site: Site) -> None:
     assert "[notify] mail_from and mail_to" in ended.stderr
     assert "[notify] digest_hour" in ended.stderr
     assert site.call("notify").returncode == 2
+
+
+def test_an_archived_work_that_failed_its_fixity_check_is_told(site: Site, mailbox: Mailbox, tmp_path: Path) -> None:
+    site.announce(make_bag_zip(tmp_path, "W1"))
+    site.call("run", "--lanes", "1")
+    site.call("notify")  # from here on
+    (site.home / "archive/Archive0/00/W1/images/I1/I10001.jpg").unlink()
+    site.call("verify", "W1")
+    threading.Event().wait(SETTLED)
+
+    site.call("notify", PIPELINE_NOTIFY_INTERVAL_SECONDS="1")
+
+    (letter,) = mailbox.letters
+    assert "1 work failed" in letter
+    assert "W1 (fixity-failed): W1: the archive copy failed its check, 1 wrong in" in letter
+    assert "run_pipeline.py explain W1" in letter

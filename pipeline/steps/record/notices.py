@@ -30,7 +30,11 @@ class Told:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A failure or a dead letter; `state` and `failures` are the bag's now, empty and 0 where no bag is meant."""
+    """A failure or a dead letter; `state` and `failures` are the bag's now, empty and 0 where no bag is meant.
+
+    Attributes:
+        step: what failed; `verify` is a fixity check of a work that is home.
+    """
 
     event_id: int
     at: datetime
@@ -40,6 +44,7 @@ class Trouble:
     error: str
     state: str
     failures: int
+    step: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,4 +184,5 @@ def _trouble(row: Any) -> Trouble:
         error=str(facts.get("error") or facts.get("Reason") or ""),
         state=row.state or "",
         failures=row.failures or 0,
+        step=row.step,
     )
