@@ -22,6 +22,8 @@ MAX_RID_BYTES = 200
 """Leaves room for `.bag.zip.part` and a bag identity in a file name of 255 bytes."""
 
 _ARCHIVE_PARENTS = 4
+# Letters and marks that nobody sees (Unicode: Default_Ignorable_Code_Point): with them one name looks like another.
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _BAG_ZIP = re.compile(r"\.bag\.zip\Z", re.IGNORECASE)
 
 
@@ -71,8 +73,9 @@ def printable_json(text: str) -> str:
 def checked_rid(text: str, *, source: str = "") -> str:
     """`text`, if it can be a work's identifier, and so may name a folder.
 
-    Letters, marks and digits of any script, `_` and `-`, single blanks inside; begins with a letter or digit. So it is
-    one plain path component: no separator, no dot, no control character, no leading dash, nothing a shell would read.
+    Letters, marks and digits of any script that can be seen, `_` and `-`, single blanks inside; begins with a letter or
+    digit. So it is one plain path component: no separator, no dot, no control character, no leading dash, nothing a
+    shell would read.
 
     Args:
         text: what should be an identifier, such as `W1FPL2251`.
@@ -87,6 +90,7 @@ def checked_rid(text: str, *, source: str = "") -> str:
         and all(unicodedata.category(char)[0] in "LMN" or char in "_- " for char in text)
         and "  " not in text
         and not text.endswith(" ")
+        and _UNSEEN.search(text) is None
     )
     if not sane:
         raise InvalidRid(f"{text[:80]!r} is no work identifier" + (f" (from {source[:200]!r})" if source else ""))

@@ -28,7 +28,8 @@ def test_a_rid_is_one_plain_path_component(rid: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", ".", "..", "a/b", "a\\b", "-rf", "_a", "a\0", "a\nb", "a\u202eb", " a", "a ", "a  b", "$(x)", "a;b", "a'b",
-     "a.b", "~", "*", "x" * (MAX_RID_BYTES + 1), "\ud800"],
+     "a.b", "~", "*", "x" * (MAX_RID_BYTES + 1), "\ud800",
+     "W1\ufe0f", "W1\u3164", "W\u034f1", "\u115fW1"],
 )  # fmt: skip
 def test_what_could_be_more_than_a_name_is_no_rid(text: str) -> None:
     with pytest.raises(InvalidRid):

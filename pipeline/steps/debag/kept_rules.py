@@ -7,6 +7,8 @@ from pipeline.steps.debag.faults import FaultKind, Findings
 from pipeline.steps.debag.layout import FoundBag
 from pipeline.steps.debag.policy import Policy
 
+_NOT_KEPT = {"bagit.txt", "bag-info.txt"}
+
 
 def kept_manifests_list_every_file(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """A work without a bag may have got files since its manifests were kept: those are not verified, and said."""
@@ -18,7 +20,7 @@ def kept_manifests_list_every_file(bag: BagRecord, _policy: Policy, say: Finding
 def kept_tag_files_are_there(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """Of a bag's tag files BDRC keeps the manifests; the others are missing, and that is no fault."""
     for manifest in bag.tag_manifests:
-        for path in bag.missing.get(manifest.file_name, ()):
+        for path in sorted({*bag.missing.get(manifest.file_name, ())} - _NOT_KEPT):
             must = path.startswith("manifest-")
             detail = f"listed in {manifest.file_name}"
             say.judge(FaultKind.TAG_FILE_MISSING, refuse=must, bag=bag.name, path=path, detail=detail)

@@ -38,6 +38,7 @@ def works_of(record: BagRecord, policy: Policy, say: Findings) -> list[BagRecord
         say.fault(FaultKind.TAG_FILE_TOO_BIG, bag=record.name, detail=detail)
         return [record]
     works = {name: _work(found, name) for name in sorted(names)}
+    told = _told(works)
     for path, member in (*found.payload.items(), *((f"{path}/", member) for path, member in found.folders.items())):
         name = path.split("/", 2)[1] if path.startswith(PAYLOAD) else ""
         if name in works:
@@ -47,8 +48,8 @@ def works_of(record: BagRecord, policy: Policy, say: Findings) -> list[BagRecord
         elif not LITTER.isdisjoint(path.split("/")):
             say.warn(FaultKind.LITTER, bag=record.name, path=path, detail="beside the works; not unpacked")
         elif not path.endswith("/"):
-            say.fault(FaultKind.OUTSIDE_WORK, bag=record.name, path=path, detail=f"beside {_told(works)}")
-    _check(record, works, policy, say)
+            say.fault(FaultKind.OUTSIDE_WORK, bag=record.name, path=path, detail=f"beside {told}")
+    _check(record, works, told, policy, say)
     return [replace(record, found=work) for work in works.values()]
 
 
@@ -105,9 +106,9 @@ def _is_payload_manifest(path: str) -> bool:
     return kind is not None and not kind[1]
 
 
-def _check(record: BagRecord, works: dict[str, FoundBag], policy: Policy, say: Findings) -> None:
+def _check(record: BagRecord, works: dict[str, FoundBag], told: str, policy: Policy, say: Findings) -> None:
     found = record.found
-    detail = f"its payload is {_told(works)}"
+    detail = f"its payload is {told}"
     if len(works) > 1:
         say.warn(FaultKind.SHARED_BAG, bag=record.name, detail=detail)
     elif found.rid and found.rid not in works:
