@@ -120,7 +120,7 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "a key twice": ("sync: {web: false, web: true}", "line 1: 'web' stands twice"),
     "a section twice": ("sync: {web: false}\nsync: {}", "line 2: 'sync' stands twice"),
     "no YAML": ("sync: {web", "line 1: "),
-    "a tag of its own": ("sync: !!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
+    "a tag of its own": ("sync: !!python/object/apply:os.system ['touch pwned']", "a tag is not wanted"),
     "a key that is a list": ("? [a]\n: b", "is no YAML"),
     "bytes that are no text": (b"sync: \xff\xfe", "is no YAML"),
     "an alias": ("a: &a [x]\nb: *a", "line 2: an alias"),
@@ -128,7 +128,10 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "a date that there is not": ("sync: {web: 2001-99-99}", "is no YAML"),
     "a bomb": ("a: &a [x,x]\n" + "".join(f"k{n}: &k{n} [*a,*a]\n" for n in range(99)), "an alias"),
     "depth": ("[" * 5000, "nested too deeply"),
-    "depth of mappings": ("{a: " * 5000, "nested too deeply"),
+    "depth of mappings": ("{a: " * 4000, "nested too deeply"),
+    "a date by its tag": ("sync: {web: !!timestamp x}", "a tag is not wanted"),
+    "a number beyond all numbers": (f"sync: {{web: {'1:' * 300}1.5}}", "no YAML"),
+    "a number of many digits": (f"sync: {{web: 0b{'1' * 15_000}}}", "a word of 15002 letters"),
     "size": ("#" * (LIMIT_BYTES + 1), "more than"),
 }
 
