@@ -79,7 +79,7 @@ VERBS = (
         ),
         about="Verbs, actions, options, choices, files; and the RIDs that the record knows, if it answers within "
         "RUN_PIPELINE_TAB_SECONDS (3). The script calls this program with this Python; print it anew after a new "
-        "release. It completes run_pipeline.py under whatever path, and not `python run_pipeline.py`.",
+        "release. Under whatever path the command is called it is completed, but not as `python …`.",
         options=_completion,
         exits={0: "it was printed", 1: "", 3: ""},
         reads=("none; the completion of RIDs: " + SETTINGS, DATABASE),
