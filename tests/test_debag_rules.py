@@ -120,7 +120,10 @@ REFUSAL = InvalidBag(
 
 def test_the_report_for_a_person_says_what_it_means_and_counts_what_it_leaves_out() -> None:
     text = report.as_text(REFUSAL, zip_name="W1.bag.zip")
-    assert text.startswith("W1.bag.zip was refused: 31 faults.\nNothing of it was published. The zip is untouched")
+    assert text.startswith(
+        "W1.bag.zip was refused: 31 faults.\nNothing of it was published. The zip is untouched: /zips/"
+    )
+    assert "/zips/W1.bag.zip.\n" in text  # as it is written: a path is no sentence
     assert "In W1.bag:\n  digest-differs (30): A file is not what it was" in text
     assert "… and 10 more" in text
     assert "Also odd, but no reason to refuse it:" in text
