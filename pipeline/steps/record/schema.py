@@ -36,7 +36,7 @@ def prepare(engine: Engine) -> None:
         return
     found, wanted = revisions(engine)
     if found != wanted:
-        with writing(engine) as connection, _alone(connection):
+        with _alone(engine):
             pass  # MySQL shows the tables of another host's upgrade while they are made
         found, wanted = revisions(engine)
     if found is None and "alembic_version" in tables:
@@ -83,7 +83,7 @@ def upgrade(engine: Engine) -> None:
     """
     from alembic import command  # noqa: PLC0415  # costs a second to import, and is needed once in a database's life
 
-    with writing(engine) as connection, _alone(connection):
+    with _alone(engine), writing(engine) as connection:
         command.upgrade(_config(connection), "head")
 
 
@@ -95,7 +95,7 @@ def downgrade(engine: Engine, revision: str) -> None:
     """
     from alembic import command  # noqa: PLC0415  # as above
 
-    with writing(engine) as connection, _alone(connection):
+    with _alone(engine), writing(engine) as connection:
         command.downgrade(_config(connection), revision)
 
 
@@ -109,27 +109,29 @@ def _config(connection: Connection) -> "Config":
 
 
 @contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
+def _alone(engine: Engine) -> Iterator[None]:
     """One at a time: hosts that find an empty database at the same moment would all make its tables.
 
-    SQLite needs no more than the transaction, which holds the write lock. The others' locks end with the connection.
+    SQLite needs no more than the transaction, which holds the write lock. Elsewhere the lock is held by a connection of
+    its own, until the other has committed, and ends with it.
 
     Raises:
         DatabaseUnavailable: another host has been at it for nearly a minute.
     """
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    if engine.dialect.name == "sqlite":
         yield
-    elif connection.dialect.name in {"mysql", "mariadb"}:
-        # MySQL commits with each statement, so the lock is not the transaction's.
-        name = func.md5(func.concat(_LOCK, func.database()))  # 64 characters at most
-        if connection.scalar(select(func.get_lock(name, _PATIENCE_SECONDS))) != 1:
-            raise DatabaseUnavailable(
-                "another host has been changing the tables for a minute", go_on="run_pipeline.py check"
-            )
+        return
+    with reading(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SET lock_timeout = '{_PATIENCE_SECONDS}s'")
+            take, give_back = func.pg_advisory_lock(_LOCK), func.pg_advisory_unlock(_LOCK)
+        else:
+            name = func.md5(func.concat(_LOCK, func.database()))  # 64 characters at most
+            take, give_back = func.get_lock(name, _PATIENCE_SECONDS), func.release_lock(name)
+        if connection.scalar(select(take)) == 0:  # PostgreSQL ends with an error instead
+            raise DatabaseUnavailable("another host is changing the tables", go_on="run_pipeline.py db status")
         try:
             yield
         finally:
-            connection.scalar(select(func.release_lock(name)))
-    else:
-        yield
+            connection.scalar(select(give_back))
+            connection.invalidate()  # nothing of this is left to the next user of the connection
