@@ -37,9 +37,9 @@ def main(options: Namespace) -> int:
     here = site.open_site(chosen, lane="notify")
     if not options.watch:
         return _each(named, lambda channel: _tell(here, channel))
-    lanes.log_to(chosen.lane_logs, "notify", json_lines=chosen.log_json)
     over = threading.Event()
     with lanes.stopping_on_signals(over.set):
+        lanes.log_to(chosen.lane_logs, "notify", json_lines=chosen.log_json)
         while True:
             _each(named, lambda channel: _tell(here, channel))
             _touch(chosen.alive_file)
