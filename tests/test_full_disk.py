@@ -99,11 +99,11 @@ def test_what_works_in_progress_have_yet_to_write_is_reserved(site: Site, tmp_pa
                 assert holder.poll() is None
             site.announce(second)
             waiting = site.call("run", "--lanes", "1", **settings)
+            reason = site.works()["W2"].error  # before the first run, once it is free, takes this work up too
             (tmp_path / "go").touch()
             _, err = holder.communicate(timeout=60)
         finally:
             holder.kill()
-        reason = site.works()["W2"].error
         free = shutil.disk_usage(disk).free
         later = site.call("run", "--lanes", "1", **settings)
 
