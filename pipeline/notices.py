@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline import messengers
+from pipeline.errors import PipelineError
 from pipeline.messengers import Note
 from pipeline.report.figures import Story, failures
 from pipeline.settings import Notify
 from pipeline.site import Site
+from pipeline.steps import intake
 from pipeline.steps.record import CHECK, BagState, chronicle, overview, views
 from pipeline.steps.record import notices as state
 from pipeline.steps.record.notices import Expiring, Told, Trouble
@@ -128,7 +130,22 @@ def _digest(here: Site, today: datetime) -> list[str]:
     now = ", ".join(f"{count} {name}" for name, count in sorted(views.counts(here.engine).items()))
     oldest = overview.oldest_unfinished(here.engine)
     waits = [f"the oldest that is to come home is known for {_since(oldest, today)}"] if oldest else []
-    return [*lines, f"bags now: {now or 'none'}", *waits]
+    return [*lines, f"bags now: {now or 'none'}", *waits, *_dead_letters(here)]
+
+
+def _dead_letters(here: Site) -> list[str]:
+    """What lies in the dead-letter queues: SQS moves messages there by itself, too, unknown to the record."""
+    lines = []
+    for source in here.settings.sources:
+        try:
+            sqs = here.sqs(source)
+            url = intake.find_queue(sqs, source=source.name, queue=source.queue).dead_letter_url
+            count = sum(intake.depth(sqs, url).values()) if url else 0
+        except PipelineError as error:
+            lines.append(f"queue {source.queue}: {_line(str(error))}")
+        else:
+            lines += [f"queue {source.queue}: {count} dead letters; run_pipeline.py dead-letters list"] * (count > 0)
+    return lines
 
 
 def _since(moment: datetime, now: datetime) -> str:

@@ -211,6 +211,7 @@ def test_the_daily_digest_comes_once_a_day_also_when_all_is_well(site: Site, mai
         connection.exec_driver_sql("UPDATE notices SET digest_on = '2026-01-01'")
     Record(engine, agent="here/1/1", host="here").see(Bag(work_rid="W8", bucket="b", key="W8", etag="e"))
     engine.dispose()
+    site.sqs.send_message(QueueUrl=site.dead_url, MessageBody="moved by SQS itself, after too many deliveries")
 
     for _ in range(2):
         site.call("notify", PIPELINE_NOTIFY_DIGEST_HOUR="0", PIPELINE_NOTIFY_INTERVAL_SECONDS="1")
@@ -219,6 +220,7 @@ def test_the_daily_digest_comes_once_a_day_also_when_all_is_well(site: Site, mai
     assert "daily digest" in letter
     assert "1 works came home" in letter
     assert "the oldest that is to come home is known for" in letter
+    assert f"queue {site.queue}: 1 dead letters" in letter
 
 
 def test_of_many_hosts_one_may_send(any_database: str) -> None:
