@@ -190,7 +190,7 @@ make_base() {
 # in_memory FOLDER: where there is plenty, images are made there: a disk that others use too takes many times as long
 in_memory() {
     (($(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo) >= 3 * needed_mib)) || return 0
-    mount -t tmpfs -o "size=$((2 * needed_mib))m" stack "$1" || true
+    mount -t tmpfs -o "size=$((2 * needed_mib))m" stack "$1" 2>/dev/null || true
 }
 
 (($(df --output=avail -m "$parent" | tail -n 1) >= needed_mib)) || cannot "less than $needed_mib MiB are free below $parent (TMPDIR names another folder)"
