@@ -1,5 +1,6 @@
 """The record: what is known of a bag, what happened to a work, and who works on it."""
 
+import json
 import multiprocessing
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine
 
+from pipeline import show
 from pipeline.errors import Fault, InvalidBag, LeaseLost, NotRestored, SettingsError, StorageUnreachable
 from pipeline.steps import record
 from pipeline.steps.record import BagState, Leases, Phase, Record, tables, views
@@ -305,3 +307,22 @@ def test_hosts_whose_clocks_differ_by_days_agree_on_a_lease(
 
     assert (told, taken) == (hours, False)
     assert 0 < remaining <= 61
+
+
+def test_what_a_bag_says_is_recorded_however_much_it_is(engine: Engine, book: Record) -> None:
+    """A database takes no statement of any size (MariaDB: 16 MiB), and would then count as out of reach, for ever."""
+    book.see(BAG)
+    faults = [
+        Fault("file-unlisted", "W1.bag", f"data/{number:06}{'ཀ' * 80}", "in no manifest") for number in range(32_000)
+    ]
+    book.failed(BAG, "debag", InvalidBag("no", faults=faults))
+    warnings = [fault.as_dict() for fault in faults]
+    book.finished(Phase.DEBAG, BAG, {"files": 3, "warnings": warnings}, works=("W1",))
+
+    failure = next(event for event in views.history(engine, "W1") if event["outcome"] == "failed")["detail"]
+    assert failure["faults"][0] == faults[0].as_dict()
+    assert len(failure["faults"]) + failure["faults_left_out"] == len(faults)
+    assert f"and {len(faults) - 20} more faults" in show.event_line(views.history(engine, "W1")[1])
+    told = progress(engine).user_data
+    assert (len(told), told[-1]["user_data"]["files"]) == (2, 3)
+    assert len(json.dumps(told)) < 64 << 10

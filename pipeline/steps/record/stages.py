@@ -17,6 +17,7 @@ from pipeline.steps.record.tables import bags, progress, syncs
 from pipeline.steps.record.words import Phase, bounded
 
 _log = logging.getLogger(__name__)
+_LIST_BYTES = 16 << 10  # a row of theirs is read whole with each stage, and by their reports
 _BEFORE_DEBAG = (Phase.RESTORE, Phase.DOWNLOAD)
 
 
@@ -32,7 +33,10 @@ def date(
         facts: what is known of it, JSON-able.
         at: when it was done, in UTC without a zone; None: now.
     """
-    entry = {"time_stamp": datetime.now(UTC).isoformat(), "user_data": {"stage": phase.column, **bounded(facts)}}
+    entry = {
+        "time_stamp": datetime.now(UTC).isoformat(),
+        "user_data": {"stage": phase.column, **bounded(facts, list_bytes=_LIST_BYTES)},
+    }
     _write(connection, work_rid, [entry], {phase.column: utc_in() if at is None else at})
 
 

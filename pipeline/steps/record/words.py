@@ -14,7 +14,7 @@ from pipeline.errors import PipelineError
 from pipeline.work import Bag
 
 _MANY = 100
-_MOST_BYTES = 4_000_000
+_MOST_BYTES = 1 << 20
 
 
 class Phase(StrEnum):
@@ -70,16 +70,20 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def bounded(facts: Mapping[str, Any]) -> dict[str, Any]:
+def bounded(facts: Mapping[str, Any], *, list_bytes: int = _MOST_BYTES) -> dict[str, Any]:
     """The facts, with lists that would be too much for a database cut off, and how much in `NAME_left_out`.
 
     A bag of 200,000 members can have as many faults, and servers take no more than 16 MiB at once (MariaDB) by default.
+
+    Args:
+        facts: JSON-able.
+        list_bytes: about what each list may take, as JSON; escaped, it may be several times as much.
     """
     kept = dict(facts)
     for name, value in facts.items():
         if isinstance(value, list) and len(value) > _MANY:
             sizes = accumulate(len(json.dumps(one, default=str)) for one in value)
-            most = sum(1 for size in sizes if size <= _MOST_BYTES)
+            most = sum(1 for size in sizes if size <= list_bytes)
             if most < len(value):
                 kept |= {name: value[:most], f"{name}_left_out": len(value) - most}
     return kept
