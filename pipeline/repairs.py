@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline import durable
-from pipeline.errors import FolderUnreachable, InvalidRid, UsageError, WorkBusy
+from pipeline.errors import FolderUnreachable, UsageError, WorkBusy
 from pipeline.site import Site
 from pipeline.steps.record import BagRow, BagState
-from pipeline.work import checked_rid
+from pipeline.work import asked_rid
 
 
 def operator() -> str:
@@ -27,10 +27,7 @@ def newest(here: Site, work_rid: str) -> BagRow:
     Raises:
         UsageError: it is no RID, or the record knows no bag of it.
     """
-    try:
-        known = here.record.bags_of(checked_rid(work_rid))
-    except InvalidRid as error:
-        raise UsageError(f"{error.what}: a RID was expected") from error
+    known = here.record.bags_of(asked_rid(work_rid))
     if not known:
         raise UsageError(
             f"{work_rid}: the record knows no bag of this work; it may still wait in a queue",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import InvalidRid
+from pipeline.errors import InvalidRid, UsageError
 
 Pulse = Callable[[int, int], None]
 """Called by a step often, with (bytes done, bytes in all); it may raise to stop the step there, which is safe."""
@@ -95,6 +95,18 @@ def checked_rid(text: str, *, source: str = "") -> str:
     if not sane:
         raise InvalidRid(f"{text[:80]!r} is no work identifier" + (f" (from {source[:200]!r})" if source else ""))
     return text
+
+
+def asked_rid(text: str) -> str:
+    """The work that an operator names.
+
+    Raises:
+        UsageError: it is no RID.
+    """
+    try:
+        return checked_rid(text)
+    except InvalidRid as error:
+        raise UsageError(f"{error.what}: a RID was expected") from error
 
 
 def rid_from_name(name: str) -> str:

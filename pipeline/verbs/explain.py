@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 
 from pipeline import settings, show, site, story
-from pipeline.errors import InvalidRid, UsageError
+from pipeline.errors import UsageError
 from pipeline.steps.record import stories
-from pipeline.work import checked_rid, human_bytes
+from pipeline.work import asked_rid, human_bytes
 
 _DATES = {
     "restore_requested_on": "restore asked for",
@@ -26,10 +26,7 @@ def main(options: Namespace) -> int:
     Raises:
         UsageError: it is no RID, or nothing is known of the work.
     """
-    try:
-        work_rid = checked_rid(options.rid)
-    except InvalidRid as error:
-        raise UsageError(f"{error.what}: a RID was expected") from error
+    work_rid = asked_rid(options.rid)
     here = site.open_site(settings.load(), lane="explain")
     found = stories.story(here.engine, work_rid)
     if found is None:

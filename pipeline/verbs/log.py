@@ -5,11 +5,11 @@ from argparse import Namespace
 from pathlib import Path
 
 from pipeline import settings, show, site, sync_logs
-from pipeline.errors import InvalidRid, UsageError
+from pipeline.errors import UsageError
 from pipeline.site import Site
 from pipeline.steps.record import stories
 from pipeline.sync_logs import SyncLog
-from pipeline.work import checked_rid
+from pipeline.work import asked_rid
 
 
 def main(options: Namespace) -> int:
@@ -18,10 +18,7 @@ def main(options: Namespace) -> int:
     Raises:
         UsageError: it is no RID, or nothing is known of the work.
     """
-    try:
-        work_rid = checked_rid(options.rid)
-    except InvalidRid as error:
-        raise UsageError(f"{error.what}: a RID was expected") from error
+    work_rid = asked_rid(options.rid)
     here = site.open_site(settings.load(), lane="log")
     story = stories.story(here.engine, work_rid)
     found = sync_logs.of(here, work_rid, story.events if story else ())
