@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import DatabaseUnavailable, PipelineError, SchedulerUnreachable
+from pipeline.presence import Presence
 from pipeline.room import sweep
 from pipeline.site import Site
 from pipeline.sources import Parcel, Source
@@ -78,9 +79,16 @@ class Lane:
         sources: list[Source] = [QueueSource(self.here, source, watch=self.watch) for source in chosen.sources]
         sources += [FolderSource(self.here, folder, watch=self.watch) for folder in chosen.folders]
         self._sources = deque(_Inlet(source) for source in sources)
+        with Presence(self.here) as presence:
+            self._loop(presence)
+        self.on_change(self.tally)
+        return self.tally
+
+    def _loop(self, presence: Presence) -> None:
         wait = _LOOK_AGAIN_SECONDS
         while not self.here.stopping.is_set():
             try:
+                presence.show()
                 worked = self._once()
                 wait = _LOOK_AGAIN_SECONDS
             except _StopReceiving:
@@ -95,8 +103,6 @@ class Lane:
                 continue
             if not (worked or self._pause()):
                 break
-        self.on_change(self.tally)
-        return self.tally
 
     def _once(self) -> bool:
         """One round: a bag that the record knows as unfinished, else the next parcel; False when there was neither."""

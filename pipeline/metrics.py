@@ -12,11 +12,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from pipeline.ages import Ages
 from pipeline.errors import PipelineError
+from pipeline.presence import silent_seconds
 from pipeline.settings import Source
 from pipeline.site import Site
 from pipeline.sources.folder import look_at
 from pipeline.steps import intake
-from pipeline.steps.record import counting, overview, views
+from pipeline.steps.record import counting, overview, roll, views
 from pipeline.steps.record.chronicle import STEPS
 
 _BOUNDS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 43200)
@@ -97,6 +98,7 @@ class Collector:
         leases.add_metric(["held"], held)
         leases.add_metric(["expired"], over)
         yield leases
+        yield self._lanes()
         oldest = GaugeMetricFamily(
             "pipeline_oldest_bag_seconds", "How long the oldest bag is known, or refused", labels=["state"]
         )
@@ -107,6 +109,14 @@ class Collector:
         ):
             oldest.add_metric([state], max(0.0, (now - since).total_seconds()) if since else 0)
         yield oldest
+
+    def _lanes(self) -> Metric:
+        lanes = GaugeMetricFamily("pipeline_lanes", "Lanes of each host", labels=["host", "state"])
+        for one in roll.hosts(self._here.engine, silent_seconds=silent_seconds(self._here)):
+            lanes.add_metric([one.host, "at_work"], one.at_work)
+            lanes.add_metric([one.host, "idle"], one.alive - one.at_work)
+            lanes.add_metric([one.host, "gone"], one.silent)
+        return lanes
 
     def _queues(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("pipeline_queue_messages", "Messages of each queue", labels=["queue", "state"])

@@ -9,12 +9,14 @@ from typing import Any
 from pipeline import staging
 from pipeline.ages import Ages, Told
 from pipeline.errors import PipelineError
+from pipeline.presence import silent_seconds
 from pipeline.settings import Folder, Source
 from pipeline.site import Site
 from pipeline.sources.folder import look_at
 from pipeline.steps import intake, record
-from pipeline.steps.record import overview, views
+from pipeline.steps.record import overview, roll, views
 from pipeline.steps.record.overview import AtWork
+from pipeline.steps.record.roll import HostLanes
 
 # A queue that nobody asked for anything for six hours wakes up for CloudWatch only after some minutes.
 NOTHING_YET = "CloudWatch knows nothing of the last 15 minutes"
@@ -41,6 +43,7 @@ def document(here: Site, *, within_hours: int, ages: Ages) -> dict[str, Any]:
         "bags": views.counts(here.engine),
         **_since("oldest_unfinished", overview.oldest_unfinished(here.engine), now),
         **_since("oldest_refused", overview.oldest_refused(here.engine), now),
+        "hosts": [_host(one) for one in roll.hosts(here.engine, silent_seconds=silent_seconds(here))],
         "lanes": [_lane(one) for one in overview.holders(here.engine)],
         "at_risk": [
             {**asdict(one), "expires_on": _rfc3339(one.expires_on)}
@@ -102,6 +105,17 @@ def _folder(folder: Folder) -> dict[str, Any]:
         return {**named, **look_at(folder)}
     except PipelineError as error:
         return {**named, "error": str(error)}
+
+
+def _host(one: HostLanes) -> dict[str, Any]:
+    """A host; once none of its lanes was seen lately, those that it had."""
+    return {
+        "host": one.host,
+        "lanes": one.alive or one.silent,
+        "at_work": one.at_work,
+        "seen_seconds": round(one.seen_seconds),
+        "gone": not one.alive,
+    }
 
 
 def _lane(one: AtWork) -> dict[str, Any]:

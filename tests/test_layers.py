@@ -42,6 +42,7 @@ LAYERS = [
     "room",
     "facts",
     "targets",
+    "presence",
     "site",
     "heartbeat",
     "settings",

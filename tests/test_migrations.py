@@ -17,7 +17,7 @@ from pipeline.work import Bag
 from tests.stack import Site, lines
 
 BAG = Bag("W1KEPT", "bucket", "a/W1KEPT.bag.zip", etag="e1", size_bytes=7, event_time=datetime(2026, 4, 6, tzinfo=UTC))
-OURS = {"bags", "syncs", "events", "leases", "notices"}
+OURS = {"bags", "syncs", "events", "leases", "notices", "lanes"}
 
 # As their stack has it: whole seconds in the server's zone, names of any case alike, dates set by the server itself.
 BDRC_MYSQL = """
@@ -215,7 +215,7 @@ def test_each_revision_goes_up_and_down_and_what_both_hold_stays(engine: Engine)
 def test_an_upgrade_that_was_killed_half_way_goes_on(engine: Engine, dropped: list[str]) -> None:
     record.upgrade(engine)
     with engine.begin() as connection:  # as MySQL leaves it, which commits after each statement
-        for table in ["notices", *dropped]:
+        for table in ["lanes", "notices", *dropped]:
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.exec_driver_sql("DELETE FROM alembic_version")
         if "bags" not in dropped:
@@ -260,7 +260,7 @@ def test_an_operator_goes_back_a_release_and_forward_again(site: Site) -> None:
     forward = site.call("db", "upgrade")
 
     assert (wrong.returncode, unasked.returncode) == (2, 2)
-    assert lines(wrong.stderr, "can go back to 0001")
+    assert lines(wrong.stderr, "can go back to ", "0001")
     assert lines(unasked.stderr, "--yes")
     assert (back.returncode, told.returncode, forward.returncode) == (0, 1, 0), back.stderr
     assert lines(back.stdout, "revision 0001")

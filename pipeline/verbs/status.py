@@ -85,6 +85,9 @@ def _parts(told: dict[str, Any], *, most: int) -> Iterator[_Part]:
     for folder in told["folders"]:
         line = show.safe(folder["error"]) if "error" in folder else show.folder_line(folder)
         yield f"folder {show.safe(folder['folder'])}: {line}"
+    yield from map(_host_line, told["hosts"])
+    if _waits(told) and not told["lanes"] and all(host["gone"] for host in told["hosts"]):
+        yield "no lane runs; what waits is taken in by: run_pipeline.py run"
     counts = ", ".join(f"{n} {state}" for state, n in sorted(told["bags"].items())) or "none seen yet"
     waits = _since("the oldest of those to come home waits", told, "oldest_unfinished")
     refused = _since("the oldest refused one is refused", told, "oldest_refused")
@@ -122,6 +125,20 @@ def _queue_line(queue: dict[str, Any]) -> str:
     if queue["age_not_told"]:
         parts.append(show.safe(f"age of the oldest not told ({queue['age_not_told']})"))
     return f"queue {queue['queue']}: {', '.join(parts)}"
+
+
+def _host_line(host: dict[str, Any]) -> str:
+    lanes, ago = f"{host['lanes']} lane{'s' if host['lanes'] != 1 else ''}", human_seconds(host["seen_seconds"])
+    if host["gone"]:
+        return show.safe(f"host {host['host']}: {lanes} not seen for {ago}: gone?")
+    return show.safe(f"host {host['host']}: {lanes}, {host['at_work']} at work, seen {ago} ago")
+
+
+def _waits(told: dict[str, Any]) -> bool:
+    """Whether there is something for a lane to do, now or later."""
+    in_queues = any(queue.get(state) for queue in told["queues"] for state in ("waiting", "in_flight", "delayed"))
+    in_folders = any(folder.get(state) for folder in told["folders"] for state in ("waiting", "settling"))
+    return in_queues or in_folders or told["oldest_unfinished"] is not None
 
 
 def _disk_line(disk: dict[str, Any]) -> str:

@@ -126,3 +126,12 @@ notices = Table(
     Column("digest_on", String(10), nullable=False),  # the day of the last digest
     Column("warned", JSON, nullable=False),  # the bags whose expiry was told
 )
+
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("owner", String(255), primary_key=True),  # as of its leases
+    Column("host", String(255), nullable=False),
+    Column("begun_on", Moment, nullable=False),
+    Column("seen_on", Moment, nullable=False),  # when it last said that it is alive
+)
