@@ -69,7 +69,8 @@ def test_a_copy_that_came_back_wrong_leads_to_the_log_of_its_script_too(site: Si
 
 def test_a_sync_that_was_killed_and_recorded_nothing_still_has_its_log(site: Site, tmp_path: Path) -> None:
     site.announce(make_bag_zip(tmp_path, "W1"))
-    site.call("run", "--lanes", "1", "--local-scheduler", **script(tmp_path, "echo half way; sleep 1; kill -KILL $PPID\n"))
+    killing = script(tmp_path, "echo half way; sleep 1; kill -KILL $PPID\n")
+    site.call("run", "--lanes", "1", "--local-scheduler", **killing)
 
     (one,) = sync_logs(site, "W1")
 
