@@ -27,17 +27,18 @@ VERBS = [
     "report --csv",
     "pause",
     "resume",
-    "retry W2",
+    "retry W3",
 ]
 
 
 @pytest.fixture(scope="module")
 def used(moto_url: str, luigid_url: str, database: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """A site with a work that is home, and one that was refused."""
+    """A site with a work that is home, one that was refused, and another one, which a test hands back."""
     folder = tmp_path_factory.mktemp("used")
     site = Site.make(folder / "site", moto_url, luigid_url, database=database)
     site.announce(make_bag_zip(folder, "W1"))
-    site.announce(make_bag_zip(folder, "W2", corrupt="images/I1/I10001.jpg"))
+    for rid in ("W2", "W3"):
+        site.announce(make_bag_zip(folder, rid, corrupt="images/I1/I10001.jpg"))
     site.call("run", "--lanes", "1")
     return site
 
