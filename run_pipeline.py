@@ -1,14 +1,24 @@
 #!/usr/bin/env python3
 """Brings bags home from cold storage; `run_pipeline.py --help` tells how."""
 
-import importlib.util
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-# Some of what requirements.txt lists: a Python that has these is one that was meant to run this.
-NEEDED = ("boto3", "dotenv", "luigi", "rich", "sqlalchemy")
+# Some of what requirements.txt lists: a Python that has all of these is one that was meant to run this.
+_NEEDED = ("boto3", "dotenv", "luigi", "rich", "sqlalchemy")
+
+
+def use_own_python() -> None:
+    """Begin again with the Python of `make venv` where this one lacks what is needed: so a link to a script will do."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    own = ROOT / ".venv" / "bin" / "python"
+    if missing and own.exists() and not Path(sys.prefix).samefile(ROOT / ".venv"):
+        os.execv(own, [str(own), *sys.argv])  # noqa: S606  # no shell is wanted
+    if missing:
+        sys.exit(f"this Python has no {', no '.join(missing)}: run `make venv` in {ROOT}, then the same again")
 
 
 def prepare_environment() -> None:
@@ -19,19 +29,9 @@ def prepare_environment() -> None:
     os.environ.setdefault("LUIGI_CONFIG_PATH", str(ROOT / "luigi.cfg"))
 
 
-def use_own_python() -> None:
-    """Begin again with the Python of `make venv`, if there is one: so `./run_pipeline.py` and a link to it will do."""
-    own = ROOT / ".venv" / "bin" / "python"
-    if own.exists() and not Path(sys.prefix).samefile(ROOT / ".venv"):
-        os.execv(own, [str(own), *sys.argv])  # noqa: S606  # no shell is wanted
-
-
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        use_own_python()
-        sys.exit(f"this Python has no {', no '.join(missing)}: run `make venv`, then {ROOT}/run_pipeline.py")
+    use_own_python()
     prepare_environment()
     from pipeline.cli import main
 

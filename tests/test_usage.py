@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 import re
 import shlex
 import shutil
@@ -79,18 +80,28 @@ def test_every_verb_s_page_is_linked_from_the_readme_s_table_of_commands() -> No
     assert linked == {verb.name for verb in usage.VERBS}
 
 
-def test_the_program_finds_the_python_of_make_venv_by_itself(tmp_path: Path) -> None:
-    """Also through a link somewhere on the PATH, as a person would set it up."""
+@pytest.mark.parametrize(
+    ("script", "arguments", "said"),
+    [("run_pipeline.py", ["debag", "--help"], "--into DIR"), ("local-services", ["--help"], "reset")],
+)
+def test_a_script_finds_the_python_of_make_venv_by_itself(
+    tmp_path: Path, script: str, arguments: list[str], said: str
+) -> None:
+    """Also through a link somewhere on the PATH; and where a part of what is needed is there for another program."""
     if not (ROOT / ".venv" / "bin" / "python").exists():
         pytest.skip("there is no .venv here: the tests run in another environment")
-    link = tmp_path / "run_pipeline.py"
-    link.symlink_to(RUN_PIPELINE)
-    bare = [str(Path(sys.base_prefix) / "bin" / "python3"), "-I", "-S", str(link), "debag", "--help"]
+    link = tmp_path / "bin" / script
+    link.parent.mkdir()
+    link.symlink_to(ROOT / script)
+    (tmp_path / "dotenv.py").write_text("load_dotenv = print\n")
+    bare = [str(Path(sys.base_prefix) / "bin" / "python3"), "-S", str(link), *arguments]
 
-    ended = subprocess.run(bare, capture_output=True, text=True, check=False, cwd=tmp_path)
+    ended = subprocess.run(
+        bare, capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}
+    )
 
     assert ended.returncode == 0, ended.stderr
-    assert "--into DIR" in ended.stdout
+    assert said in ended.stdout
 
 
 def test_a_python_that_lacks_what_is_needed_says_so_and_what_to_do(tmp_path: Path) -> None:
