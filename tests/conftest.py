@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from pipeline import embedded
 from pipeline import settings as settings_module
 from pipeline import site as site_module
 from pipeline.steps import record
+from pipeline.steps.record import Record
 from tests import servers
 from tests.stack import Site
 
@@ -59,6 +61,21 @@ def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         pytest.skip(f"the {request.param} server is not installed; .ci/run installs it")
     with servers.empty_database(url) as empty:
         yield empty
+
+
+@pytest.fixture
+def engine(any_database: str) -> Iterator[Engine]:
+    """A database of each kind, with its tables and nothing in them."""
+    engine = record.connect(any_database)
+    record.prepare(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def book(engine: Engine) -> Record:
+    """The record in it, as a lane writes it."""
+    return Record(engine, agent="host/1/1", host="host")
 
 
 @pytest.fixture

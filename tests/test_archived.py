@@ -1,10 +1,8 @@
 """What the record tells a fixity check, on each of the databases."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import pytest
 from sqlalchemy import Engine
 
 from pipeline.steps import record
@@ -13,14 +11,6 @@ from pipeline.work import Bag
 
 BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7)
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
-
-@pytest.fixture
-def engine(any_database: str) -> Iterator[Engine]:
-    engine = record.connect(any_database)
-    record.prepare(engine)
-    yield engine
-    engine.dispose()
 
 
 def synced(engine: Engine, bag: Bag, *, proof: dict[str, str] | None = None) -> None:

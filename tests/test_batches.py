@@ -12,10 +12,7 @@ from pipeline.work import Bag
 from tests.bags import SMALL_WORK, bag_members, write_zip
 from tests.folders import add_folder, drop, lying_in
 from tests.stack import Site
-from tests.test_record import BAG, book, engine, leases, progress, synced
-
-__all__ = ["book", "engine"]  # fixtures
-
+from tests.test_record import BAG, leases, progress, synced
 
 BATCH = Bag("batch", "bucket", "a/batch.zip", etag="b1", size_bytes=7, event_time=BAG.event_time)
 

@@ -1,6 +1,5 @@
 """Every query of the record, on each of the databases; and what is odd about each of them."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -28,19 +27,6 @@ BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7)
 ODD_TEXTS = {"nul": "a \x00 b", "half a character": "a \udcff b", "four bytes": "a \U00020000 b", "Tibetan": "བོད་ཡིག"}
 # Of names, as a database without regard to case, marks or width would have it, all the same.
 ALIKE = ("W1a", "W1A", "W1á", "W1a\u0301", "\uff371a")
-
-
-@pytest.fixture
-def engine(any_database: str) -> Iterator[Engine]:
-    engine = record.connect(any_database)
-    record.prepare(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def book(engine: Engine) -> Record:
-    return Record(engine, agent="host/1/1", host="host")
 
 
 def held(engine: Engine, work_rid: str, *, owner: str = "host/1/1/x", seconds: int = 60) -> Leases:

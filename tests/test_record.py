@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,19 +18,6 @@ from pipeline.steps.record import BagState, Leases, Phase, Record, tables, views
 from pipeline.work import Bag
 
 BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7, event_time=datetime(2026, 4, 6, 1, 2, 3, tzinfo=UTC))
-
-
-@pytest.fixture
-def engine(any_database: str) -> Iterator[Engine]:
-    engine = record.connect(any_database)
-    record.prepare(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def book(engine: Engine) -> Record:
-    return Record(engine, agent="host/1/1", host="host")
 
 
 def leases(engine: Engine, owner: str = "me", seconds: int = 60) -> Leases:
