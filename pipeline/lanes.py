@@ -148,9 +148,9 @@ class Lanes:
 
     def run(self) -> Summary:
         """Run all lanes to their end."""
-        aws.preload()
-        record.preload(self._settings.database_url)
         with stopping_on_signals(self._stop):
+            aws.preload()
+            record.preload(self._settings.database_url)
             while not self._prepared() and self._options.watch and not self._stopping:
                 time.sleep(_RESTART_SECONDS)
             if self._worst != EXIT_DONE or self._stopping:

@@ -278,6 +278,10 @@ class Torture:
 
     def _stop(self) -> None:
         for run in self._runs:
+            # Python itself, while it starts, knows no better than to die of a signal; before its lanes a run knows.
+            over = time.monotonic() + 60
+            while run.poll() is None and not psutil.Process(run.pid).children() and time.monotonic() < over:
+                time.sleep(0.05)
             run.terminate()
         for run in self._runs:
             assert run.wait(30) == 0, f"run ended with {run.returncode}"
