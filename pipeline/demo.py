@@ -24,7 +24,7 @@ from pipeline.samples import make_sample_bag, sample_rid
 from pipeline.steps import intake, record
 from pipeline.steps.record import views
 from pipeline.trial import BUCKET, QUEUE, Stack, stack
-from pipeline.work import human_bytes, rid_from_name, staging_key
+from pipeline.work import human_bytes, human_count, rid_from_name, staging_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -106,7 +106,7 @@ def restore(out: Console, zips: list[Path], *, s3: "S3Client", moto_url: str) ->
             s3.put_object(
                 Bucket=BUCKET, Key=staging_key(rid_from_name(path.name)), Body=body, StorageClass="DEEP_ARCHIVE"
             )
-    out.print(f"{len(zips)} objects put as DEEP_ARCHIVE; asking S3 to restore them")
+    out.print(f"{human_count(len(zips), 'object')} put as DEEP_ARCHIVE; asking S3 to restore them")
     # moto's restore takes two looks at the object; real Glacier takes twelve hours.
     transition: dict[str, Any] = {"model_name": "s3::keyrestore", "transition": {"progression": "manual", "times": 2}}
     control = urllib.request.Request(  # noqa: S310  # moto's own remote control, at the URL of the embedded stack
@@ -130,9 +130,11 @@ def _restore(out: Console, running: Stack, zips: list[Path]) -> None:
     before = intake.depth(running.sqs, queue.url)["waiting"]
     restore(out, zips, s3=running.s3, moto_url=running.moto_url)
     waiting = intake.depth(running.sqs, queue.url)["waiting"] - before
-    out.print(f"S3 has sent {waiting} messages to the queue" + (", after its test event" if before else ""))
+    out.print(
+        f"S3 has sent {human_count(waiting, 'message')} to the queue" + (", after its test event" if before else "")
+    )
     if waiting != len(zips):
-        raise DemoFailed(f"{waiting} messages wait in the queue, {len(zips)} were expected")
+        raise DemoFailed(f"messages in the queue: {waiting}, {len(zips)} were expected")
 
 
 def _run_lanes(out: Console, running: Stack, choices: Choices) -> None:
@@ -204,11 +206,12 @@ def _judge(out: Console, running: Stack, zips: list[Path], before: dict[str, str
     new = [rid for rid in rids if before.get(rid) != wanted[rid]]
     if not new:
         out.print(
-            f"Nothing was left to do: all {len(rids) - 1} works were home before, and the refused bag stays refused."
+            f"Nothing was left to do: {human_count(len(rids) - 1, 'work was', 'works were')} home before, "
+            "and the refused bag stays refused."
         )
         return
     home = len([rid for rid in new if rid != sample_rid(0)])
-    out.print(f"{home} works came home. The queue is empty.")
+    out.print(f"{human_count(home, 'work')} came home. The queue is empty.")
     if sample_rid(0) in new:
         out.print(
             f"{sample_rid(0)} was made corrupt: refused, kept, explained, and its message is in the dead-letter queue."

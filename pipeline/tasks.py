@@ -24,7 +24,7 @@ from pipeline.steps import debag, download, sync
 from pipeline.steps.debag import DebaggedWork, report
 from pipeline.steps.record import Phase
 from pipeline.targets import SyncRows, WorkFolderTarget, ZipTarget
-from pipeline.work import Bag, human_bytes
+from pipeline.work import Bag, human_bytes, human_count
 
 _log = logging.getLogger("pipeline.tasks")
 
@@ -117,9 +117,9 @@ class Debag(StepTask):
         plug.point("debag published, not recorded")
         here.record.finished(self.phase, bag, debag_facts(unpacked), works=tuple(work.rid for work in unpacked.works))
         _log.info(
-            "%s: debagged %d files, %s in %.1f s",
+            "%s: debagged %s, %s in %.1f s",
             self.work_rid,
-            sum(work.files for work in unpacked.works),
+            human_count(sum(work.files for work in unpacked.works), "file"),
             human_bytes(sum(work.bytes for work in unpacked.works)),
             unpacked.seconds,
         )
@@ -153,7 +153,7 @@ class Sync(StepTask):
 
     def _bring_home(self, here: Site, bag: Bag, work: DebaggedWork, place: Place) -> None:
         self._lease(here, work.rid)
-        _log.info("%s: syncing %d files, %s", work.rid, work.files, human_bytes(work.bytes))
+        _log.info("%s: syncing %s, %s", work.rid, human_count(work.files, "file"), human_bytes(work.bytes))
         try:
             with Progress(work.rid, "syncing", show=self.show, log=_log) as progress:
                 synced = sync.archive(
@@ -184,8 +184,9 @@ class Sync(StepTask):
             here.heartbeat.drop(work.rid)
             here.leases.release(work.rid)
         _log.info(
-            "%s: synced to %s in %.1f s: %d files, %d of them new, read back and matched in %s%s",
-            *(work.rid, synced.path, synced.seconds, synced.files, synced.added, ", ".join(synced.algorithms)),
+            "%s: synced to %s in %.1f s: %s, %d of them new, read back and matched in %s%s",
+            *(work.rid, synced.path, synced.seconds, human_count(synced.files, "file"), synced.added),
+            ", ".join(synced.algorithms),
             "" if synced.cache_dropped else " (the page cache could not be dropped)",
         )
 

@@ -48,6 +48,11 @@ def human_bytes(size_bytes: float) -> str:
     return f"{size_bytes:.1f} TiB"
 
 
+def human_count(count: int, one: str, many: str = "") -> str:
+    """So many of something, for people: `1 work`, `1,200 works`; `many` where it is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def human_seconds(seconds: float) -> str:
     """A time for people, in two units at most: `42 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
     whole = max(0, round(seconds))

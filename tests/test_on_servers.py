@@ -67,7 +67,7 @@ def test_every_verb_that_asks_or_repairs_does_so_on_every_server(served: Site, t
     story = json.loads(told("explain", "W1", "--json"))
     assert story["bags"][0]["stage"] == "done"
     assert story["dates"]["restore_complete_on"] == "2026-04-06T00:11:23.730000Z"
-    assert lines(told("verify", "--oldest", "1"), "1 works: 1 passed")
+    assert lines(told("verify", "--oldest", "1"), "1 work: 1 passed")
     assert lines(told("quarantine", "list"), "W2")
     assert lines(told("dead-letters", "list"), "W2")
     assert "W1" in told("report", "--csv")

@@ -220,4 +220,4 @@ def test_a_check_that_is_stopped_tells_what_it_has_found_and_that_it_is_not_all(
     report = json.loads(out)
     assert (report["asked"], report["not_reached"]) == (2, 1)
     assert [work["work_rid"] for work in report["works"]] == ["W1"]
-    assert "1 of 2 works were checked" in err
+    assert "checked 1 of 2 works" in err

@@ -11,6 +11,7 @@ from pipeline.work import (
     archive_dir,
     checked_rid,
     human_bytes,
+    human_count,
     is_bag_zip,
     rid_from_name,
     staging_key,
@@ -82,6 +83,11 @@ def test_only_bag_zips_are_wanted() -> None:
     assert is_bag_zip("a/W1.bag.zip")
     assert not is_bag_zip("a/W1.zip")
     assert not is_bag_zip("a/W1.bag.zip.log")
+
+
+def test_one_of_something_is_told_as_one() -> None:
+    assert [human_count(n, "work") for n in (0, 1, 1200)] == ["0 works", "1 work", "1,200 works"]
+    assert human_count(2, "restore expires soon", "restores expire soon") == "2 restores expire soon"
 
 
 def test_sizes_are_told_for_people() -> None:

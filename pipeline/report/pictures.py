@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pipeline.report.figures import Story, failures, throughput
 from pipeline.steps.record.chronicle import STEPS, Happening
+from pipeline.work import human_count
 
 MOST_IN_TIMELINE = 40
 _INK, _GRID = "#01fe01", "#02fe01"
@@ -187,7 +188,7 @@ def _told(width: timedelta) -> str:
     for unit, name in ((timedelta(days=1), "day"), (timedelta(hours=1), "hour"), (timedelta(minutes=1), "minute")):
         if width >= unit:
             count = round(width / unit)
-            return name if count == 1 else f"{count} {name}s"
+            return name if count == 1 else human_count(count, name)
     return f"{width.total_seconds():.0f} s"
 
 

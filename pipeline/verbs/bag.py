@@ -4,6 +4,7 @@ from argparse import Namespace
 
 from pipeline import show
 from pipeline.steps import bag
+from pipeline.work import human_count
 
 
 def main(options: Namespace) -> int:
@@ -22,5 +23,5 @@ def main(options: Namespace) -> int:
         return 0
     out = show.console()
     for one in made:
-        out.print(f"{show.safe(str(one.path))}: {one.files:,} files, {one.bytes:,} bytes")
+        out.print(f"{show.safe(str(one.path))}: {human_count(one.files, 'file')}, {human_count(one.bytes, 'byte')}")
     return 0

@@ -18,7 +18,7 @@ from pipeline.show import folder_line
 from pipeline.site import Site
 from pipeline.sources.folder import look_at
 from pipeline.steps import intake, record, sync
-from pipeline.work import archive_shares, human_bytes
+from pipeline.work import archive_shares, human_bytes, human_count
 
 _Row = dict[str, str]
 
@@ -30,7 +30,10 @@ def main(options: Namespace) -> int:
     except SettingsError as error:
         rows = [_row("settings", "wrong", problem) for problem in error.problems]
         return _show(rows, 2, as_json=options.json)
-    rows = [_row("settings", "ok", f"environment {chosen.environment}, {chosen.lanes} lanes"), *_checks(chosen)]
+    rows = [
+        _row("settings", "ok", f"environment {chosen.environment}, {human_count(chosen.lanes, 'lane')}"),
+        *_checks(chosen),
+    ]
     wrong = any(row["verdict"] == "wrong" for row in rows)
     return _show(rows, 3 if wrong else 0, as_json=options.json)
 

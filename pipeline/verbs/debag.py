@@ -7,6 +7,7 @@ from dataclasses import replace
 from pipeline import debag_cli, show
 from pipeline.debag_cli import Outcome
 from pipeline.steps.debag import Policy
+from pipeline.work import human_count
 
 
 def main(options: Namespace) -> int:
@@ -31,10 +32,13 @@ def _tell(outcome: Outcome) -> None:
     out = show.console()
     for work in outcome.works:
         there = ", was there already" if work.rid in outcome.already_there else ""
-        out.print(f"{show.safe(str(work.path))}: {work.files:,} files, {work.bytes:,} bytes, verified{there}")
+        size = f"{human_count(work.files, 'file')}, {human_count(work.bytes, 'byte')}"
+        out.print(f"{show.safe(str(work.path))}: {size}, verified{there}")
     for warning in outcome.warnings:
         sys.stderr.write(f"warning: {show.safe(str(warning))}\n")
     for fault in outcome.faults:
         sys.stderr.write(f"refused: {show.safe(str(fault))}\n")
     if outcome.faults:
-        sys.stderr.write(f"{len(outcome.faults)} faults; the zips are untouched, what was refused was not unpacked\n")
+        sys.stderr.write(
+            f"{human_count(len(outcome.faults), 'fault')}; the zips are untouched, what was refused was not unpacked\n"
+        )

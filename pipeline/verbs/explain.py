@@ -9,7 +9,7 @@ from rich.console import Console
 from pipeline import settings, show, site, story
 from pipeline.errors import UsageError
 from pipeline.steps.record import stories
-from pipeline.work import asked_rid, human_bytes
+from pipeline.work import asked_rid, human_bytes, human_count
 
 _DATES = {
     "restore_requested_on": "restore asked for",
@@ -53,12 +53,9 @@ def _tell(out: Console, told: dict[str, Any]) -> None:
     _pair(out, "dates", ", ".join(dates))
     _pair(out, "archive", told["archive_path"] or "nothing of it is there")
     if told["last_check"]:
-        detail = told["last_check"]["detail"]
-        _pair(
-            out,
-            "fixity",
-            f"{told['last_check']['outcome']} {_when(told['last_check']['at'])}, {detail.get('files')} files",
-        )
+        files = human_count(told["last_check"]["detail"].get("files") or 0, "file")
+        check = f"{told['last_check']['outcome']} {_when(told['last_check']['at'])}, {files} matched"
+        _pair(out, "fixity", check)
     for line in show.sync_log_lines(told["sync_logs"]):
         _pair(out, "sync log", line)
     for bag in told["bags"]:
@@ -95,7 +92,7 @@ def _tell_bag(out: Console, bag: dict[str, Any], *, here: str) -> None:
         elsewhere = f"; {bag['host']} had it last" if bag["host"] not in {"", here} and bag["state"] != "done" else ""
         _pair(out, "on disk", f"nothing in staging or quarantine of {here}{elsewhere}")
     for copy in bag["archived"]:
-        size = f"{copy['files']:,} files, {human_bytes(copy['bytes'])}"
+        size = f"{human_count(copy['files'], 'file')}, {human_bytes(copy['bytes'])}"
         _pair(out, "archived", f"{copy['work_rid']} in {copy['archive_path']}, {size}, {_when(copy['synced_on'])}")
 
 
@@ -113,7 +110,7 @@ def _verified(facts: dict[str, Any]) -> str:
         parts.append(", ".join(facts["algorithms"]))
     parts += [f"{name} {value}" for name, value in (facts.get("digests") or {}).items()]
     if facts.get("files"):
-        parts.append(f"{facts['files']:,} files")
+        parts.append(human_count(facts["files"], "file"))
     if facts.get("bytes"):
         parts.append(human_bytes(facts["bytes"]))
     if proof := facts.get("proof"):

@@ -12,6 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.report import table
 from pipeline.report.figures import Story
 from pipeline.steps.record import chronicle, views
+from pipeline.work import human_count
 
 
 def main(options: Namespace) -> int:
@@ -40,7 +41,7 @@ def main(options: Namespace) -> int:
         raise UsageError(f"{error.filename}: {error.strerror}") from error
     for file in (options.html, options.csv):
         if file and file != "-":
-            sys.stderr.write(f"{os.fspath(file)}: {len(works):,} works since {since:%Y-%m-%d %H:%M} UTC\n")
+            sys.stderr.write(f"{os.fspath(file)}: {human_count(len(works), 'work')} since {since:%Y-%m-%d %H:%M} UTC\n")
     return 0
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pipeline import lanes, settings
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
+from pipeline.work import human_count
 
 _log = logging.getLogger("pipeline.run")
 
@@ -40,10 +41,9 @@ def main(options: Namespace) -> int:
 
 def _tell_start(chosen: Settings, how: lanes.Options) -> None:
     _log.info(
-        "%s: %d lane%s, sources %s, scheduler %s",
+        "%s: %s, sources %s, scheduler %s",
         "watching" if how.watch else "running until the sources are empty",
-        how.lanes,
-        "" if how.lanes == 1 else "s",
+        human_count(how.lanes, "lane"),
         ", ".join(
             [
                 *(f"{source.name} ({source.queue})" for source in chosen.sources),

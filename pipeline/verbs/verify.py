@@ -13,7 +13,7 @@ from pipeline.fixity_checks import Checked
 from pipeline.site import Site
 from pipeline.steps.record import Archived
 from pipeline.steps.sync import Brake, Verdict
-from pipeline.work import Pulse, human_bytes
+from pipeline.work import Pulse, human_bytes, human_count
 
 _NAMED = 20  # differences of a work that are shown; all are in the JSON
 _log = logging.getLogger("pipeline.verify")
@@ -84,7 +84,9 @@ class _Run:
                 self._checked.append(checked)
                 _log_line(checked)
         except Stopping:
-            _log.warning("stopped as asked; %d of %d works were checked", len(self._checked), len(self._works))
+            _log.warning(
+                "stopped as asked; checked %d of %s", len(self._checked), human_count(len(self._works), "work")
+            )
 
     @property
     def _left(self) -> int:
@@ -125,11 +127,10 @@ class _Run:
                 out.print(f"{one.work_rid}: how to go on: run_pipeline.py explain {shlex.quote(one.work_rid)}")
         size = sum(one.result.bytes for one in self._checked)
         told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
-        left = f"; {self._left} were not reached" if self._left else ""
+        left = f"; not reached: {self._left}" if self._left else ""
         seconds = time.monotonic() - self._started
-        out.print(
-            f"{len(self._checked)} works: {told or 'nothing to check'}; {human_bytes(size)} in {seconds:.0f} s{left}"
-        )
+        works = human_count(len(self._checked), "work")
+        out.print(f"{works}: {told or 'nothing to check'}; {human_bytes(size)} in {seconds:.0f} s{left}")
 
 
 def _row(checked: Checked) -> dict[str, str]:
@@ -157,7 +158,13 @@ def _log_line(checked: Checked) -> None:
         _log.error("%s: %d wrong in %s: %s", checked.work_rid, facts["wrong_files"], checked.path, named)
     else:
         _log.info(
-            "%s: %s, %d files, %s in %.1f s%s",
-            *(checked.work_rid, checked.verdict, facts["files"], human_bytes(facts["bytes"]), facts["seconds"]),
+            "%s: %s, %s, %s in %.1f s%s",
+            *(
+                checked.work_rid,
+                checked.verdict,
+                human_count(facts["files"], "file"),
+                human_bytes(facts["bytes"]),
+                facts["seconds"],
+            ),
             "" if facts["cache_dropped"] else " (the page cache could not be dropped)",
         )

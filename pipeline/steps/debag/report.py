@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pipeline.errors import Fault, InvalidBag
 from pipeline.steps.debag.meanings import MEANINGS
+from pipeline.work import human_count
 
 _SHOWN = 20
 
@@ -34,8 +35,7 @@ def as_text(refusal: InvalidBag, *, zip_name: str, shown: int = _SHOWN) -> str:
         zip_name: the zip, as a person knows it.
         shown: how many of one kind are listed; the rest is counted. 0: all.
     """
-    faults = len(refusal.faults)
-    lines = [f"{_safe(zip_name)} was refused: {faults} {'fault' if faults == 1 else 'faults'}."]
+    lines = [f"{_safe(zip_name)} was refused: {human_count(len(refusal.faults), 'fault')}."]
     lines.append(
         "Nothing of it was published. "
         + (f"{refusal.kept[:1].upper()}{_safe(refusal.kept[1:])}." if refusal.kept else "")

@@ -9,6 +9,7 @@ from pipeline.steps.debag.layout import PAYLOAD
 from pipeline.steps.debag.matching import check_unicode_twins
 from pipeline.steps.debag.policy import Policy
 from pipeline.steps.debag.tag_files import WEAK_ALGORITHMS
+from pipeline.work import human_count
 
 _OXUM = re.compile(r"([0-9]{1,20})\.([0-9]{1,20})")
 _FROM_1_0 = (1, 0)
@@ -178,7 +179,7 @@ def needs_no_fetching(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     for path in absent:
         say.fault(FaultKind.FETCH_NEEDED, bag=bag.name, path=path, detail="would have to be fetched")
     if listed and not absent:
-        detail = f"all {len(listed)} files that it lists are here"
+        detail = f"all that it lists is here ({human_count(len(listed), 'file')})"
         say.warn(FaultKind.FETCH_COMPLETE, bag=bag.name, path="fetch.txt", detail=detail)
 
 

@@ -14,7 +14,7 @@ from pipeline.steps.sync.call import Call
 from pipeline.steps.sync.options import Options
 from pipeline.steps.sync.readback import Comparison, compare
 from pipeline.steps.sync.site import BUILTIN, Site, Synced
-from pipeline.work import Pulse, archive_dir, checked_rid, no_pulse
+from pipeline.work import Pulse, archive_dir, checked_rid, human_count, no_pulse
 
 logger = logging.getLogger(__name__)
 
@@ -148,12 +148,12 @@ class _Home(Call):
             raise self.conflict(found.differing)
         if others:
             journal.may_replace(others, below=aside.place(self.folder))
-            logger.warning("%s: moving %d files that differ to %s", self.work_rid, len(others), journal.to)
+            many = human_count(len(others), "file that differs", "files that differ")
+            logger.warning("%s: moving %s to %s", self.work_rid, many, journal.to)
             aside.move_replaced(self.folder, journal, others)
         if ours:
             to = aside.move_wrong(self.folder, ours)
-            logger.warning(
-                "%s: %d files of an earlier try were wrong; they are now in %s", self.work_rid, len(ours), to
-            )
+            many = human_count(len(ours), "wrong file")
+            logger.warning("%s: moved %s of an earlier try to %s", self.work_rid, many, to)
         missing = {*found.missing, *(differing & known.files.keys())}
         return changed(found, differing=(), missing=tuple(sorted(missing)))
