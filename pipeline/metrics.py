@@ -16,8 +16,8 @@ from pipeline.presence import silent_seconds
 from pipeline.settings import Source
 from pipeline.site import Site
 from pipeline.sources.folder import look_at
-from pipeline.steps import intake
-from pipeline.steps.record import counting, overview, roll, views
+from pipeline.steps import intake, record
+from pipeline.steps.record import SUPERSEDED, BagState, counting, overview, roll, views
 from pipeline.steps.record.chronicle import STEPS
 
 _BOUNDS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 43200)
@@ -90,9 +90,13 @@ class Collector:
 
     def _now(self) -> Iterator[Metric]:
         bags = GaugeMetricFamily("pipeline_bags", "Bags by what is to be done about them", labels=["state"])
-        for state, count in sorted(views.counts(self._here.engine).items()):
-            bags.add_metric([state], count)
+        counts = views.counts(self._here.engine)
+        for state in (*map(str, BagState), SUPERSEDED):
+            bags.add_metric([state], counts.get(state, 0))
         yield bags
+        broken = GaugeMetricFamily("pipeline_fixity_failed_works", "Works whose archive copy failed its last check")
+        broken.add_metric([], len(record.broken(self._here.engine)))
+        yield broken
         held, over = counting.held(self._here.engine)
         leases = GaugeMetricFamily("pipeline_leases", "Works that lanes hold, or held when they died", labels=["state"])
         leases.add_metric(["held"], held)

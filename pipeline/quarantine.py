@@ -13,7 +13,7 @@ from pipeline import durable, plug, staging
 from pipeline.errors import PipelineError, UsageError
 from pipeline.site import Site
 from pipeline.steps import download
-from pipeline.steps.record import BagRow, BagState
+from pipeline.steps.record import SUPERSEDED, BagRow, BagState, superseded
 from pipeline.work import human_bytes
 
 
@@ -27,6 +27,7 @@ class Kept:
         report: what was wrong; empty where the report is gone.
         zips: what is kept of it besides the reports, in bytes by path; its owner's own zip is not among them.
         since: when its report was written.
+        superseded: a later bag brought its works home since.
     """
 
     folder: Path
@@ -36,10 +37,13 @@ class Kept:
     report: dict[str, Any]
     zips: dict[Path, int]
     since: datetime
+    superseded: bool = False
 
     @property
     def state(self) -> str:
         """What has become of the bag since."""
+        if self.superseded:
+            return SUPERSEDED
         return "unknown" if self.row is None else str(self.row.state)
 
     @property
@@ -53,13 +57,14 @@ class Kept:
 
 def kept(here: Site) -> list[Kept]:
     """All that is in the quarantine of this host, the latest first."""
-    found = []
+    found, over = [], superseded(here.engine)
     for bag_id, folder in staging.residue(here.settings.quarantine):
         report = _report(folder / "report.json")
         zips = {path: path.stat().st_size for path in sorted(folder.iterdir()) if ".zip" in path.suffixes}
         since = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
         rid = folder.name.rpartition("-")[0]
-        found.append(Kept(folder, rid, bag_id, here.record.bag(bag_id), report, zips, since))
+        row = here.record.bag(bag_id)
+        found.append(Kept(folder, rid, bag_id, row, report, zips, since, superseded=bag_id in over))
     return sorted(found, key=lambda one: one.since, reverse=True)
 
 

@@ -49,6 +49,7 @@ def document(here: Site, *, within_hours: int, ages: Ages) -> dict[str, Any]:
             {**asdict(one), "expires_on": _rfc3339(one.expires_on)}
             for one in overview.at_risk(here.engine, within_hours=within_hours)
         ],
+        "fixity_failed": [{**asdict(one), "failed_on": _rfc3339(one.failed_on)} for one in record.broken(here.engine)],
         "disk": [_disk(name, getattr(here.settings, name)) for name in ("staging", "quarantine", "archive_root")],
         "works": [asdict(work) for work in views.works(here.engine)],
         "messages_not_understood": views.unreadable_messages(here.engine),

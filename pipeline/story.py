@@ -11,7 +11,7 @@ from typing import Any
 from pipeline import staging, sync_logs
 from pipeline.errors import StagingDamaged
 from pipeline.site import Site
-from pipeline.steps.record import CHECK, BagRow, BagState, Phase
+from pipeline.steps.record import CHECK, SUPERSEDED, BagRow, BagState, Phase
 from pipeline.steps.record.stories import KnownBag, WorkStory
 from pipeline.work import Bag, archive_dir
 
@@ -42,6 +42,8 @@ def stage_of(known: KnownBag) -> str:
         return str(BagState.DONE)
     if known.holder is not None:
         return str(_AFTER.get(known.row.phase, Phase.SYNC))
+    if known.superseded:
+        return SUPERSEDED
     return "waiting" if known.row.state is BagState.UNFINISHED else str(known.row.state)
 
 
@@ -51,6 +53,9 @@ def next_of(here: Site, known: KnownBag, *, now: datetime) -> Next:
     if known.holder is not None and row.state is not BagState.DONE:
         until = f"had it been killed, another lane could take the work up after {stamp(known.holder.until)}"
         return Next(f"{known.holder.owner} is at it; {until}", "run_pipeline.py status --watch")
+    if known.superseded:
+        kept = here.place(row.bag).quarantine.exists()
+        return Next("nothing: a later bag brought it home", f"run_pipeline.py quarantine drop {rid}" if kept else "")
     if row.state not in {BagState.UNFINISHED, BagState.FAILED}:
         return _once_asked(here, row)
     elsewhere = f" on {row.host}" if row.host not in {"", here.host} else ""
@@ -175,10 +180,10 @@ def _next(here: Site, story: WorkStory) -> Next:
 
 
 def _is_rotten(story: WorkStory) -> bool:
-    """Whether the last that is known of the archive copy is that a fixity check failed."""
-    mine = (event for event in story.events if event["work_rid"] == story.work_rid)
-    looked_at = [event for event in mine if event["step"] in {CHECK, Phase.SYNC}]
-    return bool(looked_at) and (looked_at[-1]["step"], looked_at[-1]["outcome"]) == (CHECK, "failed")
+    """Whether the last that is known of the archive copy is that a fixity check failed: as `record.broken` has it."""
+    mine = [(event["step"], event["outcome"]) for event in story.events if event["work_rid"] == story.work_rid]
+    told = [one for one in mine if one in {(CHECK, "passed"), (CHECK, "failed"), (Phase.SYNC, "done")}]
+    return bool(told) and told[-1] == (CHECK, "failed")
 
 
 def _bag(here: Site, story: WorkStory, known: KnownBag) -> dict[str, Any]:

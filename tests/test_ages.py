@@ -216,7 +216,7 @@ def test_without_cloudwatch_the_record_tells_since_when_bags_are_known_and_refus
         assert told[name] <= told["at"]
     assert told["queues"][0]["age_not_told"]
     assert lines(shown, "waits since", "is refused since")
-    assert lines(shown, f"queue {site.queue}", "1 dead letters", "age of the oldest not told")
+    assert lines(shown, f"queue {site.queue}", "1 dead letter,", "age of the oldest not told")
 
 
 def test_the_oldest_zip_that_waits_in_a_folder_is_told(site: Site, tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """What the record tells a fixity check, on each of the databases."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -43,3 +46,36 @@ def test_each_work_is_told_by_its_latest_sync_and_its_latest_check(engine: Engin
     assert record.archived(engine, work_rid="W1") == {"W1": one}
     assert record.archived(engine, work_rid="W4") == {}
     assert record.Archived("W4").seen_on == LONG_AGO
+
+
+def checked(book: Record, rid: str, outcome: str, **facts: object) -> None:
+    book.note(CHECK, outcome, facts, work_rid=rid, bag_id="b")
+
+
+def test_a_work_is_broken_from_a_failed_check_until_one_is_passed_or_it_is_synced_again(engine: Engine) -> None:
+    book = Record(engine, agent="host/1/1", host="host")
+    for rid in ("W1", "W2", "W3", "W4", "W5"):
+        synced(engine, replace(BAG, work_rid=rid))
+        checked(book, rid, "failed", error=f"{rid}: 2 wrong", wrong_files=2)
+    checked(book, "W2", "passed")
+    synced(engine, replace(BAG, work_rid="W3", etag="e2"))
+    checked(book, "W4", "no-proof")  # which says nothing of the copy
+    checked(book, "W5", "failed", error="W5: 1 wrong", wrong_files=1)
+
+    found = record.broken(engine)
+
+    assert [(one.work_rid, one.error, one.wrong_files) for one in found] == [
+        ("W1", "W1: 2 wrong", 2),
+        ("W4", "W4: 2 wrong", 2),
+        ("W5", "W5: 1 wrong", 1),
+    ]
+    assert abs((datetime.now(UTC) - found[0].failed_on).total_seconds()) < 60
+    checked(book, "W1", "passed")
+    assert [one.work_rid for one in record.broken(engine)] == ["W4", "W5"]
+
+
+def test_few_broken_works_are_found_by_an_index_however_much_happened(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        query = "SELECT * FROM events WHERE step = 'verify' AND outcome = 'failed'"
+        (plan,) = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+    assert "USING INDEX ix_events_step_outcome_id (step=? AND outcome=?)" in str(plan)

@@ -9,9 +9,10 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.steps import record
-from pipeline.steps.record import Leases
+from pipeline.steps.record import Leases, roll
 from tests import servers
 from tests.bags import make_bag_zip
+from tests.folders import add_folder
 from tests.stack import ROOT, Site, wait_until
 
 SETTLED = 2.5
@@ -98,16 +99,80 @@ def test_a_database_that_is_away_is_told_as_such(site: Site, tmp_path: Path) -> 
     assert samples((tmp_path / "pipeline.prom").read_text(encoding="utf-8"))["pipeline_up",] == 0
 
 
-def test_the_dashboard_asks_only_for_what_there_is() -> None:
+LABELS = r'(\w+)="(\w+)"'
+
+
+def documented() -> dict[str, set[str]]:
+    """The metrics of docs/metrics.md, with their labels."""
+    rows = [line.split("|") for line in (ROOT / "docs/metrics.md").read_text(encoding="utf-8").splitlines()]
+    return {row[1].strip(" `"): set(re.findall(r"`(\w+)`", row[2])) for row in rows if len(row) > 3 and "`" in row[1]}
+
+
+def targets() -> list[dict[str, str]]:
+    """The questions of the dashboard."""
     dashboard = json.loads((ROOT / "docs/grafana-dashboard.json").read_text(encoding="utf-8"))
-    told = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    return [target for panel in dashboard["panels"] for target in panel["targets"]]
 
-    asked = {
-        re.sub("_bucket$", "", name)
-        for panel in dashboard["panels"]
-        for target in panel["targets"]
-        for name in re.findall(r"pipeline_\w+", target["expr"])
-    }
 
-    assert asked
-    assert asked <= set(re.findall(r"`(pipeline_\w+)`", told))
+def test_what_is_told_is_documented_and_the_dashboard_asks_only_for_what_is_told(site: Site, tmp_path: Path) -> None:
+    add_folder(site)
+    site.announce(make_bag_zip(tmp_path, "W1"))
+    site.announce(make_bag_zip(tmp_path, "W2", corrupt="images/I1/I10001.jpg"))
+    site.call("run", "--lanes", "1")
+    site.call("verify", "W1")
+    engine = record.connect(site.database_url)
+    roll.seen(engine, "far/1/1/x", host="far")
+    engine.dispose()
+    time.sleep(SETTLED)
+    site.call("metrics", "--textfile", str(tmp_path / "pipeline.prom"))
+
+    families = list(text_string_to_metric_families((tmp_path / "pipeline.prom").read_text(encoding="utf-8")))
+    told = [one for family in families for one in family.samples if not one.name.endswith(("_created", "_sum"))]
+    labels = {re.sub("_(bucket|count)$", "", one.name): set(one.labels) - {"le"} for one in told}
+
+    assert labels == documented()
+    for target in targets():
+        asked = re.findall(r"(pipeline_\w+)(?:{([^}]*)})?", target["expr"])
+        assert asked, target
+        for name, wanted in asked:
+            chosen = set(re.findall(LABELS, wanted))
+            assert [one for one in told if one.name == name and chosen <= set(one.labels.items())], target
+            grouped = re.findall(r"by \(([^)]*)\)", target["expr"]) or [", ".join(labels.get(name, {"le", "step"}))]
+            shown = re.findall(r"{{(\w+)}}", target["legendFormat"])
+            assert set(shown) <= set(grouped[0].split(", ")), target
+
+
+def test_a_dashboard_s_panels_do_not_lie_over_one_another() -> None:
+    dashboard = json.loads((ROOT / "docs/grafana-dashboard.json").read_text(encoding="utf-8"))
+    places = [panel["gridPos"] for panel in dashboard["panels"]]
+    cells = [
+        (x, y)
+        for place in places
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(places)
+
+
+def test_works_that_failed_their_last_fixity_check_and_superseded_bags_are_counted(site: Site, tmp_path: Path) -> None:
+    site.announce(make_bag_zip(tmp_path, "W1"))
+    site.announce(make_bag_zip(tmp_path, "W2", corrupt="images/I1/I10001.jpg"))
+    site.call("run", "--lanes", "1")
+
+    def scraped() -> tuple[float, ...]:
+        site.call("metrics", "--textfile", str(tmp_path / "pipeline.prom"))
+        found = samples((tmp_path / "pipeline.prom").read_text(encoding="utf-8"))
+        bags = [found["pipeline_bags", state] for state in ("done", "refused", "superseded")]
+        return (found["pipeline_fixity_failed_works",], found["pipeline_oldest_bag_seconds", "refused"] > 0, *bags)
+
+    before = scraped()
+    (site.home / "archive/Archive0/00/W1/images/I1/I10001.jpg").write_bytes(b"rotten")
+    site.call("verify", "W1")
+    site.announce(make_bag_zip(tmp_path, "W2"))
+    site.call("run", "--lanes", "1")
+
+    assert before == (0, True, 1, 1, 0)
+    assert scraped() == (1, False, 2, 0, 1)

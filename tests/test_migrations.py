@@ -229,6 +229,20 @@ def test_an_upgrade_that_was_killed_half_way_goes_on(engine: Engine, dropped: li
     bring_home(engine, BAG)
 
 
+def test_an_upgrade_that_was_killed_between_its_changes_goes_on(engine: Engine) -> None:
+    record.upgrade(engine)
+    with engine.begin() as connection:
+        where = "" if engine.dialect.name in {"sqlite", "postgresql"} else " ON events"
+        connection.exec_driver_sql(f"DROP INDEX ix_events_step_outcome_id{where}")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0003'")
+
+    record.upgrade(engine)
+
+    assert record.revisions(engine) == ("0004", "0004")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+
 def _prepare(url: str, barrier: Any) -> None:
     engine = record.connect(url)
     barrier.wait()

@@ -77,7 +77,10 @@ def totals(story: Story) -> list[tuple[str, str]]:
         ("archived", human_bytes(sum(one.bytes for one in home))),
         ("on average", f"{human_bytes(sum(one.bytes for one in home) / hours)}/h"),
         ("failed or refused now", f"{failed:,}"),
-        ("still to do", f"{sum(state not in {'done', 'failed', 'refused', 'skipped'} for state in states):,}"),
+        (
+            "still to do",
+            f"{sum(state not in {'done', 'failed', 'refused', 'skipped', 'superseded'} for state in states):,}",
+        ),
         ("failures on the way", f"{sum(kind.count for kind in failures(story)):,}"),
     ]
 

@@ -73,8 +73,9 @@ VERBS = (
         "what waits, runs, is done, failed, and why",
         ("status", "status --watch", "status W1NLM4700", "status --json | jq .at_risk"),
         about="Queues and folders with the age of what waits longest, lanes with rate and time left, restored "
-        "copies that end soon, disks, works with the reason of each failure. On a terminal --watch is a table "
-        "that moves. A queue that does not answer is told as such, and holds up nothing.",
+        "copies that end soon, disks, archived works that failed their last fixity check, works with the reason of "
+        "each failure. A refused bag is over once a later one brought its work home: then it is only counted. On a "
+        "terminal --watch is a table that moves. A queue that does not answer is told as such, and holds up nothing.",
         options=_status,
         exits=_NO_WORK,
         reads=(SETTINGS, DATABASE, SOURCES, _FOLDERS),

@@ -14,9 +14,9 @@ from pipeline.settings import Source
 from pipeline.site import Site
 from pipeline.steps import intake
 from pipeline.steps.intake import DeadLetter, Queue
-from pipeline.steps.record import BagState
+from pipeline.steps.record import SUPERSEDED, BagState, superseded
 from pipeline.story import stamp
-from pipeline.work import Bag
+from pipeline.work import Bag, human_count
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class _Letter:
     def states(self, here: Site) -> list[str]:
         """What has become of its bags by now."""
         rows = [here.record.bag(bag.bag_id) if bag.etag or bag.version_id else None for bag in self.bags]
-        return ["not known" if row is None else str(row.state) for row in rows]
+        over = superseded(here.engine) if any(row and row.state is not BagState.DONE for row in rows) else {}
+        states = [("" if row is None else str(row.state)) or "not known" for row in rows]
+        return [SUPERSEDED if bag.bag_id in over else state for bag, state in zip(self.bags, states, strict=True)]
 
 
 def main(options: Namespace) -> int:
@@ -144,7 +146,7 @@ def _drop(here: Site, out: Console, letters: Sequence[_Letter], *, yes: bool) ->
     """Recorded with all that it said, then deleted: killed in between a letter is still there."""
     for one in letters:
         out.print(f"{one.message_id}: {show.safe(one.carries)}")
-    show.agreed(f"{len(letters)} dead letter{'' if len(letters) == 1 else 's'} will be deleted. Delete?", yes=yes)
+    show.agreed(f"{human_count(len(letters), 'dead letter')} will be deleted. Delete?", yes=yes)
     for one in letters:
         _note(here, one, "dropped", {"body": one.letter.message.body, "attributes": dict(one.letter.attributes)})
         intake.acknowledge(here.sqs(one.source), one.letter.message)
@@ -164,16 +166,24 @@ def _note(here: Site, one: _Letter, outcome: str, more: Mapping[str, Any]) -> No
 
 def _row(here: Site, one: _Letter) -> dict[str, str]:
     states = one.states(here)
-    home = bool(states) and all(state == BagState.DONE for state in states)
     return {
         "message": one.message_id,
         "queue": one.source.queue,
         "dead since": f"{one.letter.since:%F %T}",
         "works": ", ".join(one.works) or "not understood",
         "kind": one.letter.attributes.get("ErrorKind") or "too many deliveries",
-        "now": "home: resend clears it" if home else ", ".join(states),
+        "now": _now(states),
         "reason": one.letter.attributes.get("Reason", ""),
     }
+
+
+def _now(states: Sequence[str]) -> str:
+    """What has become of a letter's bags, and how to clear the letter away where none of them needs it any more."""
+    if states and all(state == BagState.DONE for state in states):
+        return "home: resend clears it"
+    if states and all(state in {BagState.DONE, SUPERSEDED} for state in states):
+        return f"{SUPERSEDED}: drop clears it"
+    return ", ".join(states)
 
 
 def _document(here: Site, one: _Letter) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pipeline import quarantine, repairs, settings, show, site
 from pipeline.errors import UsageError, WorkBusy
 from pipeline.quarantine import Kept
 from pipeline.site import Site
+from pipeline.work import human_count
 
 _SHOWN_LINES = 100  # of a report, which has a line for every fault
 
@@ -45,7 +46,7 @@ def _show(here: Site, out: Console, options: Namespace) -> int:
     for one in found:
         out.print(f"{one.work_rid}, bag {one.bag_id}: {one.state}, kept since {one.since:%F %T} UTC in {one.folder}")
         for path, size in one.zips.items():
-            out.print(f"  {show.safe(path.name)}, {size:,} bytes")
+            out.print(f"  {show.safe(path.name)}, {human_count(size, 'byte')}")
         out.print(
             f"  other copy: {quarantine.other_copy(here, one) or 'none that could be seen: this is the only one'}"
         )
@@ -55,7 +56,8 @@ def _show(here: Site, out: Console, options: Namespace) -> int:
         if len(lines) > _SHOWN_LINES:
             out.print(f"… and {len(lines) - _SHOWN_LINES} more lines in {show.safe(str(one.folder / 'report.txt'))}")
         out.print()
-        out.print(f"try it again: run_pipeline.py quarantine release {shlex.quote(one.work_rid)}")
+        if not one.superseded:
+            out.print(f"try it again: run_pipeline.py quarantine release {shlex.quote(one.work_rid)}")
         out.print(f"delete it:    run_pipeline.py quarantine drop {shlex.quote(one.work_rid)}")
     return 0
 
@@ -91,7 +93,7 @@ def _drop(here: Site, out: Console, options: Namespace) -> int:
     for one in found:
         sys_line = f"{one.work_rid}: {quarantine.size_of(one)} in {one.folder}; {others[one.bag_id] or 'THE ONLY COPY'}"
         out.print(show.safe(sys_line))
-    show.agreed(f"{len(found)} refused bag{'' if len(found) == 1 else 's'} will be deleted. Delete?", yes=options.yes)
+    show.agreed(f"{human_count(len(found), 'refused bag')} will be deleted. Delete?", yes=options.yes)
     for one in found:
         with repairs.leased(here, one.work_rid, one.bag_id):
             quarantine.drop(here, one, by=repairs.operator())

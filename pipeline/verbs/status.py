@@ -13,9 +13,9 @@ from rich.text import Text
 from pipeline import settings, show, site, standing, sync_logs
 from pipeline.ages import Ages
 from pipeline.site import Site
-from pipeline.steps.record import views
+from pipeline.steps.record import SUPERSEDED, views
 from pipeline.steps.record.views import WorkStatus
-from pipeline.work import human_bytes, human_seconds
+from pipeline.work import human_bytes, human_count, human_seconds
 
 _SHOWN = 200
 _Part = str | Sequence[show.Row]
@@ -96,16 +96,35 @@ def _parts(told: dict[str, Any], *, most: int) -> Iterator[_Part]:
     for one in told["at_risk"]:
         left = f"ends in {one['hours_left']:.1f} h" if one["hours_left"] > 0 else "has ended"
         yield f"at risk: {one['work_rid']}: not downloaded yet, its restored copy {left}"
+    if broken := told["fixity_failed"]:
+        yield [_broken_row(one) for one in broken[:most]]
+        yield from _more(len(broken) - most)
     if told["lanes"]:
         yield [_lane_row(lane) for lane in told["lanes"]]
-    works = [WorkStatus(**work) for work in told["works"]]
+    works = [WorkStatus(**work) for work in told["works"] if work["stage"] != SUPERSEDED]
     if works:
         yield show.works_rows(works[:most])
-    if len(works) > most:
-        yield f"and {len(works) - most} more; all of them: status --json"
+    yield from _more(len(works) - most)
+    if over := told["bags"].get(SUPERSEDED, 0):
+        what = human_count(over, "bag")
+        yield f"{SUPERSEDED} by a later bag that came home: {what}; what is kept: run_pipeline.py quarantine list"
     for message in told["messages_not_understood"]:
         name = message.get("file") or f"message {message.get('message_id', '')}"
         yield show.safe(f"not understood, {message['at']}: {name}: {message['error']}")
+
+
+def _more(left_out: int) -> Iterator[str]:
+    if left_out > 0:
+        yield f"and {left_out} more; all of them: status --json"
+
+
+def _broken_row(one: dict[str, Any]) -> show.Row:
+    return {
+        "work": one["work_rid"],
+        "fixity check": "failed",
+        "when": f"{one['failed_on'][:19]}Z",
+        "what is wrong, and how to go on": one["error"],
+    }
 
 
 def _since(what: str, told: dict[str, Any], name: str) -> str:
@@ -118,7 +137,7 @@ def _queue_line(queue: dict[str, Any]) -> str:
         return f"queue {queue['queue']}: {show.safe(queue['error'])}"
     parts = [f"{queue['waiting']} waiting", f"{queue['in_flight']} in flight"]
     dead = queue["dead_letters"]
-    parts.append("no dead-letter queue" if dead is None else f"{dead} dead letters")
+    parts.append("no dead-letter queue" if dead is None else human_count(dead, "dead letter"))
     for field, what in (("oldest", "message"), ("oldest_dead_letter", "dead letter")):
         if (seconds := queue[f"{field}_seconds"]) is not None:
             parts.append(f"the oldest {what} is {human_seconds(seconds)} old")
@@ -128,7 +147,7 @@ def _queue_line(queue: dict[str, Any]) -> str:
 
 
 def _host_line(host: dict[str, Any]) -> str:
-    lanes, ago = f"{host['lanes']} lane{'s' if host['lanes'] != 1 else ''}", human_seconds(host["seen_seconds"])
+    lanes, ago = human_count(host["lanes"], "lane"), human_seconds(host["seen_seconds"])
     if host["gone"]:
         return show.safe(f"host {host['host']}: {lanes} not seen for {ago}: gone?")
     return show.safe(f"host {host['host']}: {lanes}, {host['at_work']} at work, seen {ago} ago")

@@ -1,24 +1,28 @@
 """Record: the progress database. What is known of every bag, what happened to every work, and who works on it now."""
 
-from pipeline.steps.record.archived import CHECK, Archived, archived
+from pipeline.steps.record.archived import CHECK, Archived, Broken, archived, broken
 from pipeline.steps.record.engine import connect, parsed_url, preload
 from pipeline.steps.record.leases import Leases
 from pipeline.steps.record.pauses import Pause, pause_of, set_pause
 from pipeline.steps.record.record import Record
 from pipeline.steps.record.schema import SchemaOutdated, downgrade, earlier, prepare, revisions, upgrade
+from pipeline.steps.record.superseded import SUPERSEDED, superseded
 from pipeline.steps.record.words import BagRow, BagState, Phase, failure_facts
 
 __all__ = [
     "CHECK",
+    "SUPERSEDED",
     "Archived",
     "BagRow",
     "BagState",
+    "Broken",
     "Leases",
     "Pause",
     "Phase",
     "Record",
     "SchemaOutdated",
     "archived",
+    "broken",
     "connect",
     "downgrade",
     "earlier",
@@ -29,5 +33,6 @@ __all__ = [
     "prepare",
     "revisions",
     "set_pause",
+    "superseded",
     "upgrade",
 ]

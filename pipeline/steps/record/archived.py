@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, and_, func, or_, select
 
 from pipeline.steps.record.engine import reading
 from pipeline.steps.record.tables import events, syncs
+from pipeline.steps.record.words import Phase
 
 CHECK = "verify"
 """The step under which fixity checks are in the events."""
@@ -66,6 +67,54 @@ def archived(engine: Engine, *, work_rid: str = "") -> dict[str, Archived]:
                 checked_on=_utc(checked.get(row.work_rid)),
             )
     return found
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An archived work whose last fixity check failed.
+
+    Attributes:
+        bag_id: the bag that it came in, as far as the record knows.
+        failed_on: when the check ended.
+        error: what was wrong, and the command to go on.
+        wrong_files: how many of its files are not what they were, or gone.
+    """
+
+    work_rid: str
+    bag_id: str
+    failed_on: datetime
+    error: str
+    wrong_files: int
+
+
+def broken(engine: Engine) -> list[Broken]:
+    """The works whose archive copy failed its last fixity check and neither passed one nor was synced since, by RID.
+
+    A check that found no proof says nothing about the copy, and takes nothing back.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    later = events.alias("later")
+    vouched = or_(
+        and_(later.c.step == CHECK, later.c.outcome.in_(["passed", "failed"])),
+        and_(later.c.step == Phase.SYNC, later.c.outcome == "done"),
+    )
+    since = select(later.c.id).where(later.c.work_rid == events.c.work_rid, later.c.id > events.c.id, vouched)
+    query = select(events).where(events.c.step == CHECK, events.c.outcome == "failed", ~since.exists())
+    with reading(engine) as connection:
+        return sorted(map(_broken, connection.execute(query)), key=lambda one: one.work_rid)
+
+
+def _broken(row: Any) -> Broken:
+    facts = row.detail if isinstance(row.detail, dict) else {}
+    return Broken(
+        work_rid=row.work_rid,
+        bag_id=row.bag_id,
+        failed_on=row.at.replace(tzinfo=UTC),
+        error=str(facts.get("error") or f"{row.work_rid}: the archive copy failed its check"),
+        wrong_files=int(facts.get("wrong_files") or 0),
+    )
 
 
 def _proof(facts: Any) -> tuple[str, str] | None:

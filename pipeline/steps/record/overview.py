@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import Engine, func, select
 
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
+from pipeline.steps.record.superseded import superseded_in
 from pipeline.steps.record.tables import bags, leases
 from pipeline.steps.record.words import BagState
 
@@ -62,7 +62,7 @@ def holders(engine: Engine) -> list[AtWork]:
 
 
 def failed_with(engine: Engine, kind: str) -> list[str]:
-    """The bags that failed or were refused with an error of this kind, the oldest first.
+    """The bags that failed or were refused with an error of this kind, and are not superseded, the oldest first.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
@@ -73,7 +73,8 @@ def failed_with(engine: Engine, kind: str) -> list[str]:
         .order_by(bags.c.seen_on, bags.c.bag_id)
     )
     with reading(engine) as connection:
-        return list(connection.scalars(query))
+        over = superseded_in(connection)
+        return [bag_id for bag_id in connection.scalars(query) if bag_id not in over]
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,9 @@ def oldest_unfinished(engine: Engine) -> datetime | None:
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
-    return _moment(
-        engine, select(func.min(bags.c.seen_on)).where(bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]))
-    )
+    query = select(func.min(bags.c.seen_on)).where(bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]))
+    with reading(engine) as connection:
+        return _utc(connection.scalar(query))
 
 
 def oldest_refused(engine: Engine) -> datetime | None:
@@ -131,10 +132,12 @@ def oldest_refused(engine: Engine) -> datetime | None:
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
-    return _moment(engine, select(func.min(bags.c.updated_on)).where(bags.c.state == BagState.REFUSED))
-
-
-def _moment(engine: Engine, query: Select[Any]) -> datetime | None:
+    query = select(bags.c.bag_id, bags.c.updated_on).where(bags.c.state == BagState.REFUSED)
     with reading(engine) as connection:
-        found: datetime | None = connection.execute(query).scalar()
-    return None if found is None else found.replace(tzinfo=UTC)
+        over = superseded_in(connection)
+        since = [row.updated_on for row in connection.execute(query) if row.bag_id not in over]
+    return _utc(min(since, default=None))
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)

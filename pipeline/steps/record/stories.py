@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, Row, or_, select
 from pipeline.steps.record import stages
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
+from pipeline.steps.record.superseded import superseded_in
 from pipeline.steps.record.tables import bags, events, leases, syncs
 from pipeline.steps.record.words import BagRow, BagState, bag_row
 
@@ -39,7 +40,7 @@ class ArchivedCopy:
 
 @dataclass(frozen=True)
 class KnownBag:
-    """A bag of the work: what is known of it, who holds it, what of it is home."""
+    """A bag of the work: what is known of it, who holds it, what of it is home, whether a later bag superseded it."""
 
     row: BagRow
     seen_on: datetime
@@ -47,6 +48,7 @@ class KnownBag:
     retry_on: datetime | None
     holder: Holder | None
     copies: tuple[ArchivedCopy, ...]
+    superseded: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def _bags(connection: Connection, work_rid: str) -> list[KnownBag]:
             select(leases).where(leases.c.bag_id.in_([row.bag_id for row in rows]), leases.c.until > utc_in())
         )
     }
+    over = superseded_in(connection)
     return [
         KnownBag(
             row=bag_row(row),
@@ -107,6 +110,7 @@ def _bags(connection: Connection, work_rid: str) -> list[KnownBag]:
             retry_on=None if row.retry_on is None else _utc(row.retry_on),
             holder=held.get(row.bag_id),
             copies=_copies(connection, row.bag_id),
+            superseded=row.bag_id in over,
         )
         for row in rows
     ]

@@ -102,6 +102,7 @@ events = Table(
     Column("agent", String(255), nullable=False),  # host, process and lane
     Column("detail", JSON, nullable=False),
     Index("ix_events_work_rid_id", "work_rid", "id"),
+    Index("ix_events_step_outcome_id", "step", "outcome", "id"),  # few are of some kinds: failed fixity checks
 )
 
 leases = Table(
@@ -125,6 +126,7 @@ notices = Table(
     Column("event_id", BigInteger, nullable=False),  # the last event that was told
     Column("digest_on", String(10), nullable=False),  # the day of the last digest
     Column("warned", JSON, nullable=False),  # the bags whose expiry was told
+    Column("dead_letters", JSON(none_as_null=True)),  # how many it knows to be in each dead-letter queue, by URL
 )
 
 lanes = Table(

@@ -1,5 +1,6 @@
 """What an operator asks the record."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from sqlalchemy import Engine, and_, func, or_, select, union
 
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
+from pipeline.steps.record.superseded import SUPERSEDED, superseded_in
 from pipeline.steps.record.tables import bags, events, leases, syncs
 from pipeline.steps.record.words import BagRow, BagState, Phase, bag_row
 
@@ -21,7 +23,8 @@ class WorkStatus:
     """One work, as `status` shows it.
 
     Attributes:
-        stage: `waiting`, `download`, `debag`, `sync` (running), `failed`, `not-restored`, `refused`, `done`.
+        stage: `waiting`, `download`, `debag`, `sync` (running), `failed`, `not-restored`, `refused`, `skipped`, `done`;
+            `superseded`: it was refused or is frozen, and a later bag brought its works home.
         phase: the last step that is done.
         done_bytes: of the running step.
         total_bytes: of the running step.
@@ -74,7 +77,8 @@ def works(engine: Engine, *, work_rid: str = "") -> list[WorkStatus]:
     if work_rid:
         query = query.where(or_(bags.c.work_rid == work_rid, syncs.c.work_rid == work_rid))
     with reading(engine) as connection:
-        return [_work_status(row) for row in connection.execute(query)]
+        over = superseded_in(connection)
+        return [_work_status(row, is_over=row.bag_id in over) for row in connection.execute(query)]
 
 
 def works_like(engine: Engine, beginning: str, *, most: int) -> list[str]:
@@ -167,14 +171,18 @@ def history(engine: Engine, work_rid: str, *, limit: int = 1000) -> list[dict[st
 
 
 def counts(engine: Engine) -> dict[str, int]:
-    """How many bags are in which state; states without any are left out.
+    """How many bags are in which state; states without any are left out. Those that are superseded are in no other.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
     with reading(engine) as connection:
         rows = connection.execute(select(bags.c.state, func.count()).group_by(bags.c.state)).all()
-    return {row[0]: row[1] for row in rows}
+        over = superseded_in(connection)
+    found = Counter({row[0]: row[1] for row in rows})
+    found.subtract(over.values())
+    found[SUPERSEDED] = len(over)
+    return {state: count for state, count in found.items() if count > 0}
 
 
 def unreadable_messages(engine: Engine, *, limit: int = 20) -> list[dict[str, Any]]:
@@ -197,8 +205,8 @@ def _rfc3339(moment: datetime) -> str:
     return moment.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
 
 
-def _work_status(row: Any) -> WorkStatus:
-    stage = str(row.state)
+def _work_status(row: Any, *, is_over: bool) -> WorkStatus:
+    stage = SUPERSEDED if is_over else str(row.state)
     if stage != BagState.DONE and row.owner:
         stage = _NEXT.get(row.phase, Phase.SYNC)
     elif stage == BagState.UNFINISHED:
