@@ -88,9 +88,10 @@ def s3_client(*, region: str, profile: str = "", endpoint_url: str = "") -> "S3C
     return _made("s3", region=region, profile=profile, endpoint_url=endpoint_url)  # type: ignore[no-any-return]  # one maker for both services
 
 
-def sqs_client(*, region: str, profile: str = "", endpoint_url: str = "") -> "SQSClient":
-    """A client of SQS; as `s3_client`."""
-    return _made("sqs", region=region, profile=profile, endpoint_url=endpoint_url)  # type: ignore[no-any-return]  # one maker for both services
+def sqs_client(*, region: str, profile: str = "", endpoint_url: str = "", hasty: bool = False) -> "SQSClient":
+    """A client of SQS, as `s3_client`; a hasty one soon gives up, for who has other things to do."""
+    patience = _HASTY if hasty else _PATIENT
+    return _made("sqs", region=region, profile=profile, endpoint_url=endpoint_url, patience=patience)  # type: ignore[no-any-return]  # one maker for both services
 
 
 def cloudwatch_client(*, region: str, profile: str = "", endpoint_url: str = "") -> Any:

@@ -5,19 +5,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline import messengers
-from pipeline.errors import PipelineError
+from pipeline import letters, messengers
+from pipeline.letters import Compared, Grown, Lying
 from pipeline.messengers import Note
 from pipeline.report.figures import Story, failures
 from pipeline.settings import Notify
 from pipeline.site import Site
-from pipeline.steps import intake
+from pipeline.steps import record
 from pipeline.steps.record import CHECK, BagState, chronicle, overview, views
 from pipeline.steps.record import notices as state
 from pipeline.steps.record.notices import Expiring, Told, Trouble
-from pipeline.work import human_bytes, human_seconds, printable
+from pipeline.work import human_bytes, human_count, human_seconds, printable
 
 MOST_LINES = 50
+_LIST = "run_pipeline.py dead-letters list"
 _PASSING = {BagState.DONE, BagState.UNFINISHED, BagState.NOT_RESTORED}
 
 
@@ -29,13 +30,19 @@ class News:
     expiring: Sequence[Expiring]
     digest: Sequence[str]
     now: Told
+    grown: Sequence[Grown] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.troubles or self.expiring or self.digest)
+        return bool(self.troubles or self.expiring or self.digest or self.grown)
 
 
-def tell(here: Site, channel: str) -> str:
+def tell(here: Site, channel: str, lying: Sequence[Lying]) -> str:
     """Send a channel what is new, if anything is and it is this caller's turn; returns the subject, else nothing.
+
+    Args:
+        here: this site.
+        channel: its name.
+        lying: what was just seen in the dead-letter queues.
 
     Raises:
         NotDelivered: it did not arrive; it is sent again after the interval.
@@ -44,10 +51,12 @@ def tell(here: Site, channel: str) -> str:
     chosen = here.settings.notify
     today = datetime.now(UTC)
     known = state.told(here.engine, channel, today=f"{today:%F}")
-    news = _news(here, known, today)
-    if not news:
-        return ""
-    if not state.claim(here.engine, channel, known, interval_seconds=chosen.interval_seconds):
+    compared = letters.compare(here, lying, known)
+    news = _news(here, known, today, compared, lying)
+    if not news or not state.claim(here.engine, channel, known, interval_seconds=chosen.interval_seconds):
+        expected = compared.untold(known.event_id)
+        if expected != known.dead_letters:
+            state.expect(here.engine, channel, known, expected)
         return ""
     note = compose(news, environment=here.settings.environment)
     messengers.send(chosen, channel, note)
@@ -60,7 +69,9 @@ def sample(chosen: Notify, *, environment: str) -> Note:
     now = datetime.now(UTC)
     trouble = Trouble(0, now, "W0SAMPLE", "failed", "sync-failed", "W0SAMPLE: this is only a test", "failed", 1)
     late = Expiring("", "W0SAMPLE", now + timedelta(hours=chosen.expiry_hours), chosen.expiry_hours)
-    note = compose(News([trouble], [late], ["nothing: this is only a test"], Told(0, "", ())), environment=environment)
+    told = Told(0, "", ())
+    news = News([trouble], [late], ["nothing: this is only a test"], told, [Grown("sample", 3, 1)])
+    note = compose(news, environment=environment)
     return Note(f"Test: {note.subject}", note.text, {**note.facts, "test": True})
 
 
@@ -72,6 +83,10 @@ def compose(news: News, *, environment: str) -> Note:
         _section("Failed", [_told_of(ones) for ones in works]),
         _section("Moved to the dead-letter queue", [f"{_name(one)}: {_line(one.error)}" for one in dead]),
         _section(
+            "Dead letters that no lane moved (SQS does after too many deliveries)",
+            [f"queue {one.queue}: {one.new} more, {one.count} in all; {_LIST}" for one in news.grown],
+        ),
+        _section(
             "Restored copies that go away soon",
             [f"{one.work_rid}: in {one.hours_left:.0f} h, on {one.expires_on:%F %H:%M} UTC" for one in news.expiring],
         ),
@@ -80,14 +95,15 @@ def compose(news: News, *, environment: str) -> Note:
     ]
     counts = [
         (len(works), "work failed", "works failed"),
-        (len(dead), "dead letter", "dead letters"),
+        (len(dead) + sum(one.new for one in news.grown), "dead letter", "dead letters"),
         (len(news.expiring), "restore expires soon", "restores expire soon"),
     ]
-    heads = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
+    heads = [human_count(count, one, many) for count, one, many in counts if count]
     facts: dict[str, Any] = {
         "environment": environment,
         "failed": [{"work": ones[-1].work_rid, "kind": ones[-1].kind, "error": ones[-1].error} for ones in works],
         "dead_letters": [{"work": one.work_rid, "kind": one.kind, "error": one.error} for one in dead],
+        "dead_letter_queues": [{"queue": one.queue, "new": one.new, "dead_letters": one.count} for one in news.grown],
         "expiring": [{"work": one.work_rid, "expires_on": one.expires_on.isoformat()} for one in news.expiring],
         "digest": list(news.digest),
     }
@@ -95,19 +111,22 @@ def compose(news: News, *, environment: str) -> Note:
     return Note(subject, "\n\n".join(filter(None, parts)) + "\n", facts)
 
 
-def _news(here: Site, known: Told, today: datetime) -> News:
+def _news(here: Site, known: Told, today: datetime, compared: Compared, lying: Sequence[Lying]) -> News:
     chosen = here.settings.notify
     found = state.troubles(here.engine, after=known.event_id)
     late = state.expiring(here.engine, within_hours=chosen.expiry_hours)
+    event_id = found[-1].event_id if found else known.event_id
     digest_due = 0 <= chosen.digest_hour <= today.hour and known.digest_on < f"{today:%F}"
     return News(
         troubles=[one for one in found if _worth_telling(one, chosen)],
         expiring=[one for one in late if one.bag_id not in known.warned],
-        digest=_digest(here, today) if digest_due else [],
+        digest=_digest(here, today, lying) if digest_due else [],
+        grown=compared.grown,
         now=Told(
-            event_id=found[-1].event_id if found else known.event_id,
+            event_id=event_id,
             digest_on=f"{today:%F}" if digest_due else known.digest_on,
             warned=tuple(one.bag_id for one in late),
+            dead_letters=compared.once_told(event_id),
         ),
     )
 
@@ -121,31 +140,30 @@ def _worth_telling(trouble: Trouble, chosen: Notify) -> bool:
     return trouble.state not in _PASSING
 
 
-def _digest(here: Site, today: datetime) -> list[str]:
+def _digest(here: Site, today: datetime, lying: Sequence[Lying]) -> list[str]:
     since = today - timedelta(days=1)
     story = Story(since, today, [], chronicle.happenings(here.engine, since=since))
     home = story.done("sync")
-    lines = [f"{len({one.work_rid for one in home})} works came home, {human_bytes(sum(one.bytes for one in home))}"]
-    lines += [f"{kind.kind}: {kind.count} times, {kind.works} works" for kind in failures(story)]
+    works = human_count(len({one.work_rid for one in home}), "work")
+    lines = [f"{works} came home, {human_bytes(sum(one.bytes for one in home))}"]
+    lines += [
+        f"{kind.kind}: {human_count(kind.count, 'time')}, {human_count(kind.works, 'work')}" for kind in failures(story)
+    ]
     now = ", ".join(f"{count} {name}" for name, count in sorted(views.counts(here.engine).items()))
     oldest = overview.oldest_unfinished(here.engine)
     waits = [f"the oldest that is to come home is known for {_since(oldest, today)}"] if oldest else []
-    return [*lines, f"bags now: {now or 'none'}", *waits, *_dead_letters(here)]
+    broken = len(record.broken(here.engine))
+    told = f"{human_count(broken, 'archived work')} whose last fixity check failed; run_pipeline.py status"
+    rotten = [told] if broken else []
+    return [*lines, f"bags now: {now or 'none'}", *waits, *rotten, *_dead_letters(lying)]
 
 
-def _dead_letters(here: Site) -> list[str]:
-    """What lies in the dead-letter queues: SQS moves messages there by itself, too, unknown to the record."""
-    lines = []
-    for source in here.settings.sources:
-        try:
-            sqs = here.sqs(source)
-            url = intake.find_queue(sqs, source=source.name, queue=source.queue).dead_letter_url
-            count = sum(intake.depth(sqs, url).values()) if url else 0
-        except PipelineError as error:
-            lines.append(f"queue {source.queue}: {_line(str(error))}")
-        else:
-            lines += [f"queue {source.queue}: {count} dead letters; run_pipeline.py dead-letters list"] * (count > 0)
-    return lines
+def _dead_letters(lying: Sequence[Lying]) -> list[str]:
+    found = [one for one in lying if one.error or one.count]
+    return [
+        f"queue {one.queue}: {_line(one.error) or human_count(one.count, 'dead letter') + '; ' + _LIST}"
+        for one in found
+    ]
 
 
 def _since(moment: datetime, now: datetime) -> str:
@@ -161,7 +179,7 @@ def _by_work(troubles: Any) -> list[list[Trouble]]:
 
 def _told_of(ones: Sequence[Trouble]) -> str:
     last = ones[-1]
-    times = f", {len(ones)} times" if len(ones) > 1 else ""
+    times = f", {human_count(len(ones), 'time')}" if len(ones) > 1 else ""
     return f"{_name(last)} ({_line(last.kind)}{times}): {_line(last.error)}"
 
 

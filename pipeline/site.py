@@ -53,7 +53,7 @@ class Site:
         self.replace = False  # an operator's word, for this process alone: nothing that is kept or sent can say it
         self.failures: dict[str, Failure] = {}
         self._s3: dict[tuple[str, str, str], S3Client] = {}
-        self._sqs: dict[tuple[str, str, str], SQSClient] = {}
+        self._sqs: dict[tuple[str, str, str, bool], SQSClient] = {}
 
     @cached_property
     def engine(self) -> "Engine":
@@ -90,11 +90,11 @@ class Site:
             self._s3[key] = aws.s3_client(region=key[0], profile=key[1], endpoint_url=key[2])
         return self._s3[key]
 
-    def sqs(self, source: Source) -> "SQSClient":
-        """The client for the source's queue."""
-        key = (source.region, source.profile, source.endpoint_url)
+    def sqs(self, source: Source, *, hasty: bool = False) -> "SQSClient":
+        """The client for the source's queue; a hasty one gives up within seconds."""
+        key = (source.region, source.profile, source.endpoint_url, hasty)
         if key not in self._sqs:
-            self._sqs[key] = aws.sqs_client(region=key[0], profile=key[1], endpoint_url=key[2])
+            self._sqs[key] = aws.sqs_client(region=key[0], profile=key[1], endpoint_url=key[2], hasty=hasty)
         return self._sqs[key]
 
     def download_options(self) -> download.Options:

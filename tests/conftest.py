@@ -12,7 +12,10 @@ from pipeline import site as site_module
 from pipeline.steps import record
 from pipeline.steps.record import Record
 from tests import servers
+from tests.receivers import mailbox, webhook
 from tests.stack import Site
+
+__all__ = ["mailbox", "webhook"]  # fixtures
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ LAYERS = [
     "usage",
     "metrics",
     "notices",
+    "letters",
     "messengers",
     "report",
     "services",

@@ -46,7 +46,7 @@ VERBS = (
         "metrics",
         "figures for Prometheus",
         ("metrics --listen 9108", "metrics --textfile /var/lib/node_exporter/pipeline.prom"),
-        about="Works by outcome, bytes, durations of steps, queues, lease takeovers, disks. One of --textfile and "
+        about="Works by outcome, bytes, durations of steps, queues, lanes, fixity checks, disks. One of --textfile and "
         "--listen is needed.",
         options=_metrics,
         exits={0: "it was written, or stopped; pipeline_up tells what answers", 1: "", 3: ""},
@@ -57,8 +57,8 @@ VERBS = (
         "notify",
         "tell operators what is new, by mail and webhook",
         ("notify", "notify --test", "notify --watch"),
-        about="Failures, dead letters, restores that expire soon, a daily digest: one message where a hundred would "
-        "do. From cron every five minutes, or with --watch as a service.",
+        about="Failures, dead letters (also those that SQS moved by itself), restores that expire soon, a daily "
+        "digest: one message where a hundred would do. From cron every five minutes, or with --watch as a service.",
         options=_notify,
         exits={
             0: "what was due is sent",
@@ -66,7 +66,7 @@ VERBS = (
             2: "wrong usage or settings, or no channel is set",
             3: "a channel did not take its message",
         },
-        reads=(SETTINGS, DATABASE, "`[notify]`, and the files of its secrets"),
+        reads=(SETTINGS, DATABASE, SOURCES, "`[notify]`, and the files of its secrets"),
         see=("notifications.md",),
     ),
     Verb(

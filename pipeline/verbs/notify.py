@@ -10,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import lanes, messengers, notices, settings, site
+from pipeline import lanes, letters, messengers, notices, settings, site
 from pipeline.errors import PipelineError, UsageError
 from pipeline.site import Site
 
@@ -36,12 +36,12 @@ def main(options: Namespace) -> int:
         return _each(named, lambda channel: _send_sample(channel, chosen.notify, note))
     here = site.open_site(chosen, lane="notify")
     if not options.watch:
-        return _each(named, lambda channel: _tell(here, channel))
+        return _look(here, named)
     over = threading.Event()
     with lanes.stopping_on_signals(over.set):
         lanes.log_to(chosen.lane_logs, "notify", json_lines=chosen.log_json)
         while True:
-            _each(named, lambda channel: _tell(here, channel))
+            _look(here, named)
             _touch(chosen.alive_file)
             if over.wait(_WATCH_SECONDS):
                 return 0
@@ -56,26 +56,35 @@ def _touch(alive_file: Path | None) -> None:
             _log.warning("[pipeline] alive_file: %s", error)
 
 
+def _look(here: Site, named: list[str]) -> int:
+    """Tell each channel what is new; a queue that does not answer is named, and holds up nothing else."""
+    lying = letters.look(here)
+    for one in lying:
+        if one.error:
+            _complain(one.error)
+    return _each(named, lambda channel: notices.tell(here, channel, lying))
+
+
+def _complain(text: str) -> None:
+    # What watches has its log, on stderr too; without one, Python itself would write the line there.
+    if logging.getLogger().hasHandlers():
+        _log.error("%s", text)
+    else:
+        sys.stderr.write(f"run_pipeline.py: {text}\n")
+
+
 def _each(named: list[str], send: Callable[[str], str]) -> int:
     status = 0
     for channel in named:
         try:
             said = send(channel)
         except PipelineError as error:
-            # What watches has its log, on stderr too; without one, Python itself would write the line there.
-            if logging.getLogger().hasHandlers():
-                _log.error("%s: %s", channel, error)
-            else:
-                sys.stderr.write(f"run_pipeline.py: {channel}: {error}\n")
+            _complain(f"{channel}: {error}")
             status = 3
         else:
             sys.stdout.write(f"{channel}: {said or 'nothing to tell'}\n")
     sys.stdout.flush()
     return status
-
-
-def _tell(here: Site, channel: str) -> str:
-    return notices.tell(here, channel)
 
 
 def _send_sample(channel: str, chosen: settings.Notify, note: messengers.Note) -> str:

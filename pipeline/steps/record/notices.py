@@ -1,11 +1,11 @@
 """What the channels of notifications have yet to tell, and who may tell it: many hosts, one message."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import ColumnElement, Engine, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.steps.record.clock import utc_in
@@ -21,11 +21,21 @@ _OVER = (BagState.DONE, BagState.REFUSED, "skipped")
 
 @dataclass(frozen=True)
 class Told:
-    """What a channel was told last: the number of the event, the day of the digest, the bags whose expiry it knows."""
+    """What a channel was told last.
+
+    Attributes:
+        event_id: the number of the event.
+        digest_on: the day of the digest.
+        warned: the bags whose expiry it knows.
+        dead_letters: how many there were in each dead-letter queue (by URL) when that event was the last one.
+        tried_on: when somebody last set out to send, by which one that knows what we know is told from a later one.
+    """
 
     event_id: int
     digest_on: str
     warned: tuple[str, ...]
+    dead_letters: Mapping[str, int] = field(default_factory=dict)
+    tried_on: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,15 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """A message that a lane moved to the dead-letter queue of that URL, and how long ago that was."""
+
+    event_id: int
+    url: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Expiring:
     """A restored copy that goes away before its work is home."""
 
@@ -66,7 +85,7 @@ def told(engine: Engine, channel: str, *, today: str) -> Told:
     with reading(engine) as connection:
         row = connection.execute(select(notices).where(notices.c.channel == channel)).first()
     if row is not None:
-        return Told(row.event_id, row.digest_on, tuple(row.warned))
+        return Told(row.event_id, row.digest_on, tuple(row.warned), dict(row.dead_letters or {}), row.tried_on)
     try:
         with writing(engine) as connection:
             newest = int(connection.scalar(select(func.max(events.c.id))) or 0)
@@ -76,8 +95,8 @@ def told(engine: Engine, channel: str, *, today: str) -> Told:
                 )
             )
     except IntegrityError:
-        return told(engine, channel, today=today)  # another host began it at the same moment
-    return Told(newest, today, ())
+        pass  # another host began it at the same moment
+    return told(engine, channel, today=today)
 
 
 def claim(engine: Engine, channel: str, known: Told, *, interval_seconds: int) -> bool:
@@ -89,15 +108,30 @@ def claim(engine: Engine, channel: str, known: Told, *, interval_seconds: int) -
     with writing(engine) as connection:
         mine = connection.execute(
             update(notices)
-            .where(
-                notices.c.channel == channel,
-                notices.c.event_id == known.event_id,
-                notices.c.digest_on == known.digest_on,
-                notices.c.tried_on <= utc_in(-interval_seconds),
-            )
+            .where(_unchanged(channel, known), notices.c.tried_on <= utc_in(-interval_seconds))
             .values(tried_on=utc_in())
         )
         return mine.rowcount > 0
+
+
+def _unchanged(channel: str, known: Told) -> ColumnElement[bool]:
+    return and_(
+        notices.c.channel == channel,
+        notices.c.event_id == known.event_id,
+        notices.c.digest_on == known.digest_on,
+        notices.c.tried_on == known.tried_on,
+    )
+
+
+def expect(engine: Engine, channel: str, known: Told, dead_letters: Mapping[str, int]) -> None:
+    """So many dead letters are no news to the channel, though it is not told: they are fewer, or it begins here.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    with writing(engine) as connection:
+        changed = update(notices).where(_unchanged(channel, known))
+        connection.execute(changed.values(dead_letters=dict(dead_letters)))
 
 
 def sent(engine: Engine, channel: str, now: Told) -> None:
@@ -110,7 +144,12 @@ def sent(engine: Engine, channel: str, now: Told) -> None:
         connection.execute(
             update(notices)
             .where(notices.c.channel == channel)
-            .values(event_id=now.event_id, digest_on=now.digest_on, warned=list(now.warned))
+            .values(
+                event_id=now.event_id,
+                digest_on=now.digest_on,
+                warned=list(now.warned),
+                dead_letters=dict(now.dead_letters),
+            )
         )
 
 
@@ -134,6 +173,28 @@ def troubles(engine: Engine, *, after: int) -> list[Trouble]:
                 break
             found.append(_trouble(row))
     return found
+
+
+def moved(engine: Engine, *, after: int, recent_seconds: int) -> list[Moved]:
+    """What lanes moved to dead-letter queues after an event, or so lately, oldest first, also the very youngest.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(events.c.id, events.c.at, events.c.detail, utc_in().label("now"))
+        .where(
+            events.c.step == "intake",
+            events.c.outcome == "dead-lettered",
+            or_(events.c.id > after, events.c.at > utc_in(-recent_seconds)),
+        )
+        .order_by(events.c.id)
+    )
+    with reading(engine) as connection:
+        rows: Sequence[Any] = connection.execute(query).all()
+    return [
+        Moved(row.id, str(row.detail.get("queue", "")), (_moment(row.now) - row.at).total_seconds()) for row in rows
+    ]
 
 
 def expiring(engine: Engine, *, within_hours: int) -> list[Expiring]:
