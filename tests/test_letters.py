@@ -1,5 +1,6 @@
 """Dead letters that SQS moves by itself: told when they become more, once, and not again by what lanes moved."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,31 @@ def test_the_webhook_has_the_queues_as_data(site: Site, webhook: list[dict[str, 
     notify(site)
 
     assert webhook[0]["dead_letter_queues"] == [{"queue": site.queue, "new": 3, "dead_letters": 3}]
+
+
+def test_a_message_that_was_not_understood_is_shown_until_somebody_has_dealt_with_its_dead_letter(site: Site) -> None:
+    for body in ("reindex", "reindex", "upgrade"):
+        site.send(body)
+    site.call("run", "--lanes", "1")
+
+    def shown() -> list[str]:
+        told = json.loads(site.call("status", "--json").stdout)
+        return sorted(one["body"] for one in told["messages_not_understood"])
+
+    before = shown()
+    listed = json.loads(site.call("dead-letters", "list", "--json").stdout)["dead_letters"]
+    first, second, third = sorted(listed, key=lambda one: str(one["body"]))
+    site.call("dead-letters", "drop", second["message_id"], "--yes")
+    dropped = shown()
+    site.call("dead-letters", "resend", third["message_id"])
+    resent = shown()
+    site.call("run", "--lanes", "1")
+
+    assert before == ["reindex", "reindex", "upgrade"]
+    assert dropped == ["reindex", "upgrade"]
+    assert resent == ["reindex"]
+    assert shown() == ["reindex", "upgrade"]
+    assert first["body"] == "reindex"
 
 
 @pytest.fixture

@@ -137,6 +137,7 @@ def test_a_restore_that_expires_soon_is_told_once(site: Site, mailbox: Mailbox) 
 
 
 def test_the_daily_digest_comes_once_a_day_also_when_all_is_well(site: Site, mailbox: Mailbox, tmp_path: Path) -> None:
+    site.sqs.send_message(QueueUrl=site.dead_url, MessageBody="moved by SQS itself, after too many deliveries")
     site.call("notify")
     site.announce(make_bag_zip(tmp_path, "W1"))
     site.call("run", "--lanes", "1")
@@ -145,7 +146,6 @@ def test_the_daily_digest_comes_once_a_day_also_when_all_is_well(site: Site, mai
         connection.exec_driver_sql("UPDATE notices SET digest_on = '2026-01-01'")
     Record(engine, agent="here/1/1", host="here").see(Bag(work_rid="W8", bucket="b", key="W8", etag="e"))
     engine.dispose()
-    site.sqs.send_message(QueueUrl=site.dead_url, MessageBody="moved by SQS itself, after too many deliveries")
 
     for _ in range(2):
         site.call("notify", PIPELINE_NOTIFY_DIGEST_HOUR="0", PIPELINE_NOTIFY_INTERVAL_SECONDS="1")

@@ -8,6 +8,7 @@ from pipeline.errors import NotUnderstood
 from pipeline.site import Site
 from pipeline.steps import intake
 from pipeline.steps.intake import Delivery, Message, Queue
+from pipeline.steps.record import views
 from pipeline.verdicts import Outcome, Verdict
 from pipeline.work import Bag
 
@@ -140,7 +141,7 @@ class MessageParcel:
             "message_id": self._message.message_id,
             "kind": verdict.kind,
             "error": verdict.reason,
-            "body": self._message.body[:2000],
+            "body": self._message.body[: views.SAID],
         }
         self._here.record.note("intake", "failed", detail)
         _log.error("message %s: %s", self._message.message_id, verdict.reason)

@@ -15,6 +15,10 @@ from pipeline.steps.record.tables import bags, events, leases, syncs
 from pipeline.steps.record.words import BagRow, BagState, Phase, bag_row
 
 _AT_ONCE = 500  # parameters of one statement
+_MOST_LOOKED_AT = 1000
+_CLEARED = ("dropped", "resent")
+SAID = 2000
+"""So many characters of a message that was not understood are kept."""
 _NEXT = {"": Phase.DOWNLOAD, Phase.DOWNLOAD: Phase.DEBAG, Phase.DEBAG: Phase.SYNC}
 
 
@@ -186,19 +190,31 @@ def counts(engine: Engine) -> dict[str, int]:
 
 
 def unreadable_messages(engine: Engine, *, limit: int = 20) -> list[dict[str, Any]]:
-    """The latest messages that were not understood, newest first.
+    """The latest messages that were not understood, newest first; not those that were dropped or sent back since.
+
+    Among the dead letters a message has another identity: it is known again by what it says.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
     query = (
-        select(events.c.at, events.c.detail)
-        .where(events.c.step == "intake", events.c.outcome == "failed", events.c.bag_id == "")
+        select(events.c.at, events.c.outcome, events.c.detail)
+        .where(events.c.step == "intake", events.c.outcome.in_(["failed", *_CLEARED]), events.c.bag_id == "")
         .order_by(events.c.id.desc())
-        .limit(limit)
+        .limit(_MOST_LOOKED_AT)
     )
+    cleared: Counter[str] = Counter()
+    found: list[dict[str, Any]] = []
     with reading(engine) as connection:
-        return [{"at": _rfc3339(row.at), **row.detail} for row in connection.execute(query)]
+        for row in connection.execute(query):
+            body = str(row.detail.get("body", ""))[:SAID]
+            if row.outcome in _CLEARED:
+                cleared[body] += bool(body)
+            elif cleared[body]:
+                cleared[body] -= 1
+            else:
+                found.append({"at": _rfc3339(row.at), **row.detail})
+    return found[:limit]
 
 
 def _rfc3339(moment: datetime) -> str:
