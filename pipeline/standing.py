@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import staging
+from pipeline import attention, staging
 from pipeline.ages import Ages, Told
 from pipeline.errors import PipelineError
 from pipeline.presence import silent_seconds
@@ -22,19 +22,21 @@ from pipeline.steps.record.roll import HostLanes
 NOTHING_YET = "CloudWatch knows nothing of the last 15 minutes"
 
 
-def document(here: Site, *, within_hours: int, ages: Ages) -> dict[str, Any]:
+def document(here: Site, *, within_hours: int, ages: Ages, most_ended: int) -> dict[str, Any]:
     """Everything; queues and folders that do not answer are told as such, the record has to.
 
     Args:
         here: this site.
         within_hours: restored copies that end within so long are at risk.
         ages: asks how old messages are; kept by who looks again and again.
+        most_ended: of the bags that are done or skipped, so many, the latest.
 
     Raises:
         DatabaseUnavailable: the record cannot be read.
     """
     now, pause = datetime.now(UTC), record.pause_of(here.engine)
-    return {
+    works, left_out = views.latest_works(here.engine, most_ended=most_ended)
+    told = {
         "at": _rfc3339(now),
         "host": here.host,
         "paused": pause and {"by": pause.by, "since": _rfc3339(pause.since), "reason": pause.reason},
@@ -51,9 +53,11 @@ def document(here: Site, *, within_hours: int, ages: Ages) -> dict[str, Any]:
         ],
         "fixity_failed": [{**asdict(one), "failed_on": _rfc3339(one.failed_on)} for one in record.broken(here.engine)],
         "disk": [_disk(name, getattr(here.settings, name)) for name in ("staging", "quarantine", "archive_root")],
-        "works": [asdict(work) for work in views.works(here.engine)],
+        "works": [asdict(work) for work in works],
+        "works_left_out": left_out,
         "messages_not_understood": views.unreadable_messages(here.engine),
     }
+    return {"needs_you": attention.needs_you(told), **told}
 
 
 def _since(name: str, moment: datetime | None, now: datetime) -> dict[str, Any]:

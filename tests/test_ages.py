@@ -195,7 +195,7 @@ def test_queues_are_told_with_their_ages_in_one_document(site: Site) -> None:
     chosen = replace(settings.load(), sources=(source_of(site),), folders=(), database_url=site.database_url)
     here = site_module.Site(chosen, lane="test")
 
-    (queue,) = standing.document(here, within_hours=48, ages=Ages(patience_seconds=60))["queues"]
+    (queue,) = standing.document(here, within_hours=48, ages=Ages(patience_seconds=60), most_ended=9)["queues"]
     here.engine.dispose()
 
     assert (queue["waiting"], queue["oldest_seconds"], queue["age_not_told"]) == (1, 33, None)

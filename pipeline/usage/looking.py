@@ -21,6 +21,7 @@ def _status(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="go on until Ctrl-C (every 2 s)",
     )
+    parser.add_argument("--all", action="store_true", help="every work, not only the latest 200 of those that are home")
     parser.add_argument(
         "--expiring", type=positive, default=48, metavar="HOURS", help="restored copies at risk: that end in less (48)"
     )
@@ -71,11 +72,13 @@ VERBS = (
     Verb(
         "status",
         "what waits, runs, is done, failed, and why",
-        ("status", "status --watch", "status W1NLM4700", "status --json | jq .at_risk"),
-        about="Queues and folders with the age of what waits longest, lanes with rate and time left, restored "
-        "copies that end soon, disks, archived works that failed their last fixity check, works with the reason of "
-        "each failure. A refused bag is over once a later one brought its work home: then it is only counted. On a "
-        "terminal --watch is a table that moves. A queue that does not answer is told as such, and holds up nothing.",
+        ("status", "status --watch", "status W1NLM4700", "status --json | jq .needs_you"),
+        about="First what needs a person, with the command to go on, or that all is well. Then queues and folders with "
+        "the age of what waits longest, lanes with rate and time left, restored copies that end soon, disks, archived "
+        "works that failed their last fixity check, works with the reason of each failure: those that need a person "
+        "first, and of those that are home the latest 200. A refused bag is over once a later one brought its work "
+        "home: then it is only counted. On a terminal --watch is a table that moves. A queue that does not answer is "
+        "told as such, and holds up nothing.",
         options=_status,
         exits=_NO_WORK,
         reads=(SETTINGS, DATABASE, SOURCES, _FOLDERS),

@@ -1,5 +1,6 @@
 """`run_pipeline.py status [RID]`: what waits, runs, is done, failed, and why."""
 
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from pipeline.steps.record.views import WorkStatus
 from pipeline.work import human_bytes, human_count, human_seconds
 
 _SHOWN = 200
+_FIRST = {"refused": 0, "failed": 1, "not-restored": 2, "sync": 3, "debag": 3, "download": 3, "waiting": 4}
+"""Who needs a person comes first, then who is on the way; of what has ended, the latest."""
 _Part = str | Sequence[show.Row]
 
 
@@ -28,12 +31,17 @@ def main(options: Namespace) -> int:
         return _one(here, options.rid, as_json=options.json)
     if options.watch:
         return _watch(here, show.console(), options)
-    told = standing.document(here, within_hours=options.expiring, ages=Ages())
+    told = _document(here, options, Ages())
     if options.json:
         show.as_json(told)
     else:
         _print(show.console(), told)
     return 0
+
+
+def _document(here: Site, options: Namespace, ages: Ages) -> dict[str, Any]:
+    most_ended = sys.maxsize if options.all else _SHOWN
+    return standing.document(here, within_hours=options.expiring, ages=ages, most_ended=most_ended)
 
 
 def _watch(here: Site, out: Console, options: Namespace) -> int:
@@ -44,7 +52,7 @@ def _watch(here: Site, out: Console, options: Namespace) -> int:
         if live is not None:
             live.start()
         while True:
-            told = standing.document(here, within_hours=options.expiring, ages=ages)
+            told = _document(here, options, ages)
             if live is not None:
                 live.update(_drawn(told, lines=out.height), refresh=True)
             elif options.json:
@@ -78,9 +86,9 @@ def _drawn(told: dict[str, Any], *, lines: int) -> RenderableType:
 
 def _parts(told: dict[str, Any], *, most: int) -> Iterator[_Part]:
     """Lines and tables, in the order in which a person needs them."""
-    if pause := told["paused"]:
-        by = f"{pause['since'][:19]}Z by {pause['by']}"
-        yield show.safe(f"intake is PAUSED since {by}: {pause['reason']}; go on with: run_pipeline.py resume")
+    yield from (show.safe(f"needs you: {one['what']}; go on with: {one['go_on']}") for one in told["needs_you"])
+    if not told["needs_you"]:
+        yield "all is well"
     yield from map(_queue_line, told["queues"])
     for folder in told["folders"]:
         line = show.safe(folder["error"]) if "error" in folder else show.folder_line(folder)
@@ -102,9 +110,10 @@ def _parts(told: dict[str, Any], *, most: int) -> Iterator[_Part]:
     if told["lanes"]:
         yield [_lane_row(lane) for lane in told["lanes"]]
     works = [WorkStatus(**work) for work in told["works"] if work["stage"] != SUPERSEDED]
+    works.sort(key=lambda work: _FIRST.get(work.stage, len(_FIRST)))
     if works:
         yield show.works_rows(works[:most])
-    yield from _more(len(works) - most)
+    yield from _more(max(0, len(works) - most) + told["works_left_out"])
     if over := told["bags"].get(SUPERSEDED, 0):
         what = human_count(over, "bag")
         yield f"{SUPERSEDED} by a later bag that came home: {what}; what is kept: run_pipeline.py quarantine list"
@@ -115,7 +124,7 @@ def _parts(told: dict[str, Any], *, most: int) -> Iterator[_Part]:
 
 def _more(left_out: int) -> Iterator[str]:
     if left_out > 0:
-        yield f"and {left_out} more; all of them: status --json"
+        yield f"and {left_out:,} more; all of them: run_pipeline.py status --json --all"
 
 
 def _broken_row(one: dict[str, Any]) -> show.Row:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, and_, func, or_, select, union
+from sqlalchemy import Engine, Select, and_, func, or_, select, union
 
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
@@ -15,6 +15,7 @@ from pipeline.steps.record.tables import bags, events, leases, syncs
 from pipeline.steps.record.words import BagRow, BagState, Phase, bag_row
 
 _AT_ONCE = 500  # parameters of one statement
+_ENDED = (BagState.DONE, BagState.SKIPPED)
 _MOST_LOOKED_AT = 1000
 _CLEARED = ("dropped", "resent")
 SAID = 2000
@@ -60,8 +61,44 @@ def works(engine: Engine, *, work_rid: str = "") -> list[WorkStatus]:
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
+    query = _works_query()
+    if work_rid:
+        query = query.where(or_(bags.c.work_rid == work_rid, syncs.c.work_rid == work_rid))
+    with reading(engine) as connection:
+        over = superseded_in(connection)
+        return [_work_status(row, is_over=row.bag_id in over) for row in connection.execute(query)]
+
+
+def latest_works(engine: Engine, *, most_ended: int) -> tuple[list[WorkStatus], int]:
+    """As `works`, but of the bags that are done or skipped the last few alone: there may be 100,000.
+
+    Args:
+        engine: the record.
+        most_ended: so many bags that are done or skipped.
+
+    Returns:
+        The works, and how many bags were left out.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    ended = bags.c.state.in_(_ENDED)
+    latest = select(bags.c.bag_id).where(ended).order_by(bags.c.updated_on.desc(), bags.c.bag_id).limit(most_ended)
+    with reading(engine) as connection:
+        over = superseded_in(connection)
+        count = connection.scalar(select(func.count()).where(ended)) or 0
+        shown = list(connection.scalars(latest))
+        rows = list(connection.execute(_works_query().where(bags.c.state.in_(set(BagState) - set(_ENDED)))))
+        for first in range(0, len(shown), _AT_ONCE):
+            some = shown[first : first + _AT_ONCE]
+            rows += connection.execute(_works_query().where(bags.c.bag_id.in_(some)))
+    rows.sort(key=lambda row: row.updated_on, reverse=True)
+    return [_work_status(row, is_over=row.bag_id in over) for row in rows], max(0, count - len(shown))
+
+
+def _works_query() -> Select[Any]:
     held = and_(leases.c.bag_id == bags.c.bag_id, leases.c.work_rid == bags.c.work_rid, leases.c.until > utc_in())
-    query = (
+    return (
         select(
             bags,
             syncs.c.work_rid.label("synced_rid"),
@@ -78,11 +115,6 @@ def works(engine: Engine, *, work_rid: str = "") -> list[WorkStatus]:
         .outerjoin(leases, held)
         .order_by(bags.c.updated_on.desc(), bags.c.bag_id, syncs.c.work_rid)
     )
-    if work_rid:
-        query = query.where(or_(bags.c.work_rid == work_rid, syncs.c.work_rid == work_rid))
-    with reading(engine) as connection:
-        over = superseded_in(connection)
-        return [_work_status(row, is_over=row.bag_id in over) for row in connection.execute(query)]
 
 
 def works_like(engine: Engine, beginning: str, *, most: int) -> list[str]:
