@@ -1,39 +1,19 @@
 """Bringing bags home in one build, and what became of each: the truth is the database, not what Luigi reports."""
 
-import base64
-import json
 import logging
-import shlex
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import luigi
-import luigi.rpc
-import luigi.task_register
-
 from pipeline import plug, tasks
-from pipeline.errors import (
-    LeaseLost,
-    NotRestored,
-    PermanentError,
-    PipelineError,
-    SchedulerUnreachable,
-    Stopping,
-    TransientError,
-    WorkBusy,
-)
-from pipeline.heartbeat import Heartbeat
-from pipeline.site import Failure, Site
+from pipeline.building import build, scheduler_paused
+from pipeline.errors import LeaseLost, NotRestored, PermanentError, PipelineError, Stopping, WorkBusy
+from pipeline.site import Site
 from pipeline.steps import download, record
 from pipeline.steps.record import BagState
-from pipeline.work import Bag, without_user
+from pipeline.work import Bag
 
 _log = logging.getLogger(__name__)
-_PROBE_SECONDS = 10
 
 
 class Outcome(StrEnum):
@@ -65,34 +45,6 @@ class Verdict:
     reason: str = ""
     kind: str = ""
     wait_seconds: int = 0
-
-
-class NotProcessed(TransientError):
-    """The scheduler gave the work to nobody, or to somebody else, and no failure was reported."""
-
-
-def scheduler_paused(url: str) -> bool:
-    """Whether somebody pressed the scheduler's pause button.
-
-    Raises:
-        SchedulerUnreachable: luigid does not answer.
-    """
-    query = urllib.parse.urlencode({"data": "{}"})
-    request = urllib.request.Request(f"{without_user(url)}/api/is_paused?{query}")  # noqa: S310  # settings allow http(s) only
-    user = urllib.parse.urlsplit(url)
-    if user.username:
-        # As Luigi's own calls give it: from the URL.
-        word = base64.b64encode(f"{user.username}:{user.password or ''}".encode()).decode()
-        request.add_header("Authorization", f"Basic {word}")
-    try:
-        with urllib.request.urlopen(request, timeout=_PROBE_SECONDS) as answer:  # noqa: S310  # as above
-            return bool(json.load(answer)["response"]["paused"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SchedulerUnreachable(
-            f"luigid at {without_user(url)} does not answer: {error}",
-            kept="no message was touched",
-            go_on="start luigid, or run with --local-scheduler",
-        ) from error
 
 
 def bring_home(
@@ -131,7 +83,7 @@ def bring_home(
                 mine.append(known)
         if mine:
             plug.point("leases taken")
-            _build(here, mine, held, local_scheduler=local_scheduler, extend_message=extend_message)
+            build(here, mine, held, local_scheduler=local_scheduler, extend_message=extend_message)
             verdicts += [_after(here, bag) for bag in mine]
     finally:
         for work_rid in held:
@@ -197,61 +149,10 @@ def why_nothing_is_taken_in(here: Site, *, local_scheduler: bool) -> str:
     return ""
 
 
-def _build(
-    here: Site,
-    bags: Sequence[Bag],
-    held: dict[str, None],
-    *,
-    local_scheduler: bool,
-    extend_message: Callable[[], None],
-) -> None:
-    here.failures.clear()
-    message = tasks.ProcessMessage(bags=[(bag.work_rid, bag.bag_id) for bag in bags])
-    heartbeat = Heartbeat(
-        here.leases,
-        held,
-        seconds=here.settings.heartbeat_seconds,
-        stopping=here.stopping,
-        extend_message=extend_message,
-    )
-    try:
-        with heartbeat:
-            here.heartbeat = heartbeat
-            # One worker and no time limit: then the tasks run in this process, and nothing is forked.
-            luigi.build(
-                [message],
-                local_scheduler=local_scheduler,
-                scheduler_url=here.settings.scheduler.url,
-                workers=1,
-                log_level="WARNING",
-            )
-    except luigi.rpc.RPCError as error:
-        raise SchedulerUnreachable(
-            f"luigid at {here.settings.scheduler.shown} stopped answering: {error.sub_exception or 'an empty answer'}",
-            kept="what was done so far stays, and is not done again",
-            go_on="start luigid, then run again",
-        ) from error
-    finally:
-        here.heartbeat = None
-        luigi.task_register.Register.clear_instance_cache()  # it keeps every task ever made
-
-
 def _after(here: Site, bag: Bag) -> Verdict:
     if here.record.all_synced(bag.bag_id):
         return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
-    failure = here.failures.get(bag.bag_id)
-    if failure is None:
-        error: PipelineError
-        if here.stopping.is_set():
-            error = Stopping("stopped before it began", work_rid=bag.work_rid)
-        else:
-            error = NotProcessed(
-                "the scheduler gave this work to nobody (a worker that died may still stand as busy there)",
-                work_rid=bag.work_rid,
-                go_on=f"run_pipeline.py work {shlex.quote(bag.work_rid)}, in half a minute",
-            )
-            _log.warning("%s", error)
-        failure = Failure(error, here.settings.backoff_seconds)
+    failure = here.failures[bag.bag_id]
     return verdict_of(
         here, failure.error, work_rid=bag.work_rid, bag_id=bag.bag_id, retry_seconds=failure.retry_seconds
     )

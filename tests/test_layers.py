@@ -37,6 +37,7 @@ LAYERS = [
     "lane",
     "sources",
     "verdicts",
+    "building",
     "tasks",
     "step_task",
     "progress",

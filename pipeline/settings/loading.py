@@ -48,7 +48,7 @@ def load(*, working: bool = False) -> Settings:
     telling = read_notify(notify(), problems)
     url = database_url(data, problems)
     credentials = aws_credentials(sources, problems)
-    scheduler = Scheduler(url=_scheduler_url())
+    scheduler = _scheduler(problems)
     check_download(fetching, problems)
     check(main, messages, bags, syncing, problems, scheduler=scheduler.url)
     options = _sync_options(syncing.options_file, problems)
@@ -160,6 +160,17 @@ def _sync_options(options_file: str, problems: list[str]) -> Options:
     except OptionsNotUnderstood as error:
         problems.append(f"[sync] options: {error.what}")
     return BUILT_IN
+
+
+def _scheduler(problems: list[str]) -> Scheduler:
+    """The central scheduler, as Luigi's own sections tell of it."""
+    name, option = "scheduler", "worker_disconnect_delay"
+    seconds = Scheduler.disconnect_seconds
+    try:
+        seconds = luigi.configuration.get_config().getfloat(name, option, seconds)
+    except _UNREADABLE as error:
+        problems.append(f"luigi.cfg: [{name}] {option}: {_reason(error)}")
+    return Scheduler(url=_scheduler_url(), disconnect_seconds=seconds)
 
 
 def _scheduler_url() -> str:

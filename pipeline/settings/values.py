@@ -77,9 +77,11 @@ class Scheduler:
 
     Attributes:
         url: with user and password where it stands behind a proxy that asks for them.
+        disconnect_seconds: after which luigid misses a worker that fell silent, if it reads the same luigi.cfg.
     """
 
     url: str = field(repr=False)
+    disconnect_seconds: float = 60.0
 
     @property
     def shown(self) -> str:

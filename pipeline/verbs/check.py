@@ -10,7 +10,7 @@ from pathlib import Path
 
 import botocore.exceptions
 
-from pipeline import aws, settings, show, verdicts
+from pipeline import aws, building, settings, show
 from pipeline.ages import Ages
 from pipeline.errors import FolderUnreachable, PipelineError, SettingsError
 from pipeline.settings import Folder, Settings, Source, WhenDone
@@ -94,7 +94,7 @@ def _database(chosen: Settings) -> str:
 
 
 def _scheduler(chosen: Settings) -> str:
-    paused = verdicts.scheduler_paused(chosen.scheduler.url)
+    paused = building.scheduler_paused(chosen.scheduler.url)
     return f"answers: {chosen.scheduler.shown}" + (
         ", paused: nothing is taken in until it is resumed" if paused else ""
     )

@@ -3,10 +3,10 @@
 from argparse import Namespace
 
 from pipeline import repairs, settings, show, site
+from pipeline.building import scheduler_paused
 from pipeline.errors import SchedulerUnreachable
 from pipeline.steps import record
 from pipeline.story import stamp
-from pipeline.verdicts import scheduler_paused
 
 
 def main(_options: Namespace) -> int:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline import lanes, settings, site, staging
+from pipeline.building import scheduler_paused
 from pipeline.errors import InvalidRid, ObjectGone, PipelineError, UsageError
 from pipeline.site import Site
 from pipeline.steps import debag, download
 from pipeline.steps.record import BagState, Phase
-from pipeline.verdicts import Outcome, Verdict, bring_home, scheduler_paused
+from pipeline.verdicts import Outcome, Verdict, bring_home
 from pipeline.work import Bag, checked_rid, rid_from_name, staging_key
 
 _log = logging.getLogger("pipeline.work")
