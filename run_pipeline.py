@@ -2,9 +2,31 @@
 """Brings bags home from cold storage; `run_pipeline.py --help` tells how."""
 
 import os
+import signal
 import sys
-from importlib.util import find_spec
-from pathlib import Path
+
+WATCHES = "--watch" in sys.argv and "status" not in sys.argv
+
+
+def stop_at_once(number: int, _frame: object) -> None:
+    """A signal has come before anything was begun: end as an orderly stop does, whatever import it interrupts."""
+    os.write(2, b"stopped\n" if WATCHES else b"interrupted\n")
+    os._exit(0 if WATCHES else 128 + number)
+
+
+def interruptible() -> None:
+    """All is imported: from now on Ctrl-C is an exception, so that what was begun is cleared up."""
+    if not WATCHES and signal.getsignal(signal.SIGINT) is stop_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+if __name__ == "__main__":  # first of all: importing takes a second
+    for _number in [signal.SIGINT, signal.SIGTERM] if WATCHES else [signal.SIGINT]:
+        if signal.getsignal(_number) != signal.SIG_IGN:
+            signal.signal(_number, stop_at_once)
+
+from importlib.util import find_spec  # noqa: E402  # after the above
+from pathlib import Path  # noqa: E402  # as above
 
 ROOT = Path(__file__).resolve().parent
 # Some of what requirements.txt lists: a Python that has all of these is one that was meant to run this.
@@ -35,4 +57,4 @@ if __name__ == "__main__":
     prepare_environment()
     from pipeline.cli import main
 
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], imported=interruptible))

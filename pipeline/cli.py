@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline import usage
 from pipeline.errors import (
@@ -31,17 +31,22 @@ _UNREACHABLE = (
 )
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], *, imported: Callable[[], None] = lambda: None) -> int:
     """Run the verb; returns the exit status.
 
     0: all done, or nothing to do. 1: some work failed. 2: wrong usage or settings. 3: something it depends on is out
     of reach.
+
+    Args:
+        arguments: the verb and its options.
+        imported: called when all that the verb needs is imported, before it begins.
     """
     options = usage.parser().parse_args(list(arguments) or ["run"])
     verb = options.verb or "run"
     try:
         # Each verb imports what it needs: `debag` and `--help` do without AWS, database and scheduler.
         module = importlib.import_module(f"pipeline.verbs.{verb.replace('-', '_')}")
+        imported()
         status = int(module.main(options))
         sys.stdout.flush()
     except (SettingsError, UsageError) as error:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.errors import DatabaseUnavailable, LeaseLost, PipelineError, Stopping
+from pipeline.signals import StopFlag
 from pipeline.steps.record import Leases
 from pipeline.work import Pulse
 
@@ -36,7 +37,7 @@ class Heartbeat:
         held: Iterable[str],
         *,
         seconds: float,
-        stopping: threading.Event,
+        stopping: StopFlag,
         extend_message: Callable[[], None] = lambda: None,
     ) -> None:
         self._leases = leases

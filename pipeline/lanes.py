@@ -1,4 +1,4 @@
-"""Lanes as processes, and the signals that end them.
+"""Lanes as processes: started, started again when they die, and ended in order.
 
 Each lane is an operating-system process of its own, forked from a parent that has read its settings and imported the
 program, and that never opens a client, a connection or a thread: a forked client would return other people's bytes.
@@ -8,7 +8,7 @@ So lanes start in milliseconds and share the program's memory (`docs/decisions/0
 import ctypes
 import gc
 import logging
-import logging.handlers
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
 from typing import Any
@@ -24,16 +24,17 @@ from typing import Any
 from pipeline import aws, plug, room, site
 from pipeline.errors import PipelineError
 from pipeline.lane import Lane, Tally
-from pipeline.log_lines import JsonLines, PlainLines
+from pipeline.log_lines import log_to
 from pipeline.settings import Settings
+from pipeline.signals import FORCED, stopping_on_signals
 from pipeline.steps import record
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 0, 1, 2, 3
-_FORCED = 130
-_RESTART_SECONDS = 5.0
+_DEFECT = 70  # as sysexits.h has it: an error of the program itself
+_RESTART_SECONDS, _LONGEST_RESTART_SECONDS = 5.0, 60.0
+_STEADY_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
-_LOG_BYTES, _LOG_FILES = 10 << 20, 5
 _log = logging.getLogger(__name__)
 
 
@@ -54,38 +55,6 @@ class Summary:
     done: int
     failed: int
     exit_status: int
-
-
-def log_to(folder: os.PathLike[str] | None, name: str, *, verbose: bool = False, json_lines: bool = False) -> None:
-    """Log to stderr, and to a file of this process alone that is rotated at 10 MiB; without a folder, to stderr alone.
-
-    Raises:
-        OSError: the folder cannot be written to.
-    """
-    full: logging.Formatter = PlainLines("%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s")
-    if json_lines:
-        full = JsonLines(name)
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    handlers[0].setFormatter(full)
-    if folder is not None:
-        if not json_lines:
-            handlers[0].setFormatter(PlainLines("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
-        os.makedirs(folder, exist_ok=True)
-        file = logging.handlers.RotatingFileHandler(
-            os.path.join(folder, f"{name}.log"), maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
-        )
-        file.setFormatter(full)
-        handlers.append(file)
-    root = logging.getLogger()
-    for old in list(root.handlers):
-        root.removeHandler(old)
-        old.close()
-    for handler in handlers:
-        root.addHandler(handler)
-    root.setLevel(logging.WARNING)
-    logging.getLogger("pipeline").setLevel(logging.DEBUG if verbose else logging.INFO)
-    # Luigi tells every failure again, with a traceback; ours have names.
-    logging.getLogger("luigi-interface").setLevel(logging.WARNING if verbose else logging.CRITICAL)
 
 
 def run_here(chosen: Settings, options: Options) -> Summary:
@@ -109,28 +78,16 @@ def exit_status(tally: Tally) -> int:
     return EXIT_FAILED if tally.failed else EXIT_DONE
 
 
-class stopping_on_signals:  # noqa: N801  # used like a function: `with stopping_on_signals(lane.stop):`
-    """SIGTERM and Ctrl-C call `stop` once; the second one ends this process at once."""
+@dataclass
+class _Running:
+    """A lane's process."""
 
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-        self._asked = False
-        self._before: dict[int, Any] = {}
+    process: ForkProcess
+    since: float
+    told_to_stop: bool = False
 
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if self._asked:
-            os._exit(_FORCED)
-        self._asked = True
-        os.write(2, f"{signal.Signals(number).name}: stopping at the next safe point; again to force\n".encode())
-        self._stop()
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._on_signal)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    def seconds(self) -> float:
+        return time.monotonic() - self.since
 
 
 class Lanes:
@@ -142,47 +99,83 @@ class Lanes:
         self._context = multiprocessing.get_context("fork")
         # Counted where a killed lane cannot take the count with it: done and failed, a pair a lane.
         self._counts = self._context.RawArray("l", 2 * options.lanes)
-        self._lanes: dict[int, ForkProcess] = {}
+        self._lanes: dict[int, _Running] = {}
+        self._due = dict.fromkeys(range(options.lanes), 0.0)  # when each lane that does not run is to be started
+        self._falls: dict[int, int] = {}
         self._worst = EXIT_DONE
         self._stopping = False
+        self._woken, self._wake = os.pipe()
 
     def run(self) -> Summary:
         """Run all lanes to their end."""
         with stopping_on_signals(self._stop):
             aws.preload()
             record.preload(self._settings.database_url)
-            while not self._prepared() and self._options.watch and not self._stopping:
-                time.sleep(_RESTART_SECONDS)
-            if self._worst != EXIT_DONE or self._stopping:
-                return Summary(0, 0, self._worst)
-            for number in range(self._options.lanes):
-                self._start(number)
-            while self._lanes:
-                self._touch_alive_file()
-                multiprocessing.connection.wait([lane.sentinel for lane in self._lanes.values()], timeout=1.0)
-                for number, lane in list(self._lanes.items()):
-                    if not lane.is_alive():
-                        self._ended(number, lane)
+            if self._prepared():
+                try:
+                    self._tend()
+                finally:
+                    self._stop_lanes()
         done, failed = sum(self._counts[0::2]), sum(self._counts[1::2])
         # A watch that ends because it was asked to has done its job, whatever became of single works meanwhile.
         return Summary(done, failed, EXIT_DONE if self._options.watch and self._stopping else self._worst)
 
+    def _stop(self) -> None:
+        # A handler's part is to say it; what is done about it is done in the loop, which is never half-way through.
+        self._stopping = True
+        os.write(self._wake, b"!")
+
+    def _rest(self, processes: Sequence[ForkProcess], seconds: float) -> None:
+        """Wait until a process has ended, or a signal has come; no longer than so many seconds."""
+        awaited = [self._woken, *(process.sentinel for process in processes)]
+        if self._woken in multiprocessing.connection.wait(awaited, timeout=max(0.0, seconds)):
+            os.read(self._woken, 1)
+
+    def _prepared(self) -> bool:
+        """Make the tables and sweep staging, once for all, in a process of its own; a watch tries until it can."""
+        falls = 0
+        while not self._stopping:
+            process = self._fork(_prepare_process, (self._settings, self._options), "prepare")
+            while process.is_alive():
+                if self._stopping:
+                    process.terminate()  # it can be killed at any instant, as everything here
+                self._rest([process], 1.0)
+            code = process.exitcode or 0
+            process.close()
+            if code == 0:
+                return True
+            if not self._options.watch:
+                self._worst = EXIT_DONE if self._stopping else EXIT_UNREACHABLE
+                return False
+            falls += 1
+            self._rest([], _restart_seconds(falls))
+        return False
+
+    def _tend(self) -> None:
+        """Until no lane runs, and none is to be started."""
+        while self._lanes or self._due:
+            for number, when in list(self._due.items()):
+                if when <= time.monotonic() and not self._stopping:
+                    self._start(number)
+            if self._stopping:
+                self._due.clear()
+                self._stop_lanes()
+            self._touch_alive_file()
+            until = min(self._due.values(), default=math.inf) - time.monotonic()
+            self._rest([lane.process for lane in self._lanes.values()], min(1.0, until))
+            for number, lane in list(self._lanes.items()):
+                if not lane.process.is_alive():
+                    self._ended(number, lane)
+
     def _touch_alive_file(self) -> None:
-        """Tell a health check that all lanes run; a lane that cannot be told of must not end the others."""
+        """Tell a health check that all lanes run, and not only for the moment after each death."""
         file = self._settings.alive_file
-        if file is not None and len(self._lanes) == self._options.lanes:
+        steady = [number not in self._falls or lane.seconds() > _STEADY_SECONDS for number, lane in self._lanes.items()]
+        if file is not None and len(steady) == self._options.lanes and all(steady):
             try:
                 file.touch()
             except OSError as error:
-                _log.warning("[pipeline] alive_file: %s", error)
-
-    def _prepared(self) -> bool:
-        """Make the tables and sweep staging, once for all lanes, in a process of its own."""
-        process = self._fork(_prepare_process, (self._settings, self._options), "prepare")
-        process.join()
-        code = process.exitcode or 0
-        self._worst = EXIT_DONE if code == 0 or self._options.watch else EXIT_UNREACHABLE
-        return code == 0
+                _log.warning("[pipeline] alive_file: %s", error)  # it must not end the lanes
 
     def _fork(self, target: Callable[..., None], args: tuple[Any, ...], name: str) -> ForkProcess:
         if site.is_open() or threading.active_count() > 1:
@@ -200,28 +193,50 @@ class Lanes:
 
     def _start(self, number: int) -> None:
         args = (self._settings, self._options, number, self._counts, os.getpid())
-        self._lanes[number] = self._fork(_lane_process, args, f"lane-{number + 1}")
+        del self._due[number]
+        try:
+            process = self._fork(_lane_process, args, f"lane-{number + 1}")
+        except OSError as error:  # no memory, or too many processes: the lanes that run must not suffer
+            _log.error("lane %d cannot be started: %s", number + 1, error.strerror)
+            self._worst = max(self._worst, EXIT_FAILED)
+            if self._options.watch:
+                self._start_again(number, by_itself=True)
+        else:
+            self._lanes[number] = _Running(process, time.monotonic())
 
-    def _ended(self, number: int, lane: ForkProcess) -> None:
-        lane.join()
-        code = lane.exitcode or 0
-        lane.close()
+    def _ended(self, number: int, lane: _Running) -> None:
+        code = lane.process.exitcode or 0
+        lane.process.close()
         del self._lanes[number]
-        if code < 0 or code not in {EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE}:
-            _log.error("lane %d died (exit status %d); its work is taken up when its lease ends", number + 1, code)
-            code = EXIT_FAILED
+        died = code not in {EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE}
+        what = "died" if died else "ended"
+        lease = "; its work is taken up when its lease ends" if died else ""
         if self._options.watch and not self._stopping:
-            time.sleep(_RESTART_SECONDS)
-            if not self._stopping:
-                self._start(number)
+            seconds = self._start_again(number, by_itself=code >= 0 and lane.seconds() < _LONGEST_RESTART_SECONDS)
+            again = f"; it is started again in {seconds:.0f} s"
+            _log.error("lane %d %s (exit status %d)%s%s", number + 1, what, code, lease, again)
             return
-        self._worst = max(self._worst, code)
+        if died:
+            _log.error("lane %d died (exit status %d)%s", number + 1, code, lease)
+        self._worst = max(self._worst, EXIT_FAILED if died else code)
 
-    def _stop(self) -> None:
-        self._stopping = True
+    def _start_again(self, number: int, *, by_itself: bool) -> float:
+        """After how many seconds: soon where it was killed, as it was well; later each time where it ends by itself."""
+        self._falls[number] = self._falls.get(number, 0) + 1 if by_itself else 1
+        seconds = _restart_seconds(self._falls[number])
+        self._due[number] = time.monotonic() + seconds
+        return seconds
+
+    def _stop_lanes(self) -> None:
         for lane in self._lanes.values():
-            if lane.is_alive():
-                lane.terminate()
+            if not lane.told_to_stop:
+                lane.told_to_stop = True  # the second time would force it
+                lane.process.terminate()
+
+
+def _restart_seconds(falls: int) -> float:
+    """How long what ended is left alone: longer each time that it ends soon."""
+    return float(min(_RESTART_SECONDS * 2 ** min(falls - 1, 10), _LONGEST_RESTART_SECONDS))
 
 
 def _prepare_process(chosen: Settings, options: Options) -> None:
@@ -244,6 +259,17 @@ def _lane_process(chosen: Settings, options: Options, number: int, counts: Any, 
     if os.getppid() != parent:
         sys.exit(EXIT_FAILED)  # the parent died before we could ask to be told
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent passes it on
+    try:
+        sys.exit(_live(chosen, options, number, counts))
+    except PipelineError as error:
+        _log.error("%s", error)
+        sys.exit(EXIT_UNREACHABLE)
+    except Exception:  # noqa: BLE001  # multiprocessing would tell it on stderr alone, with a status of ours
+        _log.exception("this lane ends by a defect of the program")
+        sys.exit(_DEFECT)
+
+
+def _live(chosen: Settings, options: Options, number: int, counts: Any) -> int:
     name = f"{number + 1}"
     log_to(chosen.lane_logs, f"lane-{name}", verbose=options.verbose, json_lines=chosen.log_json)
     here = site.open_site(chosen, lane=name)
@@ -256,14 +282,10 @@ def _lane_process(chosen: Settings, options: Options, number: int, counts: Any, 
 
     def on_term(_number: int, _frame: object) -> None:
         if asked:
-            os._exit(_FORCED)
+            os._exit(FORCED)
         asked.append(1)
         lane.stop()
 
     signal.signal(signal.SIGTERM, on_term)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    try:
-        sys.exit(exit_status(lane.run()))
-    except PipelineError as error:
-        _log.error("%s", error)
-        sys.exit(EXIT_UNREACHABLE)
+    return exit_status(lane.run())

@@ -6,6 +6,9 @@ never passes for a line of its own.
 
 import json
 import logging
+import logging.handlers
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,6 +16,7 @@ from typing import Any
 
 from pipeline.work import printable, printable_json
 
+_LOG_BYTES, _LOG_FILES = 10 << 20, 5
 # Of the process, not of a thread: a lane works on one bag at a time, with whatever threads a step takes for it.
 _about: dict[str, str | int] = {}
 
@@ -69,3 +73,35 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             told["error"] = self.formatException(record.exc_info)
         return printable_json(json.dumps(told, ensure_ascii=False))
+
+
+def log_to(folder: os.PathLike[str] | None, name: str, *, verbose: bool = False, json_lines: bool = False) -> None:
+    """Log to stderr, and to a file of this process alone that is rotated at 10 MiB; without a folder, to stderr alone.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    full: logging.Formatter = PlainLines("%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s")
+    if json_lines:
+        full = JsonLines(name)
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers[0].setFormatter(full)
+    if folder is not None:
+        if not json_lines:
+            handlers[0].setFormatter(PlainLines("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
+        os.makedirs(folder, exist_ok=True)
+        file = logging.handlers.RotatingFileHandler(
+            os.path.join(folder, f"{name}.log"), maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
+        )
+        file.setFormatter(full)
+        handlers.append(file)
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("pipeline").setLevel(logging.DEBUG if verbose else logging.INFO)
+    # Luigi tells every failure again, with a traceback; ours have names.
+    logging.getLogger("luigi-interface").setLevel(logging.WARNING if verbose else logging.CRITICAL)

@@ -6,7 +6,6 @@ returns other people's bytes and rows.
 """
 
 import os
-import threading
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from pipeline import aws, settings
 from pipeline.errors import PipelineError
 from pipeline.heartbeat import Heartbeat
 from pipeline.settings import Settings, Source
+from pipeline.signals import StopFlag
 from pipeline.staging import Place
 from pipeline.steps import download, record, sync
 from pipeline.steps.record import Leases, Record
@@ -48,7 +48,7 @@ class Site:
         self.lane = lane
         self.host = chosen.host
         self.agent = f"{self.host}/{os.getpid()}/{lane}"
-        self.stopping = threading.Event()
+        self.stopping = StopFlag()
         self.heartbeat: Heartbeat | None = None
         self.replace = False  # an operator's word, for this process alone: nothing that is kept or sent can say it
         self.failures: dict[str, Failure] = {}

@@ -57,6 +57,7 @@ LAYERS = [
     "fixity",
     "durable",
     "plug",
+    "signals",
     "log_lines",
     "work",
     "errors",

@@ -1,13 +1,14 @@
 """`run_pipeline.py metrics --textfile FILE|--listen [HOST:]PORT`: figures for Prometheus."""
 
-import threading
+import math
 from argparse import Namespace
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
-from pipeline import durable, lanes, settings, site
+from pipeline import durable, settings, site
 from pipeline.errors import UsageError
 from pipeline.metrics import Collector
+from pipeline.signals import StopFlag, stopping_on_signals
 
 
 def main(options: Namespace) -> int:
@@ -32,9 +33,9 @@ def main(options: Namespace) -> int:
         server, thread = start_http_server(int(port), addr=host or "127.0.0.1", registry=registry)
     except (OSError, ValueError, OverflowError) as error:
         raise UsageError(f"--listen {options.listen}: {error}") from error
-    over = threading.Event()
-    with lanes.stopping_on_signals(over.set):
-        over.wait()
+    over = StopFlag()
+    with stopping_on_signals(over.set):
+        over.wait(math.inf)
     server.shutdown()
     thread.join()
     return 0

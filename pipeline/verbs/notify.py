@@ -5,13 +5,13 @@ A process of its own: no work waits for it, or fails with it.
 
 import logging
 import sys
-import threading
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import lanes, letters, messengers, notices, settings, site
+from pipeline import letters, log_lines, messengers, notices, settings, site
 from pipeline.errors import PipelineError, UsageError
+from pipeline.signals import StopFlag, stopping_on_signals
 from pipeline.site import Site
 
 _WATCH_SECONDS = 60
@@ -37,9 +37,9 @@ def main(options: Namespace) -> int:
     here = site.open_site(chosen, lane="notify")
     if not options.watch:
         return _look(here, named)
-    over = threading.Event()
-    with lanes.stopping_on_signals(over.set):
-        lanes.log_to(chosen.lane_logs, "notify", json_lines=chosen.log_json)
+    over = StopFlag()
+    with stopping_on_signals(over.set):
+        log_lines.log_to(chosen.lane_logs, "notify", json_lines=chosen.log_json)
         while True:
             _look(here, named)
             _touch(chosen.alive_file)

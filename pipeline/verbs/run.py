@@ -4,7 +4,7 @@ import logging
 from argparse import Namespace
 from dataclasses import replace
 
-from pipeline import lanes, settings
+from pipeline import lanes, log_lines, settings
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
 from pipeline.work import human_count
@@ -29,7 +29,7 @@ def main(options: Namespace) -> int:
         lanes=chosen.lanes, watch=options.watch, local_scheduler=options.local_scheduler, verbose=options.verbose
     )
     try:
-        lanes.log_to(chosen.lane_logs, "run", verbose=options.verbose, json_lines=chosen.log_json)
+        log_lines.log_to(chosen.lane_logs, "run", verbose=options.verbose, json_lines=chosen.log_json)
     except OSError as error:
         raise SettingsError([f"[pipeline] logs: {error}"]) from error
     _tell_start(chosen, how)

@@ -7,9 +7,10 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline import fixity_checks, lanes, settings, show, site
+from pipeline import fixity_checks, lanes, log_lines, settings, show, site
 from pipeline.errors import InvalidRid, Stopping, UsageError
 from pipeline.fixity_checks import Checked
+from pipeline.signals import stopping_on_signals
 from pipeline.site import Site
 from pipeline.steps.record import Archived
 from pipeline.steps.sync import Brake, Verdict
@@ -30,13 +31,13 @@ def main(options: Namespace) -> int:
     if bool(options.rids) + options.all + bool(options.oldest) != 1:
         raise UsageError("one of RID…, --all and --oldest N is needed", go_on="run_pipeline.py verify --help")
     chosen = settings.load()
-    lanes.log_to(chosen.logs, "verify", verbose=options.verbose, json_lines=chosen.log_json)
+    log_lines.log_to(chosen.logs, "verify", verbose=options.verbose, json_lines=chosen.log_json)
     here = site.open_site(chosen, lane="verify")
     fixity_checks.see_archive(here)
     works = _asked_for(here, options)
     run = _Run(here, works, options)
     try:
-        with lanes.stopping_on_signals(here.stopping.set), show.progress("verify") as pulse:
+        with stopping_on_signals(here.stopping.set), show.progress("verify") as pulse:
             run.check(pulse)
     finally:
         run.tell()

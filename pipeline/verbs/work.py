@@ -6,9 +6,10 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline import lanes, settings, site, staging
+from pipeline import lanes, log_lines, settings, site, staging
 from pipeline.building import scheduler_paused
 from pipeline.errors import InvalidRid, ObjectGone, PipelineError, UsageError
+from pipeline.signals import stopping_on_signals
 from pipeline.site import Site
 from pipeline.steps import debag, download
 from pipeline.steps.record import BagState, Phase
@@ -26,14 +27,14 @@ def main(options: Namespace) -> int:
         PipelineError: something it depends on is out of reach.
     """
     chosen = settings.load(working=True)
-    lanes.log_to(chosen.lane_logs, "work", verbose=options.verbose, json_lines=chosen.log_json)
+    log_lines.log_to(chosen.lane_logs, "work", verbose=options.verbose, json_lines=chosen.log_json)
     here = site.open_site(chosen, lane="work")
     here.replace = options.replace
     if not options.local_scheduler:
         scheduler_paused(chosen.scheduler.url)  # only to see that it answers, before anything is begun
     bags = [_bag(here, target) for target in options.targets]
     worst = lanes.EXIT_DONE
-    with lanes.stopping_on_signals(here.stopping.set):
+    with stopping_on_signals(here.stopping.set):
         for bag in bags:
             _again(here, bag, options.from_step)
             (verdict,) = bring_home(here, [bag], local_scheduler=options.local_scheduler)
