@@ -58,18 +58,31 @@ class Presence:
 
     def _beat(self, owner: str) -> None:
         engine, host = self._here.engine, self._here.host
-        cleared = False
+        told = cleared = False
         while True:
             try:
                 roll.seen(engine, owner, host=host)
                 if not cleared:
                     roll.clear_silent(engine, host=host, silent_seconds=silent_seconds(self._here))
                     cleared = True
-            except PipelineError as error:
-                _log.debug("not told that this lane is alive: %s", error)  # the lane itself says that it is away
+            except Exception as error:  # noqa: BLE001  # whatever it is: the lane works on, and this is tried again
+                if not told:
+                    _log.warning("`status` does not show this lane for now: %s", _in_short(error))
+                told = True
+            else:
+                if told:
+                    _log.info("`status` shows this lane again")
+                told = False
             if self._over.wait(min(_BEAT_SECONDS, self._here.settings.lease_seconds / 2)):
                 break
         try:
             roll.ended(engine, owner)
-        except PipelineError as error:
-            _log.debug("not told that this lane has ended: %s", error)
+        except Exception as error:  # noqa: BLE001  # as above; it is struck off when it has been silent for long
+            _log.debug("not told that this lane has ended: %s", _in_short(error))
+
+
+def _in_short(error: Exception) -> str:
+    """In one line: a database may tell a long story, with the statement in it."""
+    if isinstance(error, PipelineError):
+        return str(error)
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -14,9 +14,11 @@ from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
     IntegrityError,
+    InternalError,
     InvalidRequestError,
     NoSuchModuleError,
     OperationalError,
+    ProgrammingError,
 )
 
 from pipeline import plug
@@ -132,10 +134,16 @@ def translated() -> Iterator[None]:
     except IntegrityError:
         raise
     except (OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError, InvalidRequestError) as error:
-        reason = error.orig if isinstance(error, DBAPIError) else error
-        raise DatabaseUnavailable(
-            f"the progress database does not answer: {reason}", go_on="run_pipeline.py check"
-        ) from error
+        raise _unavailable("does not answer", error) from error
+    except (ProgrammingError, InternalError) as error:
+        # A table or a permission that is gone, which SQLite calls an OperationalError: a person can mend it.
+        raise _unavailable("refuses", error) from error
+
+
+def _unavailable(what: str, error: Exception) -> DatabaseUnavailable:
+    reason = str(error.orig if isinstance(error, DBAPIError) else error)
+    first = reason.strip().partition("\n")[0]  # PostgreSQL tells the statement further down
+    return DatabaseUnavailable(f"the progress database {what}: {first}", go_on="run_pipeline.py check")
 
 
 @contextmanager
