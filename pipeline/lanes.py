@@ -32,7 +32,7 @@ from pipeline.steps import record
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 0, 1, 2, 3
 _DEFECT = 70  # as sysexits.h has it: an error of the program itself
 _RESTART_SECONDS, _LONGEST_RESTART_SECONDS = 5.0, 60.0
-_STEADY_SECONDS = 20.0
+_STEADY_SECONDS = 15.0
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
 _log = logging.getLogger(__name__)
@@ -274,8 +274,10 @@ def _live(chosen: Settings, options: Options, number: int, counts: Any) -> int:
     log_to(chosen.lane_logs, f"lane-{name}", verbose=options.verbose, json_lines=chosen.log_json)
     here = site.open_site(chosen, lane=name)
 
+    done, failed = counts[2 * number], counts[2 * number + 1]  # of the lane that died, where this one takes its place
+
     def count(tally: Tally) -> None:
-        counts[2 * number], counts[2 * number + 1] = tally.done, tally.failed
+        counts[2 * number], counts[2 * number + 1] = done + tally.done, failed + tally.failed
 
     lane = Lane(here, watch=options.watch, local_scheduler=options.local_scheduler, on_change=count)
     asked: list[int] = []

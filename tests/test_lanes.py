@@ -119,8 +119,9 @@ def test_watch_goes_on_after_the_queue_was_empty_and_starts_a_lane_again_that_di
         run.terminate()
         _, err = run.communicate(timeout=30)
 
-    assert lines(err, "lane 1 died")
+    assert lines(err, "lane 1 died", "it is started again in 5 s")
     assert site.archived("W2") == SMALL_WORK
+    assert lines(err, "ended: 2 done, 0 failed")  # the dead lane's work counts
 
 
 def test_the_lanes_end_when_their_parent_is_killed(site: Site) -> None:
