@@ -210,7 +210,7 @@ class Lanes:
         del self._lanes[number]
         died = code not in {EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE}
         what = "died" if died else "ended"
-        lease = "; its work is taken up when its lease ends" if died else ""
+        lease = "; a work that it had is taken up when its lease ends" if died else ""
         if self._options.watch and not self._stopping:
             seconds = self._start_again(number, by_itself=code >= 0 and lane.seconds() < _LONGEST_RESTART_SECONDS)
             again = f"; it is started again in {seconds:.0f} s"
