@@ -34,12 +34,14 @@ _DENIED = frozenset(
         "Forbidden",
         "InvalidAccessKeyId",
         "InvalidClientTokenId",
+        "InvalidToken",
         "KMS.AccessDeniedException",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
     }
 )
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+_SKEWED = "RequestTimeTooSkewed"
 _GONE = frozenset({"404", "405", "MethodNotAllowed", "NoSuchKey", "NoSuchVersion", "NotFound"})
 
 
@@ -59,8 +61,8 @@ def preload() -> None:
         _loader.load_data(name)
 
 
-# For what may take its time: three attempts, botocore's default, are over after 2.4 s of SlowDown; eight ride out the
-# usual minute.
+# For what may take its time: three attempts, botocore's default, are over after 2.4 s of SlowDown; eight ride out some
+# 45 s. What does not say that it throttles (a reset, a 500, a HEAD's 503) is given up after some 5 s.
 _PATIENT = {"retries": {"mode": "standard", "max_attempts": 8}, "connect_timeout": 10, "read_timeout": 60}
 _HASTY = {"retries": {"mode": "standard", "max_attempts": 1}, "connect_timeout": 2, "read_timeout": 2}
 
@@ -146,4 +148,5 @@ def translated(error: Exception, what: str, *, work_rid: str = "", needs: str = 
             else "grant the missing right"
         )
         return AccessDenied(text, work_rid=work_rid, go_on=f"{missing}, or renew the credentials")
-    return StorageUnreachable(text, work_rid=work_rid)
+    go_on = "set this machine's clock: S3 refuses requests that are 15 minutes off" if code == _SKEWED else ""
+    return StorageUnreachable(text, work_rid=work_rid, go_on=go_on)

@@ -24,6 +24,15 @@ _NO_SUCH_RENAME = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 # ext2 to ext4, XFS, Btrfs, F2FS, overlayfs, tmpfs. ZFS is missing because it has no fixed number, network file systems
 # because a syncfs of the client promises nothing about the server.
 _SYNCED_AT_ONCE = {0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x794C7630, 0x01021994}
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot() -> str:
+    """Which start of the machine this is; where that is not told, each process counts as one."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return f"process {os.getpid()}"
 
 
 def fsync_folder(folder: Path) -> None:

@@ -95,8 +95,15 @@ def _identified(here: Site, bag: Bag) -> Bag | Verdict:
     """Events that name an object without its ETag or version are completed by asking S3."""
     if bag.etag or bag.version_id:
         return bag
+
+    def pulse(_done: int, _total: int) -> None:
+        if here.stopping.is_set():
+            raise Stopping("stopped before it began", work_rid=bag.work_rid)
+
     try:
-        return download.identify(here.s3(bag), bag)
+        return download.identify(here.s3(bag), bag, pulse=pulse)
+    except Stopping as error:
+        return verdict_of(here, error)
     except PipelineError as error:
         here.record.note("intake", "failed", {"kind": error.kind, "error": str(error)}, work_rid=bag.work_rid)
         return verdict_of(here, error, work_rid=bag.work_rid)

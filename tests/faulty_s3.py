@@ -54,7 +54,7 @@ class Fault:
     Attributes:
         error: status and code, instead of the object.
         send: so many bytes of the body, then what `then` says.
-        then: `close`, `reset` or `stall`.
+        then: `close`, `reset`, `stall`, or `trickle`: the rest comes a byte at a time.
         flip: the position in the object of a byte that comes out wrong.
         shift: the range answered is so many bytes further on.
         ignore_range: the whole object comes.
@@ -184,6 +184,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         if how == "stall":
             self.world.over.wait(60)
+        while how == "trickle" and not self.world.over.wait(0.05):
+            self.wfile.write(b"x")
         if how == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()

@@ -29,6 +29,8 @@ from pipeline.errors import (
         ("ExpiredToken", CredentialsExpired),
         ("RequestExpired", CredentialsExpired),
         ("InvalidAccessKeyId", AccessDenied),
+        ("InvalidToken", AccessDenied),
+        ("RequestTimeTooSkewed", StorageUnreachable),
         ("InvalidObjectState", NotRestored),
         ("NoSuchKey", ObjectGone),
         ("404", ObjectGone),

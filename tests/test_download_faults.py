@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,29 @@ def test_a_storm_of_503_is_ridden_out(s3: S3, tmp_path: Path) -> None:
     s3.script = lambda _asked: Fault(error=(503, "SlowDown")) if dice.random() < 0.3 else None
 
     assert fetch(s3, tmp_path, attempts=10).path.read_bytes() == CONTENT
+
+
+def test_a_storm_of_503_that_meets_the_head_is_ridden_out_too(s3: S3, tmp_path: Path) -> None:
+    """A HEAD has no body that says SlowDown: botocore would hurry, and be through with its attempts in seconds."""
+    heads: list[Asked] = []
+
+    def script(asked: Asked) -> Fault | None:
+        heads.extend([asked] if asked.method == "HEAD" else [])
+        return Fault(error=(503, "SlowDown")) if asked.method == "HEAD" and len(heads) <= 6 else None
+
+    s3.script = script
+
+    assert fetch(s3, tmp_path).path.read_bytes() == CONTENT
+
+
+def test_a_connection_on_which_bytes_trickle_is_given_up_and_the_rest_asked_for_anew(s3: S3, tmp_path: Path) -> None:
+    s3.script = once(Fault(send=300_000, then="trickle"))
+
+    fetched = fetch(s3, tmp_path, options=replace(QUICK, stall_seconds=30, slow_seconds=0.5))
+
+    assert fetched.path.read_bytes() == CONTENT
+    assert fetched.refetched == ()
+    assert fetched.seconds < 20
 
 
 def test_connections_that_break_all_the_time_but_bring_something_are_ridden_out(s3: S3, tmp_path: Path) -> None:
@@ -243,6 +267,16 @@ def test_what_is_refused_at_once_has_its_name_though_a_head_does_not_tell_it(
     assert left(tmp_path) == []
 
 
+def test_a_bucket_that_is_not_there_is_not_taken_for_a_zip_that_is_not(s3: S3, tmp_path: Path) -> None:
+    s3.script = lambda _asked: Fault(error=(404, "NoSuchBucket"))
+    with pytest.raises(StorageUnreachable, match="NoSuchBucket"):
+        fetch(s3, tmp_path)
+
+    s3.script = lambda _asked: Fault(error=(404, "NoSuchKey"))
+    with pytest.raises(ObjectGone, match="NoSuchKey"):
+        fetch(s3, tmp_path)
+
+
 def test_an_object_that_is_removed_half_way_is_gone_and_nothing_is_left(s3: S3, tmp_path: Path) -> None:
     s3.script = lambda asked: Fault(error=(404, "NoSuchKey")) if asked.start == 5 * MIB else None
 
@@ -312,6 +346,26 @@ def test_a_stop_is_honoured_at_once_though_every_connection_stalls(s3: S3, tmp_p
     assert "2.0 MiB of 6.0 MiB are kept" in caught.value.kept
     s3.script = lambda _asked: None
     assert fetch(s3, tmp_path).fetched_bytes == len(CONTENT) - 2 * MIB
+
+
+@pytest.mark.parametrize("asked_for", ["what it is", "everything at once", "what identifies it"])
+def test_a_stop_is_honoured_at_once_though_the_first_question_is_never_answered(
+    s3: S3, tmp_path: Path, asked_for: str
+) -> None:
+    def script(_asked: Asked) -> Fault | None:
+        s3.over.wait(20)
+        return None
+
+    s3.script = script
+    began, clock = time.monotonic(), Clock(0.6)
+    small = replace(s3.bag, size_bytes=len(CONTENT)) if asked_for == "everything at once" else s3.bag
+    options = replace(QUICK, chunk_bytes=8 * MIB)
+    ask = partial(download.fetch, to=tmp_path / "W1.bag.zip", options=options)
+    with pytest.raises(Stopping):
+        (download.identify if asked_for == "what identifies it" else ask)(s3.client(), small, pulse=clock)
+
+    assert time.monotonic() - began < 0.6 + 2
+    assert left(tmp_path) == []
 
 
 @pytest.mark.parametrize("part_bytes", [MIB // 2, 0, 4 * MIB])

@@ -309,6 +309,29 @@ def test_a_limit_from_before_a_restart_of_the_machine_holds_nobody_up(tmp_path: 
     assert time.monotonic() - began < 1
 
 
+def test_a_limit_holds_however_far_ahead_its_connections_have_taken_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "bandwidth"
+    download.Bandwidth(path, 100_000).take(10_000_000, _set())  # 100 s, as of 38 connections with a buffer each
+
+    assert not _is_free(path)
+    known = path.read_bytes()
+    path.write_bytes(known[:8] + b"0" * len(known[8:]))  # by the clock of another start of the machine
+    assert _is_free(path)
+
+
+def test_under_a_low_limit_no_connection_is_silent_for_so_long_that_s3_would_end_it(tmp_path: Path) -> None:
+    connections, limit = 32, 100_000
+
+    assert connections * download.Bandwidth(tmp_path / "bandwidth", limit).block_bytes / limit < 10
+
+
+def _is_free(path: Path) -> bool:
+    over = threading.Event()
+    threading.Timer(0.5, over.set).start()
+    download.Bandwidth(path, 100_000).take(1, over)
+    return not over.is_set()
+
+
 def _set() -> threading.Event:
     event = threading.Event()
     event.set()

@@ -5,6 +5,7 @@ import shlex
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from pipeline.errors import (
     PipelineError,
     RestoreExpired,
 )
+from pipeline.steps.download.asking import answered
 from pipeline.steps.download.journal import Journal
 from pipeline.steps.download.plan import Plan, plan
 from pipeline.steps.download.remote import Body, RangeIgnored, look, open_whole
@@ -106,9 +108,10 @@ class Attempt:
             old.close()
         options, first = self._options, None
         if 0 < self._bag.size_bytes <= options.chunk_bytes:
-            remote, first = open_whole(self._s3, self._bag, stall_seconds=options.stall_seconds)
+            ask = partial(open_whole, self._s3, self._bag, stall_seconds=options.stall_seconds)
+            remote, first = answered(ask, waiting=self._waiting, unwanted=lambda answer: answer[1].close())
         else:
-            remote = look(self._s3, self._bag)
+            remote = answered(partial(look, self._s3, self._bag), waiting=self._waiting)
         try:
             journal = self._anew(plan(remote, chunk_bytes=options.chunk_bytes, verify=options.verify))
         except BaseException:
@@ -119,6 +122,9 @@ class Attempt:
             first.close()
             first = None
         return journal, first
+
+    def _waiting(self) -> None:
+        self._pulse(0, self._bag.size_bytes)
 
     def _anew(self, chosen: Plan) -> Journal:
         """An empty file of the full size, and its journal."""

@@ -7,8 +7,12 @@ import threading
 import time
 from pathlib import Path
 
-_MOMENT = struct.Struct("<d")
-_LONGEST_SECONDS = 60.0  # a moment further ahead is from before a restart of the machine, when its clock began anew
+from pipeline import durable
+
+_MOMENT = struct.Struct("<d36s")  # with the start of the machine by whose clock it is
+_LONGEST_SECONDS = 3600.0  # as far ahead as the blocks of no number of connections reach
+_LEAST_BLOCK_BYTES, _MOST_BLOCK_BYTES = 1 << 14, 1 << 18
+_BLOCK_SECONDS = 1 / 8  # the line carries a block in so long: so no connection waits for long, however many there are
 
 
 class Bandwidth:
@@ -26,6 +30,14 @@ class Bandwidth:
         self._path = path
         self._rate = bytes_per_second
         self._lock = threading.Lock()
+        self._boot = durable.boot().encode()[:36].ljust(36)
+
+    @property
+    def block_bytes(self) -> int:
+        """How much to read at a time, at most."""
+        if self._rate <= 0:
+            return _MOST_BLOCK_BYTES
+        return max(_LEAST_BLOCK_BYTES, min(_MOST_BLOCK_BYTES, int(self._rate * _BLOCK_SECONDS)))
 
     def take(self, size_bytes: int, stop: threading.Event) -> None:
         """Return when the line has carried so many bytes more, or at once when `stop` is set."""
@@ -43,10 +55,10 @@ class Bandwidth:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             now = time.monotonic()
             known = os.pread(descriptor, _MOMENT.size, 0)
-            free = _MOMENT.unpack(known)[0] if len(known) == _MOMENT.size else now
-            if not now < free < now + _LONGEST_SECONDS:
+            free, boot = _MOMENT.unpack(known) if len(known) == _MOMENT.size else (now, b"")
+            if boot != self._boot or not now < free < now + _LONGEST_SECONDS:
                 free = now
-            os.pwrite(descriptor, _MOMENT.pack(free + seconds), 0)
+            os.pwrite(descriptor, _MOMENT.pack(free + seconds, self._boot), 0)
         finally:
             os.close(descriptor)
         return float(free + seconds - now)

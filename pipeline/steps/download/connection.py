@@ -4,18 +4,18 @@ import contextlib
 import os
 import random
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline import durable, plug
 from pipeline.errors import DownloadMismatch, PipelineError, StorageUnreachable
-from pipeline.steps.download.bandwidth import Bandwidth
 from pipeline.steps.download.begun import Begun
 from pipeline.steps.download.journal import Journal
 from pipeline.steps.download.plan import By, Plan
 from pipeline.steps.download.remote import BODY_BROKE, Body, RangeIgnored, WrongAnswer, open_range
+from pipeline.steps.download.terms import How
 from pipeline.work import Bag
 
 if TYPE_CHECKING:
@@ -36,29 +36,6 @@ class DiskFailed(Exception):
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-@dataclass(frozen=True)
-class How:
-    """How to fetch.
-
-    Attributes:
-        connections: at once.
-        stall_seconds: a connection that brings nothing for so long is given up.
-        attempts: for the rest of a range, without progress between them, before the whole fails.
-        pause_seconds: before the second attempt; doubles with each, and is shortened at random.
-        claim_bytes: after so many bytes of a range the journal is told how far it is.
-        durable: the disk is to begin with what came before all has come.
-        bandwidth: the limit that all lanes of the host share.
-    """
-
-    connections: int
-    stall_seconds: float
-    attempts: int
-    pause_seconds: float
-    claim_bytes: int
-    durable: bool
-    bandwidth: Bandwidth | None
 
 
 class Connection:
@@ -83,7 +60,10 @@ class Connection:
         self._lock = threading.Lock()
         self._cut = False
         self._body: Body | None = None
+        self._reading_since = 0.0
+        self._too_slow = False
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._most_bytes = how.bandwidth.block_bytes if how.bandwidth is not None else _BUFFER_BYTES
         self.done_bytes = 0
         self.fetched_bytes = 0
 
@@ -91,6 +71,14 @@ class Connection:
         """Let the thread find out that everything is to end, if it waits for bytes."""
         with self._lock:
             if self._body is not None:
+                self._body.interrupt()
+
+    def give_up_if_slow(self) -> None:
+        """Let the thread ask for the rest anew if bytes trickle: such a connection would hold up the whole for days."""
+        with self._lock:
+            since = self._reading_since
+            if self._body is not None and since and time.monotonic() - since > self._how.slow_seconds:
+                self._too_slow = True
                 self._body.interrupt()
 
     def cut(self) -> None:
@@ -205,7 +193,7 @@ class Connection:
         )
         try:
             with self.uncut():
-                self._body = body
+                self._body, self._reading_since, self._too_slow = body, 0.0, False
             self._read(body, attempt)
         except BaseException:
             body.close()
@@ -217,10 +205,15 @@ class Connection:
 
     def _read(self, body: Body, attempt: Begun) -> None:
         while attempt.position < attempt.end:
-            block = self._buffer[: attempt.end - attempt.position]
+            block = self._buffer[: min(self._most_bytes, attempt.end - attempt.position)]
+            self._reading_since = time.monotonic()
             came = body.readinto(block)
+            self._reading_since = 0.0
+            # What came is not looked at then: a connection that is broken off may give anything.
             if self._halted.is_set():
-                raise Halted  # and what came is not looked at: a connection that is broken off may give anything
+                raise Halted
+            if self._too_slow:
+                raise _CutShort(f"{len(block)} bytes did not come within {self._how.slow_seconds:.0f} s")
             if not came:
                 raise _CutShort(f"{attempt.end - attempt.position} bytes are missing")
             block = block[:came]

@@ -15,9 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline import durable
 from pipeline.steps.download.plan import By, Level, Plan, Remote
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Journal:
@@ -43,7 +42,7 @@ class Journal:
         """A new journal in the place of any other."""
         made = cls(path, plan)
         made._open(os.O_TRUNC)
-        made._append({**asdict(plan), "boot": _boot()})
+        made._append({**asdict(plan), "boot": durable.boot()})
         return made
 
     @classmethod
@@ -62,7 +61,7 @@ class Journal:
                 if plan is None or etag not in {"", plan.remote.etag}:
                     return None
                 # What was taken by nothing cannot be re-hashed: it counts as long as the machine was not restarted.
-                if plan.by is By.NOTHING and first.get("boot") != _boot():
+                if plan.by is By.NOTHING and first.get("boot") != durable.boot():
                     return None
                 found = cls(path, plan)
                 found._read(documents)
@@ -135,11 +134,3 @@ def _plan(document: dict[str, Any]) -> Plan | None:
         plan = Plan(remote, int(document["chunk_bytes"]), Level(document["level"]), By(document["by"]))
         return plan if plan.chunk_bytes > 0 and plan.can_be_taken else None
     return None
-
-
-def _boot() -> str:
-    """Which start of the machine this is; where that is not told, each process counts as one."""
-    try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return f"process {os.getpid()}"

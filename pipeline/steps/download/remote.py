@@ -9,15 +9,18 @@ import botocore.exceptions
 import urllib3.exceptions
 
 from pipeline.aws import error_code, translated
-from pipeline.errors import ObjectReplaced, StorageUnreachable
+from pipeline.errors import ObjectReplaced, PipelineError, StorageUnreachable
+from pipeline.steps.download.asking import answered
 from pipeline.steps.download.plan import Remote
-from pipeline.work import Bag
+from pipeline.work import Bag, Pulse, no_pulse
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _REQUEST_FAILED = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
-_UNEXPLAINED = frozenset({"400", "403"})  # a HEAD that is refused comes without the reason, a GET with it
+# A HEAD that fails comes without the reason, a GET with it; and botocore takes a 503 that does not say SlowDown for a
+# hiccup: its eight attempts are over after some 5 s instead of 45.
+_UNEXPLAINED = frozenset({"400", "403", "404", "429", "500", "503"})
 _RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
 BODY_BROKE = (
     botocore.exceptions.BotoCoreError,
@@ -64,14 +67,14 @@ class Body:
             self._response.shutdown()
 
 
-def identify(s3: "S3Client", bag: Bag) -> Bag:
+def identify(s3: "S3Client", bag: Bag, *, pulse: Pulse = no_pulse) -> Bag:
     """The bag with ETag, version and size as S3 has them now; for events and operators that name only a key.
 
     Raises:
         ObjectGone: there is no such object.
-        PipelineError: S3 cannot be reached, or refuses.
+        PipelineError: S3 cannot be reached, or refuses; or what the pulse raised.
     """
-    told = _head(s3, bag)
+    told = answered(lambda: _head(s3, bag), waiting=lambda: pulse(0, 0))
     return bag.identified(etag=told["ETag"].strip('"'), version_id=_version(told), size_bytes=told["ContentLength"])
 
 
@@ -150,17 +153,25 @@ def _head(s3: "S3Client", bag: Bag, **wanted: Any) -> Any:
     try:
         return s3.head_object(Bucket=bag.bucket, Key=bag.key, **wanted)
     except _REQUEST_FAILED as error:
-        if error_code(error) in _UNEXPLAINED:
-            with _get(s3, bag, Range="bytes=0-0", **_pin(bag))["Body"]:
-                pass  # it was refused to HEAD only
-        raise translated(error, f"look at {bag.address}", work_rid=bag.work_rid, needs=_needs(bag)) from error
+        if error_code(error) not in _UNEXPLAINED:
+            raise _named(error, "look at", bag) from error
+    with _get(s3, bag, Range="bytes=0-0", **_pin(bag))["Body"]:
+        pass  # it was refused to HEAD only, or the storm is over
+    try:
+        return s3.head_object(Bucket=bag.bucket, Key=bag.key, **wanted)
+    except _REQUEST_FAILED as error:
+        raise _named(error, "look at", bag) from error
 
 
 def _get(s3: "S3Client", bag: Bag, **wanted: Any) -> Any:
     try:
         return s3.get_object(Bucket=bag.bucket, Key=bag.key, **wanted)
     except _REQUEST_FAILED as error:
-        raise translated(error, f"download of {bag.address}", work_rid=bag.work_rid, needs=_needs(bag)) from error
+        raise _named(error, "download of", bag) from error
+
+
+def _named(error: Exception, doing: str, bag: Bag) -> PipelineError:
+    return translated(error, f"{doing} {bag.address}", work_rid=bag.work_rid, needs=_needs(bag))
 
 
 def _needs(bag: Bag) -> str:

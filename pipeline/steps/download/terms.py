@@ -5,7 +5,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.steps.download.bandwidth import Bandwidth
-from pipeline.steps.download.connection import How
+
+
+@dataclass(frozen=True)
+class How:
+    """How to fetch.
+
+    Attributes:
+        connections: at once.
+        stall_seconds: a connection that brings nothing for so long is given up.
+        slow_seconds: likewise one that takes longer for a block of 256 KiB.
+        attempts: for the rest of a range, without progress between them, before the whole fails.
+        pause_seconds: before the second attempt; doubles with each, and is shortened at random.
+        claim_bytes: after so many bytes of a range the journal is told how far it is.
+        durable: the disk is to begin with what came before all has come.
+        bandwidth: the limit that all lanes of the host share.
+    """
+
+    connections: int
+    stall_seconds: float
+    slow_seconds: float
+    attempts: int
+    pause_seconds: float
+    claim_bytes: int
+    durable: bool
+    bandwidth: Bandwidth | None
 
 
 @dataclass(frozen=True)
@@ -20,6 +44,7 @@ class Options:
         durable: make the file survive a power cut before it gets its name.
         bandwidth: the limit that all lanes of the host share.
         stall_seconds: a connection that brings nothing for so long is given up, and the rest asked for again.
+        slow_seconds: likewise one that takes longer for a block of 256 KiB; 2 KiB a second are enough.
         attempts: for a range that breaks off, without progress between them.
         pause_seconds: before the second attempt; doubles with each, shortened at random.
     """
@@ -31,6 +56,7 @@ class Options:
     durable: bool = True
     bandwidth: Bandwidth | None = None
     stall_seconds: float = 30.0
+    slow_seconds: float = 120.0
     attempts: int = 8
     pause_seconds: float = 0.25
 
@@ -40,6 +66,7 @@ class Options:
         return How(
             self.connections,
             self.stall_seconds,
+            self.slow_seconds,
             self.attempts,
             self.pause_seconds,
             self.claim_bytes,

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pipeline.steps.download.connection import Connection, DiskFailed, Halted, How, blocks
+from pipeline.steps.download.connection import Connection, DiskFailed, Halted, blocks
 from pipeline.steps.download.journal import Journal
 from pipeline.steps.download.remote import Body
+from pipeline.steps.download.terms import How
 from pipeline.work import Bag, Pulse
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Transfer:
             for thread in threads:
                 thread.start()
             while not self._over.wait(_TICK_SECONDS) and not self._halted.is_set():
+                for connection in self._connections:
+                    connection.give_up_if_slow()
                 pulse(before + self._done_bytes, self._plan.remote.size_bytes)
             if self._error is not None:
                 raise self._error
