@@ -144,6 +144,25 @@ def test_a_zip_that_stays_cut_off_is_refused_in_the_end(site: Site, tmp_path: Pa
     assert [name.rpartition("/")[2] for name in lying_in(inbox)] == ["W2.zip"]
 
 
+@pytest.mark.parametrize("hours", [2, -2])
+def test_a_file_server_whose_clock_is_wrong_makes_no_zip_look_older_or_newer(
+    site: Site, tmp_path: Path, hours: int
+) -> None:
+    inbox = add_folder(site)
+    whole = make_bag_zip(tmp_path, "W1")
+    (inbox / "W1.zip").write_bytes(whole.read_bytes()[:-10])  # still being written
+    drop(whole, inbox, "W1.bag.zip")
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import time\nreal = time.time\ntime.time = lambda: real() + {hours * 3600}\n"
+    )
+
+    ended = site.call("run", "--lanes", "1", PYTHONPATH=str(tmp_path))
+
+    assert ended.returncode == 0, ended.stderr
+    assert lying_in(inbox) == ["W1.zip", "done/W1.bag.zip"]
+    assert sorted(path.name for path in inbox.iterdir()) == [".settling", "W1.zip", "done"]
+
+
 def test_a_zip_written_slowly_is_not_taken_before_it_is_whole_and_two_lanes_take_each_once(
     site: Site, tmp_path: Path
 ) -> None:

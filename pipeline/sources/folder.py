@@ -58,6 +58,7 @@ class FolderSource:
         self._ready: deque[Dropped] = deque()
         self._seen: dict[Path, _Seen] = {}
         self._soon: float | None = None
+        self._ahead_seconds = 0.0
 
     def receive(self) -> "ZipParcel | None":
         """The next zip that is complete and that nobody works on, claimed; it is not read yet.
@@ -91,6 +92,8 @@ class FolderSource:
         intake.see_usable(self._folder.path, writable=self._folder.done is not WhenDone.KEEP)
         self._finish_moves()
         listing = intake.look(self._folder.path)
+        if listing.zips and self._folder.done is not WhenDone.KEEP:
+            self._ahead_seconds = intake.clock_ahead_seconds(self._folder.path)
         known = _known(self._here, listing.zips)
         seen_before, self._seen, self._soon = self._seen, {}, None
         self._ready.clear()
@@ -113,16 +116,20 @@ class FolderSource:
         return row.state in {BagState.DONE, BagState.REFUSED} and self._folder.done is not WhenDone.KEEP
 
     def _missing_seconds(self, dropped: Dropped, seen: _Seen) -> float:
-        """How long the file has yet to stay as it is, and not to fail. Clocks of file servers may differ from ours."""
-        quiet = max(dropped.age_seconds, time.monotonic() - seen.since)
+        """How long the file has yet to stay as it is, and not to fail."""
+        quiet = self._quiet_seconds(dropped, seen)
         if quiet < self._folder.settle_seconds:
             return self._folder.settle_seconds - quiet
         return 0.0 if time.monotonic() >= seen.not_before else float("inf")
 
+    def _quiet_seconds(self, dropped: Dropped, seen: _Seen) -> float:
+        """For how long it has not changed, whatever the file server's clock says."""
+        return max(dropped.age_seconds - self._ahead_seconds, time.monotonic() - seen.since)
+
     def _ends_whole(self, dropped: Dropped) -> bool:
         """Whether it ends as a zip does; one that has not for a long time is taken all the same, to be refused."""
         seen = self._seen[dropped.path]
-        if max(dropped.age_seconds, time.monotonic() - seen.since) >= self._folder.incomplete_seconds:
+        if self._quiet_seconds(dropped, seen) >= self._folder.incomplete_seconds:
             return True
         whole = _is_whole(dropped)
         if not (whole or seen.told):

@@ -12,7 +12,7 @@ from pipeline.steps.intake.folders import (
     see_usable,
     unreachable,
 )
-from pipeline.steps.intake.moving import left_aside, move_out, put_back, remove
+from pipeline.steps.intake.moving import clock_ahead_seconds, left_aside, move_out, put_back, remove
 from pipeline.steps.intake.queues import (
     Message,
     Queue,
@@ -39,6 +39,7 @@ __all__ = [
     "acknowledge",
     "backoff_seconds",
     "busy_seconds",
+    "clock_ahead_seconds",
     "dead_letter",
     "dead_letters",
     "depth",

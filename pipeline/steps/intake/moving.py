@@ -7,6 +7,7 @@
 import contextlib
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,22 @@ def remove(dropped: Dropped) -> bool:
         _put_back(aside, dropped.path)
         raise unreachable(dropped.path.parent, error) from error
     return True
+
+
+def clock_ahead_seconds(folder: Path) -> float:
+    """By how much this host's clock is ahead of the one that dates the folder's files: a file server has its own.
+
+    A folder that is made in it, and removed again, tells; 0 where none can be made.
+    """
+    mark = folder / f"{_SETTLING}-{uuid.uuid4().hex[:8]}"
+    try:
+        mark.mkdir()
+        try:
+            return time.time() - mark.stat().st_mtime
+        finally:
+            mark.rmdir()
+    except OSError:
+        return 0.0
 
 
 def left_aside(folder: Path) -> Iterator[Dropped]:
