@@ -15,6 +15,7 @@ from pipeline.errors import (
     AccessDenied,
     CredentialsExpired,
     DownloadMismatch,
+    NoRoom,
     NotRestored,
     ObjectGone,
     ObjectReplaced,
@@ -401,6 +402,15 @@ def test_the_pulse_is_told_how_far_it_is_and_never_more_than_there_is(s3: S3, tm
     done = [told for told, _ in clock.told]
     assert done == sorted(done)
     assert clock.told[-1] == (len(CONTENT), len(CONTENT))
+
+
+def test_a_staging_disk_that_is_not_full_but_unusable_is_not_said_to_be_full(s3: S3, tmp_path: Path) -> None:
+    (tmp_path / "W1.bag.zip.part").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(NoRoom, match="see to the staging disk"):
+        fetch(s3, tmp_path)
+
+    assert s3.asked == []
 
 
 def test_two_processes_never_write_the_same_file(s3: S3, tmp_path: Path) -> None:

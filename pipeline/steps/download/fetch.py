@@ -1,6 +1,7 @@
 """The download as a whole: find what an earlier try left, fetch the rest, publish, and tell what is left otherwise."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -16,6 +17,10 @@ from pipeline.work import Bag, Pulse, no_pulse
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_ADVICE = dict.fromkeys([errno.ENOSPC, errno.EDQUOT, errno.EFBIG], "make room on the staging disk") | dict.fromkeys(
+    [errno.EACCES, errno.EPERM, errno.EROFS], "let this user write to the staging disk"
+)
+
 
 def fetch(s3: "S3Client", bag: Bag, *, to: Path, options: Options | None = None, pulse: Pulse = no_pulse) -> Fetched:
     """Bring the object that `bag` identifies to the file `to`; it appears under that name only when whole and verified.
@@ -27,7 +32,7 @@ def fetch(s3: "S3Client", bag: Bag, *, to: Path, options: Options | None = None,
         ObjectGone: it is not there (any more).
         ObjectReplaced: the bucket now holds other bytes under the key.
         DownloadMismatch: what came is not what S3 has, twice.
-        NoRoom: the disk is full.
+        NoRoom: the disk is full, or cannot be written to.
         WorkBusy: another process of this host still writes the file.
         PipelineError: S3 cannot be reached, or refuses; or what the pulse raised.
     """
@@ -41,7 +46,8 @@ def fetch(s3: "S3Client", bag: Bag, *, to: Path, options: Options | None = None,
             attempt = Attempt(s3, bag, to=to, file=file, journal=journal, options=options or Options(), pulse=pulse)
             return attempt.run(started)
     except OSError as error:
-        raise NoRoom(f"{to}: {error.strerror}", work_rid=bag.work_rid, go_on="make room on the staging disk") from error
+        advice = _ADVICE.get(error.errno or 0, "see to the staging disk")
+        raise NoRoom(f"{to}: {error.strerror}", work_rid=bag.work_rid, go_on=advice) from error
 
 
 def settle(path: Path) -> None:
