@@ -88,6 +88,14 @@ def test_a_bag_is_seen_once_however_often_it_is_delivered(engine: Engine, book: 
     assert len(book.bags_of("W1")) == 1
 
 
+def test_a_bag_that_was_put_again_with_the_same_bytes_is_known_by_its_new_version(book: Record) -> None:
+    book.see(Bag("W1", "bucket", "key", etag="e", version_id="first"))
+    book.see(Bag("W1", "bucket", "key", etag="e"))
+    again = book.see(Bag("W1", "bucket", "key", etag="e", version_id="second"))
+
+    assert again.bag.version_id == "second"
+
+
 def test_a_zip_of_two_works_is_home_only_when_both_are(engine: Engine, book: Record) -> None:
     owner = leases(engine)
     owner.take("W1", BAG.bag_id)

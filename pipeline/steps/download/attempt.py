@@ -5,6 +5,7 @@ import shlex
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,6 +103,9 @@ class Attempt:
         there = os.fstat(self._file).st_size
         old = Journal.go_on(self._journal_path, self._bag.etag) if there else None
         if old is not None and old.plan.remote.size_bytes == there:
+            if self._bag.version_id:  # the same bytes may have been put again, and their first version be gone
+                remote = replace(old.plan.remote, version_id=self._bag.version_id)
+                old.plan = replace(old.plan, remote=remote)
             self._journal = old
             return old, None
         if old is not None:

@@ -44,8 +44,9 @@ class Record:
                 .where(bags.c.bag_id == bag.bag_id, bags.c.state == BagState.NOT_RESTORED)
                 .values(state=BagState.UNFINISHED, updated_on=utc_in())
             )
-            if bag.is_local and bag.version_id:
-                # The same content was handed in again: it is another file, and by its stamp it will be known again.
+            if bag.version_id:
+                # The same content was handed in again: it is another file, and by its stamp it will be known again; or
+                # it was put to S3 again, and the version of before may be gone.
                 connection.execute(update(bags).where(bags.c.bag_id == bag.bag_id).values(version_id=bag.version_id))
             if bag.restore_expires_on is not None:
                 connection.execute(
