@@ -46,6 +46,7 @@ ENV PATH=/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin 
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    PIPELINE_BASE_CONFIG=/app/luigi.cfg \
     LUIGI_CONFIG_PATH=/etc/pipeline/luigi.cfg \
     PIPELINE_PIPELINE_STAGING=/data/staging \
     PIPELINE_PIPELINE_QUARANTINE=/data/quarantine \

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -143,7 +144,12 @@ def _run_lanes(out: Console, running: Stack, choices: Choices) -> None:
     log = running.home / "logs" / "run.log"
     with log.open("ab") as sink:
         process = subprocess.Popen(
-            command, env=running.environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
+            command,
+            env=running.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
         )
         try:
             _watch(out, running.home, process)
@@ -229,6 +235,10 @@ def _tell_places(out: Console, running: Stack, choices: Choices) -> None:
     }
     for name, place in places.items():
         out.print(f"{name:13} {place}")
+    verb = "status" if choices.keep else f"explain {sample_rid(0)}"
+    out.print(
+        f"look around   {running.by_hand} {shlex.join([sys.executable, str(RUN_PIPELINE)])} {verb}", soft_wrap=True
+    )
 
 
 def _wait_for_ctrl_c(out: Console) -> None:

@@ -1,6 +1,7 @@
 """A trial site on the embedded stack: bucket and queues as an operator has them, and a luigi.cfg that says so."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,19 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """With which `run_pipeline.py` works on this stack, and on nothing else."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PIPELINE_", "AWS_"))}
-        return {**inherited, **embedded.CREDENTIALS, "LUIGI_CONFIG_PATH": str(self.home / "luigi.cfg")}
+        return {**inherited, **embedded.CREDENTIALS, **self._own}
+
+    @property
+    def by_hand(self) -> str:
+        """The same, to be typed before a command."""
+        return shlex.join(
+            ["env", *(f"{name}={value}" for name, value in {**embedded.CREDENTIALS, **self._own}.items())]
+        )
+
+    @property
+    def _own(self) -> dict[str, str]:
+        # An operator's .env beside run_pipeline.py may name her archive, and her database.
+        return {"LUIGI_CONFIG_PATH": str(self.home / "luigi.cfg"), "PYTHON_DOTENV_DISABLED": "1"}
 
 
 @contextmanager
@@ -99,8 +112,7 @@ def set_up_aws(s3: "S3Client", sqs: "SQSClient", *, bucket: str, queue: str, dea
 def _luigi_cfg(home: Path, moto_url: str, luigid_url: str, lanes: int) -> str:
     where = str(home).replace("%", "%%")
     return f"""\
-# Made by `run_pipeline.py demo`. To look around while its stack runs (`demo --keep`):
-#     LUIGI_CONFIG_PATH=… AWS_ACCESS_KEY_ID=embedded AWS_SECRET_ACCESS_KEY=embedded run_pipeline.py status
+# Made by `run_pipeline.py demo`, which ends with the command to look around.
 [pipeline]
 environment = dev
 lanes = {lanes}

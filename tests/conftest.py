@@ -1,5 +1,6 @@
 """Fixtures: the embedded stack once for all tests, and a site of its own for each test that asks for one."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tests.receivers import mailbox, webhook
 from tests.stack import Site
 
 __all__ = ["mailbox", "webhook"]  # fixtures
+# A .env beside run_pipeline.py may name a real archive, and a real database.
+os.environ["PYTHON_DOTENV_DISABLED"] = "1"
 
 
 @pytest.fixture(scope="session")

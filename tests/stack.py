@@ -105,6 +105,7 @@ timeout = 0
             **inherited,
             **embedded.CREDENTIALS,
             "LUIGI_CONFIG_PATH": str(self.home / "luigi.cfg"),
+            "PYTHON_DOTENV_DISABLED": "1",  # a .env beside run_pipeline.py may name a real archive
             **self.settings,
         }
 

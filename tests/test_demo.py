@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.bags import make_bag_zip
 from tests.stack import RUN_PIPELINE, lines, wait_until
 
 
-def start(home: Path, *arguments: str) -> "subprocess.Popen[str]":
+def start(home: Path, *arguments: str, program: Path = RUN_PIPELINE) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, str(RUN_PIPELINE), "demo", "--home", str(home), "--bags", "3", "--size", "200k", *arguments],
+        [sys.executable, str(program), "demo", "--home", str(home), "--bags", "3", "--size", "200k", *arguments],
+        cwd=program.parent,
+        env={name: value for name, value in os.environ.items() if name != "PYTHON_DOTENV_DISABLED"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -37,10 +41,35 @@ def test_the_demo_brings_its_bags_home_and_a_second_one_finds_nothing_left_to_do
         assert lines(out, name)
     assert len(list((home / "archive").glob("Archive*/*/W*/images/*/*.jpg"))) == 2 * 16
 
+    look_around = lines(out, "look around")[0].removeprefix("look around")
+    told = subprocess.run(look_around, shell=True, capture_output=True, text=True, check=True, cwd="/", timeout=60)
+    assert lines(told.stdout, "W0DEMO00: refused")
+
     second = start(home)
     out, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
     assert lines(out, "Nothing was left to do")
+
+
+def test_the_demo_leaves_alone_what_the_project_s_own_settings_name(tmp_path: Path) -> None:
+    project, inbox, archive = tmp_path / "project", tmp_path / "inbox", tmp_path / "archive"
+    for folder in ("pipeline", "bin"):
+        shutil.copytree(RUN_PIPELINE.parent / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(RUN_PIPELINE, project)
+    (project / "luigi.cfg").write_text(f"[source real]\nkind = folder\npath = {inbox}\nsettle_seconds = 0\n")
+    (project / ".env").write_text(
+        f"PIPELINE_PIPELINE_ARCHIVE_ROOT={archive}\nPIPELINE_DATABASE_URL=sqlite:///{tmp_path}/real.db\n"
+    )
+    archive.mkdir()
+    bag_zip = make_bag_zip(inbox, "W1")
+
+    demo = start(tmp_path / "home", program=project / "run_pipeline.py")
+    _, err = demo.communicate(timeout=120)
+
+    assert demo.returncode == 0, err
+    assert bag_zip.exists()
+    assert list(archive.iterdir()) == []
+    assert not (tmp_path / "real.db").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

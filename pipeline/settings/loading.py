@@ -12,6 +12,7 @@ from luigi.parameter import ParameterException
 from pipeline.errors import OptionsNotUnderstood, SettingsError
 from pipeline.settings import production
 from pipeline.settings.checks import check, check_download
+from pipeline.settings.files import read_named_files
 from pipeline.settings.notifying import read_notify
 from pipeline.settings.paths import from_project as _path
 from pipeline.settings.secrets import aws_credentials, database_url, db_config_default
@@ -33,6 +34,7 @@ def load(*, working: bool = False) -> Settings:
     Raises:
         SettingsError: names every setting that is missing or wrong, at once.
     """
+    read_named_files()
     _let_the_environment_win()
     unreadable = [problem for section in SECTIONS for problem in _unreadable(section)]
     problems = list(unreadable)
