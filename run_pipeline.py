@@ -4,6 +4,7 @@
 import os
 import signal
 import sys
+import warnings
 
 WATCHES = "--watch" in sys.argv and "status" not in sys.argv
 
@@ -43,8 +44,22 @@ def use_own_python() -> None:
         sys.exit(f"this Python has no {', no '.join(missing)}: run `make venv` in {ROOT}, then the same again")
 
 
+def open_streams() -> None:
+    """Give streams that were closed (`2>&-`) to nobody: the next file that is opened would get their numbers."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            while (given := os.open(os.devnull, os.O_RDWR)) < number:  # the lowest that is free
+                pass
+            if given > number:
+                os.close(given)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # for as long as the process lives
+
+
 def prepare_environment() -> None:
     """`.env` and the place of luigi.cfg have to be known before luigi is imported: it reads them while it is."""
+    open_streams()
+    # Told by settings.load with what to do, and of no concern to `debag`.
+    warnings.filterwarnings("ignore", "Config file does not exist", UserWarning)
     from dotenv import load_dotenv  # noqa: PLC0415  # after the check that it is installed
 
     load_dotenv(ROOT / ".env")

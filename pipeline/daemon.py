@@ -152,8 +152,16 @@ class Daemon:
 
 @contextmanager
 def only_one(home: Path) -> Iterator[None]:
-    """Two who start and stop services of one folder at the same time do so one after the other."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("wb") as file:
+    """Two who start and stop services of one folder at the same time do so one after the other.
+
+    Raises:
+        ServiceFailed: the folder cannot be made, or not be written to.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / "lock").open("wb")
+    except OSError as error:
+        raise ServiceFailed(f"{home} cannot be used: {error.strerror}", go_on="name another one: --home DIR") from error
+    with lock as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

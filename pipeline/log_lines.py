@@ -10,10 +10,11 @@ import logging.handlers
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.errors import SettingsError
 from pipeline.work import printable, printable_json
 
 _LOG_BYTES, _LOG_FILES = 10 << 20, 5
@@ -29,6 +30,27 @@ def about(*, work: str, bag: str, step: str, attempt: int) -> Iterator[None]:
         yield
     finally:
         _about.clear()
+
+
+class LogFile(logging.handlers.RotatingFileHandler):
+    """A file of log lines that may be on a full disk: that is told once, not with a traceback for each line."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name that logging calls
+        """Tell it; the next line is tried again."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._told:
+            self._told = True
+            with suppress(OSError):
+                sys.stderr.write(f"{self.baseFilename}: {error.strerror}; what it lacks is told here alone\n")
+
+    def close(self) -> None:
+        """Also where what is still to be written finds no room: a full disk ends no process."""
+        with suppress(OSError):
+            super().close()
 
 
 class PlainLines(logging.Formatter):
@@ -79,7 +101,7 @@ def log_to(folder: os.PathLike[str] | None, name: str, *, verbose: bool = False,
     """Log to stderr, and to a file of this process alone that is rotated at 10 MiB; without a folder, to stderr alone.
 
     Raises:
-        OSError: the folder cannot be written to.
+        SettingsError: the folder cannot be written to.
     """
     full: logging.Formatter = PlainLines("%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s")
     if json_lines:
@@ -89,10 +111,12 @@ def log_to(folder: os.PathLike[str] | None, name: str, *, verbose: bool = False,
     if folder is not None:
         if not json_lines:
             handlers[0].setFormatter(PlainLines("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
-        os.makedirs(folder, exist_ok=True)
-        file = logging.handlers.RotatingFileHandler(
-            os.path.join(folder, f"{name}.log"), maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
-        )
+        path = os.path.join(folder, f"{name}.log")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            file = LogFile(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8")
+        except OSError as error:
+            raise SettingsError([f"[pipeline] logs: {error}"]) from error
         file.setFormatter(full)
         handlers.append(file)
     root = logging.getLogger()

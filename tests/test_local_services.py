@@ -120,6 +120,26 @@ def test_a_pid_file_that_outlived_its_process_ends_nobody(local: Local) -> None:
         bystander.wait()
 
 
+@pytest.mark.parametrize("verb", ["up", "down", "status"])
+def test_a_folder_that_cannot_be_made_is_told_in_a_line(verb: str) -> None:
+    command = [sys.executable, str(ROOT / "local-services"), verb, "--home", "/proc/services"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert ended.returncode == 3
+    assert ended.stderr.startswith("local-services: /proc/services cannot be used: ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_luigi_cfg_that_cannot_be_parsed_is_told_in_a_line(local: Local) -> None:
+    (local.home / "luigi.cfg").write_text("lanes = 2\n", encoding="utf-8")
+    told = local.call("status")
+    local.site.write_settings()
+
+    assert told.returncode == 2
+    assert told.stderr.startswith("local-services: luigi.cfg is not understood: ")
+    assert told.stderr.count("\n") == 1
+
+
 def test_a_port_that_is_taken_is_named_and_what_was_started_before_is_stopped(local: Local) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", local.moto_port))

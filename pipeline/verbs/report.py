@@ -1,10 +1,12 @@
 """`run_pipeline.py report --html FILE|--csv [FILE] [--since WHEN]`: what a time came to."""
 
 import importlib
+import io
 import os
 import sys
 from argparse import Namespace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import ModuleType
 
 from pipeline import durable, settings, site
@@ -29,20 +31,25 @@ def main(options: Namespace) -> int:
     since = options.since
     works = [work for work in views.works(engine) if datetime.fromisoformat(work.updated_on) >= since]
     story = Story(since, datetime.now(UTC), works, chronicle.happenings(engine, since=since))
-    try:
-        if page is not None:
-            durable.write_file(options.html, page.html(story, host=chosen.host).encode())
-        if options.csv == "-":
-            table.write(story, sys.stdout)
-        elif options.csv:
-            with open(options.csv, "w", encoding="utf-8", newline="") as out:
-                table.write(story, out)
-    except OSError as error:
-        raise UsageError(f"{error.filename}: {error.strerror}") from error
+    if page is not None:
+        _write(options.html, page.html(story, host=chosen.host))
+    if options.csv == "-":
+        table.write(story, sys.stdout)
+    elif options.csv:
+        rows = io.StringIO(newline="")
+        table.write(story, rows)
+        _write(options.csv, rows.getvalue())
     for file in (options.html, options.csv):
         if file and file != "-":
             sys.stderr.write(f"{os.fspath(file)}: {human_count(len(works), 'work')} since {since:%Y-%m-%d %H:%M} UTC\n")
     return 0
+
+
+def _write(file: str | Path, text: str) -> None:
+    try:
+        durable.write_file(Path(file), text.encode())
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; it was not written") from error
 
 
 def _page() -> ModuleType:

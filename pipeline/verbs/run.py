@@ -28,10 +28,7 @@ def main(options: Namespace) -> int:
     how = lanes.Options(
         lanes=chosen.lanes, watch=options.watch, local_scheduler=options.local_scheduler, verbose=options.verbose
     )
-    try:
-        log_lines.log_to(chosen.lane_logs, "run", verbose=options.verbose, json_lines=chosen.log_json)
-    except OSError as error:
-        raise SettingsError([f"[pipeline] logs: {error}"]) from error
+    log_lines.log_to(chosen.lane_logs, "run", verbose=options.verbose, json_lines=chosen.log_json)
     _tell_start(chosen, how)
     in_one_process = how.lanes == 1 and how.local_scheduler
     summary = lanes.run_here(chosen, how) if in_one_process else lanes.Lanes(chosen, how).run()

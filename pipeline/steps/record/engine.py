@@ -2,6 +2,7 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
+    DatabaseError,
     DBAPIError,
     IntegrityError,
     InternalError,
@@ -52,7 +54,7 @@ def parsed_url(text: str) -> URL:
     try:
         url = make_url(text)
         backend = url.get_backend_name()
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:  # ValueError: a port that is no number
         raise SettingsError(["[database] url is not an SQLAlchemy URL"]) from error
     if backend not in {"sqlite", "postgresql", "mysql", "mariadb"}:
         raise SettingsError([f"[database] url: {backend} is none of sqlite, postgresql, mysql, mariadb"])
@@ -138,12 +140,16 @@ def translated() -> Iterator[None]:
     except (ProgrammingError, InternalError) as error:
         # A table or a permission that is gone, which SQLite calls an OperationalError: a person can mend it.
         raise _unavailable("refuses", error) from error
+    except DatabaseError as error:
+        if type(error.orig) is not sqlite3.DatabaseError:
+            raise
+        raise _unavailable("does not answer", error) from error  # the file is no database of SQLite, or a damaged one
 
 
 def _unavailable(what: str, error: Exception) -> DatabaseUnavailable:
     reason = str(error.orig if isinstance(error, DBAPIError) else error)
-    first = reason.strip().partition("\n")[0]  # PostgreSQL tells the statement further down
-    return DatabaseUnavailable(f"the progress database {what}: {first}", go_on="run_pipeline.py check")
+    told = reason.strip().partition("\nLINE ")[0]  # PostgreSQL tells the statement further down
+    return DatabaseUnavailable(f"the progress database {what}: {' '.join(told.split())}", go_on="run_pipeline.py check")
 
 
 @contextmanager
