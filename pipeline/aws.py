@@ -132,21 +132,30 @@ def translated(error: Exception, what: str, *, work_rid: str = "", needs: str = 
         return ObjectGone(f"{what}: {code}: not in the bucket", work_rid=work_rid, facts={"code": code})
     if code in {"PreconditionFailed", "412"}:
         return ObjectReplaced(f"{what}: the object was overwritten", work_rid=work_rid, facts={"code": code})
-    no_credentials = isinstance(
+    if code.endswith("NonExistentQueue") or code == "QueueDoesNotExist":
+        go_on = "look at queue, region, profile and endpoint_url of that source"
+        return StorageUnreachable(f"{what}: there is no such queue", work_rid=work_rid, go_on=go_on)
+    go_on = "set this machine's clock: S3 refuses requests that are 15 minutes off" if code == _SKEWED else ""
+    denied = _denied(error, text, work_rid=work_rid, needs=needs)
+    return denied or StorageUnreachable(text, work_rid=work_rid, go_on=go_on)
+
+
+def _denied(error: Exception, text: str, *, work_rid: str, needs: str) -> PipelineError | None:
+    """The failure, if it is one of credentials or rights."""
+    code = error_code(error)
+    if isinstance(
         error,
         botocore.exceptions.NoCredentialsError
         | botocore.exceptions.PartialCredentialsError
         | botocore.exceptions.ProfileNotFound
         | botocore.exceptions.CredentialRetrievalError,
-    )
+    ):
+        go_on = "put the credentials, with a section of that name for each profile, into /run/secrets/aws"
+        return AccessDenied(text, work_rid=work_rid, go_on=f"{go_on} or ~/.aws/credentials (README, Secrets)")
     if code in _EXPIRED:
         return CredentialsExpired(text, work_rid=work_rid, go_on="renew the credentials")
-    if code in _DENIED or no_credentials:
-        missing = (
-            f"grant {needs}"
-            if needs and code in {"403", "AccessDenied", "AccessDeniedException"}
-            else "grant the missing right"
-        )
+    if code in _DENIED:
+        told = needs and code in {"403", "AccessDenied", "AccessDeniedException"}
+        missing = f"grant {needs}" if told else "grant the missing right"
         return AccessDenied(text, work_rid=work_rid, go_on=f"{missing}, or renew the credentials")
-    go_on = "set this machine's clock: S3 refuses requests that are 15 minutes off" if code == _SKEWED else ""
-    return StorageUnreachable(text, work_rid=work_rid, go_on=go_on)
+    return None

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ArchiveMissing, InvalidRid
+from pipeline.errors import ArchiveMissing, InvalidRid, UsageError
 from pipeline.site import Site
 from pipeline.steps import record, sync
-from pipeline.steps.record import CHECK, Archived
+from pipeline.steps.record import CHECK, Archived, stories, views
 from pipeline.steps.sync import Brake, Proof, Verdict, Verified
 from pipeline.work import Pulse, archive_dir, archive_shares, checked_rid, no_pulse
 
@@ -83,10 +83,24 @@ def by_name(here: Site, rids: Iterable[str]) -> list[Archived]:
 
     Raises:
         InvalidRid: one is none.
+        UsageError: neither the record nor the archive has ever heard of one: a misspelt name is no lost work.
+        ArchiveMissing: the archive, or the share point of such a one, is out of reach.
         DatabaseUnavailable: the database is out of reach.
     """
-    names = [checked_rid(rid) for rid in dict.fromkeys(rids)]
-    return [record.archived(here.engine, work_rid=rid).get(rid, Archived(rid)) for rid in names]
+    return [_named(here, checked_rid(rid)) for rid in dict.fromkeys(rids)]
+
+
+def _named(here: Site, rid: str) -> Archived:
+    known = record.archived(here.engine, work_rid=rid).get(rid)
+    folder = archive_dir(here.settings.archive_root, rid)
+    if known is None and not folder.exists() and stories.story(here.engine, rid) is None:
+        _see_share(here, Archived(rid), folder)
+        raise UsageError(
+            f"{rid}: the record knows no such work{views.other_spelling(here.engine, rid)}, and there is no {folder}; "
+            "nothing was checked",
+            go_on="run_pipeline.py status",
+        )
+    return known or Archived(rid)
 
 
 def everything(here: Site) -> list[Archived]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline import durable
 from pipeline.errors import FolderUnreachable, UsageError, WorkBusy
 from pipeline.site import Site
-from pipeline.steps.record import BagRow, BagState
+from pipeline.steps.record import BagRow, BagState, views
 from pipeline.work import asked_rid
 
 
@@ -30,7 +30,8 @@ def newest(here: Site, work_rid: str) -> BagRow:
     known = here.record.bags_of(asked_rid(work_rid))
     if not known:
         raise UsageError(
-            f"{work_rid}: the record knows no bag of this work; it may still wait in a queue",
+            f"{work_rid}: the record knows no bag of this work{views.other_spelling(here.engine, work_rid)}; "
+            "it may still wait in a queue",
             go_on=f"run_pipeline.py work {shlex.quote(work_rid)}, which also looks into the buckets",
         )
     return known[0]

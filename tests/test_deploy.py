@@ -270,3 +270,11 @@ def test_the_workers_are_never_root(home: Path, tmp_path: Path) -> None:
 
     assert refused.returncode == 2
     assert not (tmp_path / "d").exists()
+
+
+def test_a_credentials_file_that_is_named_and_not_there_is_wrong_usage(home: Path, tmp_path: Path) -> None:
+    ended = deploy(home, "--dest", tmp_path / "d", "--prod", "--credentials", tmp_path / "nowhere")
+
+    assert ended.returncode == 2
+    assert "--credentials" in ended.stderr
+    assert not (tmp_path / "d").exists()

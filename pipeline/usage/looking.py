@@ -97,7 +97,7 @@ VERBS = (
     Verb(
         "log",
         "the log of a work's last sync: what the sync script and the audit tool printed",
-        ("log W1NLM4700", "log W1NLM4700 --all", "less $(run_pipeline.py log W1NLM4700 --path)"),
+        ("log W1NLM4700", "log W1NLM4700 --all", "log W1NLM4700 --path | xargs less"),
         about="It is found through the record, in whichever folder of whichever day it lies. One that another host "
         "wrote is named with that host.",
         options=_log,

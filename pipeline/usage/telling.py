@@ -78,8 +78,9 @@ VERBS = (
             "completion fish > ~/.config/fish/completions/run_pipeline.py.fish",
         ),
         about="Verbs, actions, options, choices, files; and the RIDs that the record knows, if it answers within "
-        "RUN_PIPELINE_TAB_SECONDS (3). The script calls this program with this Python; print it anew after a new "
-        "release. Under whatever path the command is called it is completed, but not as `python …`.",
+        "RUN_PIPELINE_TAB_SECONDS (3). The folder has to be there (`mkdir -p`), and for bash Debian's package "
+        "bash-completion. The script calls this program with this Python; print it anew after a new release. Under "
+        "whatever path the command is called it is completed, but not as `python …`.",
         options=_completion,
         exits={0: "it was printed", 1: "", 3: ""},
         reads=("none; the completion of RIDs: " + SETTINGS, DATABASE),

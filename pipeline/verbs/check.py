@@ -12,7 +12,7 @@ import botocore.exceptions
 
 from pipeline import aws, building, settings, show
 from pipeline.ages import Ages
-from pipeline.errors import FolderUnreachable, PipelineError, SettingsError
+from pipeline.errors import FolderUnreachable, PipelineError, SettingsError, StorageUnreachable
 from pipeline.settings import Folder, Settings, Source, WhenDone
 from pipeline.show import folder_line
 from pipeline.site import Site
@@ -120,6 +120,9 @@ def _bucket(source: Source) -> str:
     try:
         s3.head_bucket(Bucket=source.bucket)
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+        if aws.error_code(error) in {"404", "NoSuchBucket"}:
+            go_on = f"look at bucket, region and endpoint_url of [source {source.name}]"
+            raise StorageUnreachable(f"bucket {source.bucket}: there is no such bucket", go_on=go_on) from error
         raise aws.translated(error, f"bucket {source.bucket}") from error
     return "answers"
 
@@ -157,7 +160,9 @@ def _folder(name: str, folder: Path) -> _Row:
 def _archive(chosen: Settings) -> _Row:
     root = chosen.archive_root
     if not root.is_dir():
-        return _row("archive", "wrong", f"{root}: not there; is it mounted?")
+        return _row(
+            "archive", "wrong", f"{root}: not there; is it mounted? The pipeline never makes it: mount it, or mkdir"
+        )
     if chosen.environment == "prod" and (missing := settings.missing_archive(root, marker=chosen.sync_mount_marker)):
         return _row("archive", "wrong", missing[0])
     shares = [share for share in archive_shares(root) if share.is_dir() and not os.access(share, os.W_OK | os.X_OK)]

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from pipeline import settings, show, site, story
 from pipeline.errors import UsageError
-from pipeline.steps.record import stories
+from pipeline.steps.record import stories, views
 from pipeline.work import asked_rid, human_bytes, human_count
 
 _DATES = {
@@ -31,7 +31,8 @@ def main(options: Namespace) -> int:
     found = stories.story(here.engine, work_rid)
     if found is None:
         raise UsageError(
-            f"{work_rid}: the record knows no such work; it may still wait in a queue",
+            f"{work_rid}: the record knows no such work{views.other_spelling(here.engine, work_rid)}; "
+            "it may still wait in a queue",
             go_on=f"run_pipeline.py work {shlex.quote(work_rid)}, or run_pipeline.py status",
         )
     told = story.document(here, found)

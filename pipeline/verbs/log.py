@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline import settings, show, site, sync_logs
 from pipeline.errors import UsageError
 from pipeline.site import Site
-from pipeline.steps.record import stories
+from pipeline.steps.record import stories, views
 from pipeline.sync_logs import SyncLog
 from pipeline.work import asked_rid
 
@@ -23,7 +23,8 @@ def main(options: Namespace) -> int:
     story = stories.story(here.engine, work_rid)
     found = sync_logs.of(here, work_rid, story.events if story else ())
     if not (found or story):
-        raise UsageError(f"{work_rid}: the record knows no such work", go_on="run_pipeline.py status")
+        known = views.other_spelling(here.engine, work_rid)
+        raise UsageError(f"{work_rid}: the record knows no such work{known}", go_on="run_pipeline.py status")
     if not found:
         sys.stderr.write(f"{work_rid}: no sync of it has left a log; go on with: run_pipeline.py explain {work_rid}\n")
         return 0

@@ -198,7 +198,8 @@ def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
         return 0
     out = show.console()
     if not works and not history:
-        out.print(f"{show.safe(work_rid)}: the record knows no such work")
+        known = views.other_spelling(here.engine, work_rid)
+        out.print(f"{show.safe(work_rid)}: the record knows no such work{show.safe(known)}")
         return 0
     show.tell(out, show.works_rows(works))
     for event in history:

@@ -12,7 +12,7 @@ from pipeline.errors import InvalidRid, ObjectGone, PipelineError, UsageError
 from pipeline.signals import stopping_on_signals
 from pipeline.site import Site
 from pipeline.steps import debag, download
-from pipeline.steps.record import BagState, Phase
+from pipeline.steps.record import BagState, Phase, views
 from pipeline.verdicts import Outcome, Verdict, bring_home
 from pipeline.work import Bag, checked_rid, rid_from_name, staging_key
 
@@ -90,7 +90,8 @@ def _bag_of_rid(here: Site, work_rid: str) -> Bag:
             continue
     buckets = ", ".join(source.bucket for source in here.settings.sources) or "none, as no source is set"
     raise UsageError(
-        f"{work_rid}: not known to the record, and there is no {staging_key(work_rid)} in the buckets ({buckets})",
+        f"{work_rid}: not known to the record{views.other_spelling(here.engine, work_rid)}, "
+        f"and there is no {staging_key(work_rid)} in the buckets ({buckets})",
         go_on=f"run_pipeline.py work s3://BUCKET/KEY, or {work_rid}.bag.zip",
     )
 

@@ -134,6 +134,20 @@ def works_like(engine: Engine, beginning: str, *, most: int) -> list[str]:
     return sorted(rid for rid in found if rid.startswith(beginning)) if len(found) <= most else []
 
 
+def other_spelling(engine: Engine, work_rid: str) -> str:
+    """For a RID of which the record has no work: `; it knows W1FPL2251`, where w1fpl2251 was asked for; else empty.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    alike = union(
+        *(select(table.c.work_rid).where(func.lower(table.c.work_rid) == work_rid.lower()) for table in (bags, syncs))
+    )
+    with reading(engine) as connection:
+        known = sorted(set(connection.scalars(alike)) - {work_rid})
+    return f"; it knows {', '.join(known)}" if known else ""
+
+
 def unfinished(engine: Engine, *, host: str, others_after_seconds: int = 0, limit: int = 100) -> list[str]:
     """Bags that somebody began and nobody works on: their lease has expired, their time to be tried again has come.
 

@@ -1,0 +1,147 @@
+"""What an operator may do wrong around a command: each slip is told in a line, with what to do, without a traceback."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.bags import make_bag_zip
+from tests.stack import Site, lines
+from tests.test_full_disk import small_disk
+
+
+def shell(site: Site, line: str, *, cwd: Path | None = None, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """A line of a shell, in which `$RUN` is `run_pipeline.py`."""
+    return subprocess.run(
+        ["bash", "-c", line],
+        env={**site.environment, "RUN": " ".join(site.command()), **settings},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("line", ["$RUN status >&-", "$RUN status <&- >&- 2>&-", "$RUN run --lanes 1 >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_failure(site: Site, line: str) -> None:
+    ended = shell(site, line)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("verb", ["status", "status --json", "report --csv", "completion bash"])
+def test_output_that_finds_no_room_is_told_in_a_line(site: Site, verb: str) -> None:
+    ended = shell(site, f"$RUN {verb} >/dev/full")
+
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert lines(ended.stderr, "could not be written: No space left on device")
+
+
+@pytest.mark.parametrize("stderr", ["/dev/full", "&-"])
+def test_the_exit_status_is_the_same_where_nothing_can_be_complained_to(site: Site, stderr: str) -> None:
+    assert shell(site, f"$RUN explain W4711 2>{stderr}").returncode == 2
+
+
+def test_a_report_that_finds_no_room_is_not_half_written(site: Site, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 4096) as disk:
+        (disk / "fill").write_bytes(b"x" * 4096)
+        ended = site.call("report", "--csv", str(disk / "works.csv"))
+        left = (disk / "works.csv").exists()
+
+    assert (ended.returncode, left) == (2, False)
+    assert lines(ended.stderr, "works.csv: No space left on device")
+
+
+def test_works_come_home_though_the_disk_with_the_logs_is_full(site: Site, tmp_path: Path) -> None:
+    site.announce(make_bag_zip(tmp_path, "W1"))
+    with small_disk(tmp_path / "disk", 4096) as disk:
+        (disk / "fill").write_bytes(b"x" * 4096)
+        ended = site.call("work", "W1", PIPELINE_PIPELINE_LOGS=str(disk))
+        ended_run = site.call("run", "--lanes", "1", PIPELINE_PIPELINE_LOGS=str(disk))
+
+    assert ended_run.returncode in {0, 1}, ended_run.stderr  # 1: the sync's own log has no room either
+    for stderr in (ended.stderr, ended_run.stderr):
+        assert "Traceback" not in stderr
+        assert lines(stderr, "No space left on device")
+
+
+@pytest.mark.parametrize("verb", ["run", "work W1", "verify W1"])
+def test_a_folder_for_logs_that_cannot_be_made_is_a_wrong_setting(site: Site, verb: str) -> None:
+    ended = site.call(*verb.split(), PIPELINE_PIPELINE_LOGS="/proc/logs")
+
+    assert ended.returncode == 2
+    assert lines(ended.stderr, "[pipeline] logs", "/proc/logs")
+
+
+def test_a_port_of_the_database_that_is_no_number_is_a_wrong_setting(site: Site) -> None:
+    ended = site.call("status", PIPELINE_DATABASE_URL="postgresql+psycopg://u:hunter2@127.0.0.1:port/works")
+
+    assert ended.returncode == 2
+    assert lines(ended.stderr, "[database] url is not an SQLAlchemy URL")
+    assert "hunter2" not in ended.stderr
+
+
+@pytest.mark.parametrize("verb", ["status", "run", "db status", "explain W1"])
+def test_a_file_that_is_no_database_is_one_that_does_not_answer(site: Site, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "notes.txt").write_text("no database at all\n" * 100)
+
+    ended = site.call(*verb.split(), PIPELINE_DATABASE_URL=f"sqlite:///{tmp_path}/notes.txt")
+
+    assert ended.returncode == 3
+    assert "Traceback" not in ended.stderr
+    assert lines(ended.stderr, "the progress database does not answer: file is not a database")
+
+
+@pytest.mark.parametrize(
+    "text", [b"lanes = 2\n", b"[pipeline]\nlanes = 2\nlanes = 3\n", "[pipeline]\n# für\n".encode("latin-1")]
+)
+def test_a_luigi_cfg_that_cannot_be_parsed_is_told_in_a_line(site: Site, text: bytes) -> None:
+    (site.home / "luigi.cfg").write_bytes(text)
+
+    ended = site.call("status")
+
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert lines(ended.stderr, "luigi.cfg is not understood")
+
+
+def test_a_luigi_cfg_that_is_not_there_is_not_taken_for_an_empty_one(site: Site) -> None:
+    ended = site.call("status", LUIGI_CONFIG_PATH="/nowhere/luigi.cfg")
+
+    assert ended.returncode == 2
+    assert lines(ended.stderr, "LUIGI_CONFIG_PATH names /nowhere/luigi.cfg: No such file or directory")
+    assert "Warning" not in ended.stderr
+
+
+def test_the_luigi_cfg_of_the_folder_one_happens_to_be_in_is_not_read(site: Site, tmp_path: Path) -> None:
+    other = tmp_path / "luigi.cfg"
+    other.write_text("[source other]\nregion = us-east-1\nbucket = other\nqueue = Other\n[pipeline]\nlanes = 0\n")
+
+    ended = shell(site, "$RUN status", cwd=tmp_path)
+    asked_for = shell(site, "$RUN check", cwd=tmp_path, PIPELINE_BASE_CONFIG=str(other), PIPELINE_PIPELINE_LANES="1")
+
+    assert ended.returncode == 0, ended.stderr
+    assert "Other" not in ended.stdout
+    assert lines(asked_for.stdout, "queue Other")
+
+
+@pytest.mark.parametrize("verb", ["explain", "log", "retry", "work", "verify"])
+def test_a_rid_in_small_letters_is_answered_with_the_one_that_is_known(site: Site, tmp_path: Path, verb: str) -> None:
+    site.announce(make_bag_zip(tmp_path, "W1ABC"))
+    assert site.call("run", "--lanes", "1").returncode == 0
+
+    ended = site.call(verb, "w1abc")
+
+    assert ended.returncode == 2
+    assert lines(ended.stderr, "w1abc", "it knows W1ABC")
+    assert lines(site.call("status", "w1abc").stdout, "it knows W1ABC")
+
+
+def test_a_misspelt_rid_is_no_lost_work(site: Site) -> None:
+    ended = site.call("verify", "W4711")
+
+    assert ended.returncode == 2
+    assert lines(ended.stderr, "W4711: the record knows no such work")
+    assert site.rows("events") == []
