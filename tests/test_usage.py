@@ -105,6 +105,9 @@ def test_a_script_finds_the_python_of_make_venv_by_itself(
 
 def test_a_python_that_lacks_what_is_needed_says_so_and_what_to_do(tmp_path: Path) -> None:
     shutil.copy(RUN_PIPELINE, tmp_path)  # away from any .venv
+    (tmp_path / "pipeline").mkdir()
+    for name in ("__init__.py", "beginning.py"):  # it imports nothing else before it knows
+        shutil.copy(RUN_PIPELINE.parent / "pipeline" / name, tmp_path / "pipeline")
     bare = [str(Path(sys.base_prefix) / "bin" / "python3"), "-I", "-S", str(tmp_path / "run_pipeline.py"), "status"]
 
     ended = subprocess.run(bare, capture_output=True, text=True, check=False, cwd=tmp_path)
