@@ -39,7 +39,7 @@ def _stopped(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"intake is PAUSED since {pause['since'][:19]}Z by {pause['by']}: {pause['reason']}", "resume"
     for host in told["hosts"]:
         if host["gone"]:
-            yield f"host {host['host']} is gone with {human_count(host['lanes'], 'lane')}", "check"
+            yield f"host {host['host']} is gone with {human_count(host['lanes'], 'lane')}", "run"
 
 
 def _bags(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
