@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -94,6 +95,20 @@ def test_a_bag_that_was_put_again_with_the_same_bytes_is_known_by_its_new_versio
     again = book.see(Bag("W1", "bucket", "key", etag="e", version_id="second"))
 
     assert again.bag.version_id == "second"
+
+
+def test_an_older_event_that_comes_late_takes_back_neither_the_version_nor_the_restore(book: Record) -> None:
+    first = replace(BAG, version_id="first", restore_expires_on=datetime(2026, 4, 12, tzinfo=UTC))
+    second = replace(
+        BAG,
+        version_id="second",
+        event_time=datetime(2026, 5, 1, tzinfo=UTC),
+        restore_expires_on=datetime(2026, 5, 7, tzinfo=UTC),
+    )
+    for event in (first, second, first):
+        known = book.see(event)
+
+    assert (known.bag.version_id, known.bag.restore_expires_on) == ("second", second.restore_expires_on)
 
 
 def test_a_zip_of_two_works_is_home_only_when_both_are(engine: Engine, book: Record) -> None:

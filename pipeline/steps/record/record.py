@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy import Connection, Engine, Row, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.errors import InvalidBag, LeaseLost, NotRestored, PermanentError, PipelineError
@@ -44,16 +44,19 @@ class Record:
                 .where(bags.c.bag_id == bag.bag_id, bags.c.state == BagState.NOT_RESTORED)
                 .values(state=BagState.UNFINISHED, updated_on=utc_in())
             )
-            if bag.version_id:
-                # The same content was handed in again: it is another file, and by its stamp it will be known again; or
-                # it was put to S3 again, and the version of before may be gone.
-                connection.execute(update(bags).where(bags.c.bag_id == bag.bag_id).values(version_id=bag.version_id))
+            # The same content was handed in again: it is another file, and by its stamp it will be known again; or it
+            # was put to S3 again, and the version of before may be gone. So what the newest event tells counts: queues
+            # deliver in any order, and a dead letter is sent back much later.
+            newest = bags.c.bag_id == bag.bag_id
+            told: dict[str, Any] = {"version_id": bag.version_id} if bag.version_id else {}
             if bag.restore_expires_on is not None:
-                connection.execute(
-                    update(bags)
-                    .where(bags.c.bag_id == bag.bag_id)
-                    .values(restore_expires_on=naive(bag.restore_expires_on))
-                )
+                told["restore_expires_on"] = naive(bag.restore_expires_on)
+            if bag.event_time is not None:
+                moment = naive(bag.event_time)
+                newest &= or_(bags.c.event_time.is_(None), bags.c.event_time <= moment)
+                told["event_time"] = moment
+            if told:
+                connection.execute(update(bags).where(newest).values(told))
             row = self._row(connection, bag.bag_id)
         assert row is not None
         return bag_row(row)
