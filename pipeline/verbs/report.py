@@ -46,8 +46,13 @@ def main(options: Namespace) -> int:
 
 
 def _write(file: str | Path, text: str) -> None:
+    """Whole or not at all; but what is no file (/dev/stdout, a pipe of the shell) is written to, not replaced."""
+    target = Path(file)
     try:
-        durable.write_file(Path(file), text.encode())
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8", newline="")
+        else:
+            durable.write_file(Path(os.path.realpath(target)), text.encode())
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}; it was not written") from error
 
