@@ -245,8 +245,8 @@ def _prepare_process(chosen: Settings, options: Options) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    log_to(chosen.lane_logs, "prepare", verbose=options.verbose, json_lines=chosen.log_json)
     try:
+        log_to(chosen.lane_logs, "prepare", verbose=options.verbose, json_lines=chosen.log_json)
         room.sweep(site.open_site(chosen, lane="0"))
     except PipelineError as error:
         _log.error("%s", error)

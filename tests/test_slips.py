@@ -54,6 +54,19 @@ def test_a_report_that_finds_no_room_is_not_half_written(site: Site, tmp_path: P
     assert lines(ended.stderr, "works.csv: No space left on device")
 
 
+def test_a_report_is_written_into_a_pipe_and_through_a_link_and_replaces_neither(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "works.csv")
+    piped = shell(
+        site, 'mkfifo pipe; timeout 60 cat pipe & $RUN report --csv pipe; told=$?; wait; exit "$told"', cwd=tmp_path
+    )
+    linked = site.call("report", "--csv", str(tmp_path / "link.csv"))
+
+    assert (piped.returncode, linked.returncode) == (0, 0), (piped.stderr, linked.stderr)
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link.csv").is_symlink()
+    assert piped.stdout == (tmp_path / "works.csv").read_bytes().decode().replace("\r\n", "\n") != ""
+
+
 def test_works_come_home_though_the_disk_with_the_logs_is_full(site: Site, tmp_path: Path) -> None:
     site.announce(make_bag_zip(tmp_path, "W1"))
     with small_disk(tmp_path / "disk", 4096) as disk:
@@ -73,6 +86,19 @@ def test_a_folder_for_logs_that_cannot_be_made_is_a_wrong_setting(site: Site, ve
 
     assert ended.returncode == 2
     assert lines(ended.stderr, "[pipeline] logs", "/proc/logs")
+
+
+@pytest.mark.parametrize("log", ["prepare", "lane-1"])
+def test_a_log_that_cannot_be_opened_is_told_in_a_line_and_no_lane_begins(site: Site, tmp_path: Path, log: str) -> None:
+    (site.home / "logs" / f"{log}.log").mkdir(parents=True)
+    site.announce(make_bag_zip(tmp_path, "W1"))
+
+    ended = site.call("run", "--lanes", "1")
+
+    assert ended.returncode == 3
+    assert "Traceback" not in ended.stderr
+    assert len(lines(ended.stderr, "[pipeline] logs", "Is a directory", f"{log}.log")) == 1
+    assert site.depth() == 1
 
 
 def test_a_port_of_the_database_that_is_no_number_is_a_wrong_setting(site: Site) -> None:
@@ -105,6 +131,14 @@ def test_a_luigi_cfg_that_cannot_be_parsed_is_told_in_a_line(site: Site, text: b
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
     assert lines(ended.stderr, "luigi.cfg is not understood")
+
+    (site.home / "own.cfg").touch()
+    below = {"PIPELINE_BASE_CONFIG": str(site.home / "luigi.cfg"), "LUIGI_CONFIG_PATH": str(site.home / "own.cfg")}
+    ended = site.call("status", **below)
+
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert lines(ended.stderr, "PIPELINE_BASE_CONFIG names", "not understood")
 
 
 def test_a_luigi_cfg_that_is_not_there_is_not_taken_for_an_empty_one(site: Site) -> None:

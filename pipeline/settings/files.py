@@ -1,5 +1,6 @@
 """Which files the settings come from: those that were named, and no other that happens to lie about."""
 
+import configparser
 import os
 
 import luigi.configuration
@@ -14,7 +15,7 @@ def read_named_files() -> None:
     that is started in the folder of a configured installation would take messages from that one's queues.
 
     Raises:
-        SettingsError: a file that is named cannot be read.
+        SettingsError: a file that is named cannot be read, or not be parsed.
     """
     named = os.environ.get("LUIGI_CONFIG_PATH")
     if not named:
@@ -30,3 +31,6 @@ def read_named_files() -> None:
                 config.read_file(file, path)
         except OSError as error:
             raise SettingsError([f"{variable} names {path}: {error.strerror}"]) from error
+        except (configparser.Error, UnicodeDecodeError) as error:
+            told = " ".join(str(error).split())
+            raise SettingsError([f"{variable} names {path}, which is not understood: {told}"]) from error
