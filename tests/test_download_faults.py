@@ -358,14 +358,15 @@ def test_a_stop_is_honoured_at_once_though_the_first_question_is_never_answered(
         return None
 
     s3.script = script
-    began, clock = time.monotonic(), Clock(0.6)
+    client = s3.client()
     small = replace(s3.bag, size_bytes=len(CONTENT)) if asked_for == "everything at once" else s3.bag
     options = replace(QUICK, chunk_bytes=8 * MIB)
     ask = partial(download.fetch, to=tmp_path / "W1.bag.zip", options=options)
+    began, clock = time.monotonic(), Clock(0.6)
     with pytest.raises(Stopping):
-        (download.identify if asked_for == "what identifies it" else ask)(s3.client(), small, pulse=clock)
+        (download.identify if asked_for == "what identifies it" else ask)(client, small, pulse=clock)
 
-    assert time.monotonic() - began < 0.6 + 2
+    assert time.monotonic() - began < 0.6 + 6  # the answer would take 20 s
     assert left(tmp_path) == []
 
 

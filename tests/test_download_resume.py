@@ -327,9 +327,13 @@ def test_under_a_low_limit_no_connection_is_silent_for_so_long_that_s3_would_end
 
 def _is_free(path: Path) -> bool:
     over = threading.Event()
-    threading.Timer(0.5, over.set).start()
+    timer = threading.Timer(3, over.set)
+    timer.start()
     download.Bandwidth(path, 100_000).take(1, over)
-    return not over.is_set()
+    free = not over.is_set()
+    timer.cancel()
+    timer.join()
+    return free
 
 
 def _set() -> threading.Event:

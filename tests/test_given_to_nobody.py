@@ -47,7 +47,7 @@ def test_the_work_of_a_killed_lane_is_no_failure_of_the_run_that_brings_it_home(
     killed = site.call("run", "--lanes", "1", **SHORT_LEASE, **KILLED_IN_A_STEP)
     time.sleep(seconds_later)
 
-    run = site.call("run", "--lanes", "1", **SHORT_LEASE)
+    run = site.call("run", "--lanes", "1")  # with a lease that a slow machine cannot lose
 
     assert lines(killed.stderr, "lane 1 died", "-9")
     assert run.returncode == 0, run.stderr
@@ -69,12 +69,12 @@ def test_a_work_that_is_given_to_nobody_is_told_after_a_while_and_tried_again_la
 
     with another_worker_that_never_ends(luigid_url, tasks.Download("W1", bag["bag_id"])):
         begun = time.monotonic()
-        run = site.call("run", "--lanes", "1", **SHORT_LEASE)
+        run = site.call("run", "--lanes", "1")
         seconds = time.monotonic() - begun
-        by_hand = site.call("work", "W1", "--local-scheduler", **SHORT_LEASE)
+        by_hand = site.call("work", "W1", "--local-scheduler")
 
     assert run.returncode == 1, run.stderr
-    assert seconds < 30
+    assert seconds < 45  # as set; luigid's usual patience, and ours for it, would be 65 s
     assert len(lines(run.stderr, "W1: the scheduler gave this work to nobody", luigid_url)) == 1
     assert lines(run.stderr, "ended: 0 done, 1 failed")
     failed = [row for row in site.rows("events") if row["outcome"] == "failed"]

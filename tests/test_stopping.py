@@ -1,5 +1,6 @@
 """A stop at any instant: while Python imports, while lanes are started, while they die again and again."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from tests.stack import ROOT, Site, lines, wait_until
 
 TRIES = 12
 START_SECONDS = 1.5
+IMPORTS = 600  # of the modules that `status` imports, so many at least come after the first of ours
 
 # Signals come while a flag is waited for, as often as not in the instant in which a wait begins or ends.
 SIGNALS_IN_WAITS = """
 import random, signal
 from pipeline.signals import StopFlag
-for _ in range(20_000):
+for _ in range(3_000):  # with a threading.Event some hundred are enough to hang
     flag = StopFlag()
     signal.signal(signal.SIGALRM, lambda *_: flag.set())
     signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00001, 0.0003))
@@ -56,20 +58,21 @@ def test_a_watch_that_is_stopped_at_any_instant_of_its_start_ends_in_order(site:
         time.sleep(attempt / TRIES * START_SECONDS)
         family = psutil.Process(run.pid).children(recursive=True)
         run.send_signal(number)
-        err = ends(run, seconds=20)
+        err = ends(run, seconds=60)
         told.append((run.returncode, "Traceback" in err))
-        assert psutil.wait_procs(family, timeout=10)[1] == []
+        assert psutil.wait_procs(family, timeout=30)[1] == []
 
     assert set(told) == {(0, False)}
     assert site.rows("leases") == []
 
 
-def test_a_watch_that_is_stopped_as_soon_as_it_listens_has_begun_nothing(site: Site) -> None:
-    run = site.start("run", "--watch", "--lanes", "1")
+def test_a_watch_that_is_stopped_before_it_has_its_settings_has_begun_nothing(site: Site, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "never.cfg")  # however slow the machine is: it waits here for its settings
+    run = site.start("run", "--watch", "--lanes", "1", PIPELINE_BASE_CONFIG=str(tmp_path / "never.cfg"))
     wait_until(lambda: listens(run, signal.SIGTERM), every=0.002)
     run.terminate()
 
-    assert (ends(run, seconds=20), run.returncode) == ("stopped\n", 0)
+    assert (ends(run, seconds=60), run.returncode) == ("stopped\n", 0)
     assert not (site.home / "logs").exists()
 
 
@@ -79,12 +82,17 @@ def test_ctrl_c_at_any_instant_of_the_imports_says_so_in_one_line(site: Site) ->
         status = site.start("status", "--json", PYTHONPROFILEIMPORTTIME="1")  # each import is told on stderr
         assert status.stderr is not None
         assert any("dotenv" in line for line in status.stderr)  # the first of ours; then Python itself has started
-        time.sleep(attempt / TRIES * START_SECONDS)
+        # By what was imported, not by the clock: a machine may be faster or slower, and a program that is at its very
+        # end dies of SIGINT as Python has it.
+        for _ in range(attempt * IMPORTS // TRIES):
+            status.stderr.readline()
         status.send_signal(signal.SIGINT)
-        err = [line for line in ends(status, seconds=20).splitlines() if not line.startswith("import time:")]
+        err = [line.strip() for line in status.stderr if not line.startswith("import time:")]
+        status.communicate(timeout=60)
         told.append((status.returncode, *err))
 
-    assert set(told) <= {(130, "interrupted"), (0,)}
+    ended_before = {(0,), (-signal.SIGINT,)}
+    assert set(told) <= {(130, "interrupted")} | ended_before
     assert (130, "interrupted") in told
 
 
@@ -92,7 +100,7 @@ def test_a_run_that_ends_by_itself_dies_of_an_early_sigterm_as_any_program_does(
     run = site.start("run", "--lanes", "1")
     wait_until(lambda: listens(run, signal.SIGINT), every=0.002)
     run.terminate()
-    ends(run, seconds=20)
+    ends(run, seconds=60)
 
     assert run.returncode == -signal.SIGTERM
 
@@ -111,10 +119,10 @@ def test_a_lane_that_dies_again_and_again_holds_up_neither_the_others_nor_a_stop
     finally:
         asked = time.monotonic()
         run.terminate()
-        err = ends(run, seconds=20)
+        err = ends(run, seconds=60)
         seconds = time.monotonic() - asked
 
-    assert (run.returncode, seconds < 4) == (0, True), err
+    assert (run.returncode, seconds < 7) == (0, True), err  # the lane is to be started again in 8 s
     assert site.archived("W1") == SMALL_WORK
     waits = [line.partition("again in ")[2] for line in lines(err, "lane 1 ended (exit status 3)")]
     assert waits[:2] == ["5 s", "10 s"]
@@ -129,11 +137,15 @@ def test_a_flag_is_set_by_a_handler_at_any_instant_of_a_wait() -> None:
 def test_a_stop_while_the_lanes_are_being_started_reaches_every_one(site: Site) -> None:
     run = site.start("run", "--watch", "--lanes", "8")
     born = Path(f"/proc/{run.pid}/task/{run.pid}/children")
-    wait_until(born.read_text, every=0.001)
-    (prepare,) = born.read_text(encoding="ascii").split()
-    wait_until(lambda: set(born.read_text(encoding="ascii").split()) - {prepare}, every=0.0005)
+    seen: set[str] = set()
+
+    def a_lane_is_born() -> bool:
+        seen.update(born.read_text(encoding="ascii").split())
+        return len(seen) > 1  # the first one prepares
+
+    wait_until(a_lane_is_born, every=0.0005)
     run.terminate()
     family = psutil.Process(run.pid).children(recursive=True)
 
-    assert (ends(run, seconds=20), run.returncode)[1] == 0
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert (ends(run, seconds=60), run.returncode)[1] == 0
+    assert psutil.wait_procs(family, timeout=30)[1] == []
