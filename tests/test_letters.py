@@ -13,6 +13,7 @@ from pipeline.site import Site as OpenSite
 from pipeline.steps import record
 from pipeline.steps.record import Record, notices
 from pipeline.steps.record.notices import Told
+from pipeline.work import staging_key
 from tests import servers
 from tests.bags import make_bag_zip
 from tests.receivers import Mailbox
@@ -139,6 +140,17 @@ def test_a_message_that_was_not_understood_is_shown_until_somebody_has_dealt_wit
     assert resent == ["reindex"]
     assert shown() == ["reindex", "upgrade"]
     assert first["body"] == "reindex"
+
+
+def test_a_message_that_was_understood_is_not_shown_as_one_that_was_not_when_its_zip_is_not_there(site: Site) -> None:
+    event = site.event(staging_key("W1"), "", 7)  # S3 has to be asked which zip that is
+    site.send({"Records": [event]})
+    run = site.call("run", "--lanes", "1")
+
+    told = json.loads(site.call("status", "--json").stdout)
+
+    assert lines(run.stderr, "W1", "not in the bucket")
+    assert told["messages_not_understood"] == []
 
 
 @pytest.fixture

@@ -258,7 +258,7 @@ def unreadable_messages(engine: Engine, *, limit: int = 20) -> list[dict[str, An
                 cleared[body] += bool(body)
             elif cleared[body]:
                 cleared[body] -= 1
-            else:
+            elif "message_id" in row.detail or "file" in row.detail:  # else it was understood, and S3 did not answer
                 found.append({"at": _rfc3339(row.at), **row.detail})
     return found[:limit]
 
