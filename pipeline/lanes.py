@@ -230,7 +230,7 @@ class Lanes:
     def _stop_lanes(self) -> None:
         for lane in self._lanes.values():
             if not lane.told_to_stop:
-                lane.told_to_stop = True  # the second time would force it
+                lane.told_to_stop = True
                 lane.process.terminate()
 
 
@@ -260,7 +260,7 @@ def _lane_process(chosen: Settings, options: Options, number: int, counts: Any, 
         sys.exit(EXIT_FAILED)  # the parent died before we could ask to be told
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent passes it on
     try:
-        sys.exit(_live(chosen, options, number, counts))
+        sys.exit(_live(chosen, options, number, counts, parent))
     except PipelineError as error:
         _log.error("%s", error)
         sys.exit(EXIT_UNREACHABLE)
@@ -269,7 +269,7 @@ def _lane_process(chosen: Settings, options: Options, number: int, counts: Any, 
         sys.exit(_DEFECT)
 
 
-def _live(chosen: Settings, options: Options, number: int, counts: Any) -> int:
+def _live(chosen: Settings, options: Options, number: int, counts: Any, parent: int) -> int:
     name = f"{number + 1}"
     log_to(chosen.lane_logs, f"lane-{name}", verbose=options.verbose, json_lines=chosen.log_json)
     here = site.open_site(chosen, lane=name)
@@ -283,10 +283,13 @@ def _live(chosen: Settings, options: Options, number: int, counts: Any) -> int:
     asked: list[int] = []
 
     def on_term(_number: int, _frame: object) -> None:
-        if asked:
+        # A stop of a whole process group (`kill %1`, `timeout`) comes twice, the second time from the parent. Only one
+        # after the parent has gone is meant to force: it was forced itself.
+        if asked and os.getppid() != parent:
             os._exit(FORCED)
-        asked.append(1)
-        lane.stop()
+        if not asked:
+            asked.append(1)
+            lane.stop()
 
     signal.signal(signal.SIGTERM, on_term)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -151,7 +151,7 @@ def test_a_second_signal_forces(site: Site, tmp_path: Path) -> None:
     run.communicate(timeout=30)
 
     assert run.returncode == 130
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []
 
 

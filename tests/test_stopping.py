@@ -130,6 +130,28 @@ def test_a_lane_that_dies_again_and_again_holds_up_neither_the_others_nor_a_stop
     assert not alive.exists()  # a health check is not told that all is well whenever the lane begins again
 
 
+def test_a_stop_of_the_whole_process_group_lets_the_lanes_end_in_order(site: Site) -> None:
+    """As `kill %1` of a shell and `timeout` do it: each lane hears of it from them, and once more from its parent."""
+    run = subprocess.Popen(
+        site.command("run", "--watch", "--lanes", "2"),
+        env=site.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    try:
+        wait_until(lambda: len(site.rows("lanes")) == 2)
+    finally:
+        os.killpg(run.pid, signal.SIGTERM)
+        err = ends(run, seconds=60)
+
+    assert run.returncode == 0, err
+    assert not lines(err, "died")
+    assert site.rows("lanes") == []  # both have told the record that they end
+
+
 def test_a_flag_is_set_by_a_handler_at_any_instant_of_a_wait() -> None:
     subprocess.run([sys.executable, "-c", SIGNALS_IN_WAITS], cwd=ROOT, timeout=60, check=True)
 
