@@ -1,7 +1,7 @@
 """`run_pipeline.py dead-letters list|show|resend|drop`: messages that could never succeed, and what becomes of them."""
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -21,12 +21,13 @@ from pipeline.work import Bag, human_count
 
 @dataclass(frozen=True)
 class _Letter:
-    """A dead letter, the queue it came from, and the bags that it announces."""
+    """A dead letter, the queue it came from, the bags that it announces, and what has become of those by now."""
 
     source: Source
     queue: Queue
     letter: DeadLetter
     bags: tuple[Bag, ...]
+    states: tuple[str, ...]
 
     @property
     def message_id(self) -> str:
@@ -41,13 +42,6 @@ class _Letter:
         """Its works, for people."""
         return ", ".join(self.works) or "a message that was not understood"
 
-    def states(self, here: Site) -> list[str]:
-        """What has become of its bags by now."""
-        rows = [here.record.bag(bag.bag_id) if bag.etag or bag.version_id else None for bag in self.bags]
-        over = superseded(here.engine) if any(row and row.state is not BagState.DONE for row in rows) else {}
-        states = [("" if row is None else str(row.state)) or "not known" for row in rows]
-        return [SUPERSEDED if bag.bag_id in over else state for bag, state in zip(self.bags, states, strict=True)]
-
 
 def main(options: Namespace) -> int:
     """Do what was asked.
@@ -61,9 +55,9 @@ def main(options: Namespace) -> int:
     with ExitStack() as stack:
         letters = list(_letters(here, stack))
         if options.action == "list":
-            return _list(here, show.console(), letters, as_json=options.json)
+            return _list(show.console(), letters, as_json=options.json)
         if options.action == "show":
-            return _show(here, show.console(), _named(letters, options.names), as_json=options.json)
+            return _show(show.console(), _named(letters, options.names), as_json=options.json)
         if options.all == bool(options.names):
             raise UsageError(
                 "either MESSAGE… (or RID…) or --all is needed", go_on="run_pipeline.py dead-letters --help"
@@ -75,6 +69,7 @@ def main(options: Namespace) -> int:
 
 
 def _letters(here: Site, stack: ExitStack) -> Iterator[_Letter]:
+    over = superseded(here.engine)
     for source in here.settings.sources:
         sqs = here.sqs(source)
         queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
@@ -85,7 +80,14 @@ def _letters(here: Site, stack: ExitStack) -> Iterator[_Letter]:
                 bags = intake.parse(letter.message.body, source=source.name, bucket=source.bucket).bags
             except NotUnderstood:
                 bags = ()
-            yield _Letter(source, queue, letter, bags)
+            yield _Letter(source, queue, letter, bags, tuple(_state(here, bag, over) for bag in bags))
+
+
+def _state(here: Site, bag: Bag, over: Collection[str]) -> str:
+    row = here.record.bag(bag.bag_id) if bag.etag or bag.version_id else None
+    if row is None:
+        return "not known"
+    return SUPERSEDED if bag.bag_id in over else str(row.state)
 
 
 def _named(letters: Sequence[_Letter], names: Sequence[str]) -> list[_Letter]:
@@ -102,18 +104,18 @@ def _named(letters: Sequence[_Letter], names: Sequence[str]) -> list[_Letter]:
     return found
 
 
-def _list(here: Site, out: Console, letters: Sequence[_Letter], *, as_json: bool) -> int:
+def _list(out: Console, letters: Sequence[_Letter], *, as_json: bool) -> int:
     if as_json:
-        show.as_json({"dead_letters": [_document(here, one) for one in letters]})
+        show.as_json({"dead_letters": [_document(one) for one in letters]})
     elif not letters:
         out.print("no dead letters")
-    show.tell(out, [] if as_json else [_row(here, one) for one in letters])
+    show.tell(out, [] if as_json else [_row(one) for one in letters])
     return 0
 
 
-def _show(here: Site, out: Console, letters: Sequence[_Letter], *, as_json: bool) -> int:
+def _show(out: Console, letters: Sequence[_Letter], *, as_json: bool) -> int:
     if as_json:
-        show.as_json({"dead_letters": [_document(here, one) for one in letters]})
+        show.as_json({"dead_letters": [_document(one) for one in letters]})
         return 0
     for one in letters:
         out.print(f"message {one.message_id}, dead since {stamp(one.letter.since)}, from queue {one.source.queue}")
@@ -121,7 +123,7 @@ def _show(here: Site, out: Console, letters: Sequence[_Letter], *, as_json: bool
             out.print(f"  {show.safe(name):11} {show.safe(value)}")
         if not one.letter.attributes:
             out.print(f"  SQS moved it here itself, after {one.queue.max_receives} deliveries")
-        for bag, state in zip(one.bags, one.states(here), strict=True):
+        for bag, state in zip(one.bags, one.states, strict=True):
             out.print(f"  {bag.work_rid:11} {state}: {show.safe(bag.address)}")
         out.print(show.safe(one.letter.message.body))
         out.print()
@@ -164,15 +166,14 @@ def _note(here: Site, one: _Letter, outcome: str, more: Mapping[str, Any]) -> No
         here.record.note("intake", outcome, facts)
 
 
-def _row(here: Site, one: _Letter) -> dict[str, str]:
-    states = one.states(here)
+def _row(one: _Letter) -> dict[str, str]:
     return {
         "message": one.message_id,
         "queue": one.source.queue,
         "dead since": f"{one.letter.since:%F %T}",
         "works": ", ".join(one.works) or "not understood",
         "kind": one.letter.attributes.get("ErrorKind") or "too many deliveries",
-        "now": _now(states),
+        "now": _now(one.states),
         "reason": one.letter.attributes.get("Reason", ""),
     }
 
@@ -186,7 +187,7 @@ def _now(states: Sequence[str]) -> str:
     return ", ".join(states)
 
 
-def _document(here: Site, one: _Letter) -> dict[str, Any]:
+def _document(one: _Letter) -> dict[str, Any]:
     return {
         "message_id": one.message_id,
         "source": one.source.name,
@@ -196,7 +197,7 @@ def _document(here: Site, one: _Letter) -> dict[str, Any]:
         "attributes": dict(one.letter.attributes),
         "bags": [
             {"work_rid": bag.work_rid, "from": bag.address, "state": state}
-            for bag, state in zip(one.bags, one.states(here), strict=True)
+            for bag, state in zip(one.bags, one.states, strict=True)
         ],
         "body": one.letter.message.body,
     }
