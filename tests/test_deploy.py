@@ -228,6 +228,18 @@ def test_killed_at_any_instant_and_run_again_it_makes_the_same(home: Path, tmp_p
     assert len((dest / ".docker-secrets" / "db_password").read_text()) > 30
 
 
+def test_a_key_that_a_killed_run_left_behind_goes(home: Path, tmp_path: Path) -> None:
+    deploy(home, "--dest", tmp_path / "d", "--dev")
+    secrets = tmp_path / "d" / ".docker-secrets"
+    before = {name for name in tree(tmp_path / "d") if not name.startswith(".env.")}
+    for name in (".key", ".crt"):
+        (secrets / name).write_text("made, and not put in its place yet")
+
+    deploy(home, "--dest", tmp_path / "d", "--dev")
+
+    assert {name for name in tree(tmp_path / "d") if not name.startswith(".env.")} == before
+
+
 def test_an_empty_archive_tree_for_trials(home: Path, tmp_path: Path) -> None:
     made = deploy(home, "--init-env", tmp_path / "trial")
 

@@ -1,8 +1,11 @@
 """The tables: made, brought up and back, by many at once, half-way, and around a table that BDRC made and filled."""
 
 import multiprocessing
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -263,6 +266,24 @@ def test_hosts_that_find_an_empty_database_at_the_same_moment_all_find_its_table
     engine = record.connect(any_database)
     bring_home(engine, BAG)
     engine.dispose()
+
+
+def test_several_that_open_a_new_sqlite_file_at_once_wait_for_one_another(tmp_path: Path) -> None:
+    def opens(path: Path, barrier: threading.Barrier) -> str:
+        engine = record.connect(f"sqlite:///{path}")
+        barrier.wait()
+        try:
+            with engine.connect() as connection:
+                return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
+        finally:
+            engine.dispose()
+
+    for number in range(30):
+        barrier = threading.Barrier(6)
+        with ThreadPoolExecutor(6) as pool:
+            opened = [pool.submit(opens, tmp_path / f"{number}.db", barrier) for _ in range(6)]
+
+        assert [one.result() for one in opened] == ["wal"] * 6
 
 
 def test_an_operator_goes_back_a_release_and_forward_again(site: Site) -> None:

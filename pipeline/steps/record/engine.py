@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from pipeline import plug
 from pipeline.errors import DatabaseUnavailable, SettingsError
 
 _BUSY_SECONDS = 30
+_LOOK_AGAIN_SECONDS = 0.05
 # A server that is gone without a word, or frozen, must not hold up a lane for ever.
 # UTC: a TIMESTAMP column, as BDRC's are, turns what it is given by the session's time zone, and refuses the hour that
 # a change to summer time leaves out. Strict: a server of old settings would cut off what is too long without a word.
@@ -118,10 +120,25 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # both want to write would fail at once instead of waiting for one another.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _turn_to_wal(cursor)
     cursor.execute("PRAGMA synchronous=FULL")  # NORMAL may forget the last commits in a power cut
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _turn_to_wal(cursor: Any) -> None:
+    """Only the first connection of all has to, and it stays so; several at once are told "locked", without a wait."""
+    over = time.monotonic() + cursor.execute("PRAGMA busy_timeout").fetchone()[0] / 1000
+    while True:
+        try:
+            if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > over:
+                raise
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        else:
+            return
 
 
 def _begin_immediate(connection: Connection) -> None:
