@@ -15,10 +15,23 @@ from pipeline.steps.record import Record
 from tests import servers
 from tests.receivers import mailbox, webhook
 from tests.stack import Site
+from tests.warm import WARM
 
 __all__ = ["mailbox", "webhook"]  # fixtures
 # A .env beside run_pipeline.py may name a real archive, and a real database.
 os.environ["PYTHON_DOTENV_DISABLED"] = "1"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many as CPUs: half of the time a test waits, for a queue, a lease, or a disk."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_process() -> Iterator[None]:
+    """What forks calls of `run_pipeline.py` ends with the tests."""
+    yield
+    WARM.end()
 
 
 @pytest.fixture(scope="session")
