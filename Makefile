@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` shows the whole pipeline at work, `make test` passes its tests.
 # Both make a virtual environment in .venv on first use; python3 has to be 3.11 or later, below 3.14.
 PYTHON ?= python3
-PYTEST ?= --numprocesses auto
+PYTEST ?= --numprocesses auto --dist worksteal
 VENV := .venv
 RUN := $(VENV)/bin/python
 # A checkout may belong to another user, and the home folder may be read-only: nothing is kept outside .venv.

@@ -44,7 +44,7 @@ def test_whatever_messages_and_bags_say_can_be_recorded_and_read(engine: Engine,
     book.see(BAG, detail={"said": text})
     book.failed(BAG, "debag", InvalidBag(text, faults=[Fault("digest-differs", text, text, text)]))
     book.finished(Phase.DEBAG, BAG, {"warnings": [text], text: text}, works=("W1",))
-    book.note("intake", "failed", {"kind": "not-understood", "error": text, "body": text})
+    book.note("intake", "failed", {"message_id": "m1", "kind": "not-understood", "error": text, "body": text})
     record.set_pause(engine, paused=True, agent="a", by="b", reason=text)
     row = book.bag(BAG.bag_id)
     told = stories.story(engine, "W1")
