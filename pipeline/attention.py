@@ -44,13 +44,13 @@ def _stopped(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _bags(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Bags by what became of them; where it is one alone, its own story is the way on."""
-    for state, verb in (("refused", "quarantine list"), ("not-restored", ""), ("failed", "")):
+    for state, of_several in (("refused", "quarantine list"), ("not-restored", ""), ("failed", "")):
         if not (count := told["bags"].get(state, 0)):
             continue
-        of_it = [work["work_rid"] for work in told["works"] if work["stage"] == state]
+        works = [work["work_rid"] for work in told["works"] if work["stage"] == state]
         again = ", tried again by themselves" if count > 1 else ", tried again by itself"
-        what = f"{human_count(count, 'bag')} {state}{again if state == 'failed' else ''}"
-        yield what, verb or (f"explain {of_it[0]}" if of_it else "status")
+        verb = of_several if of_several and count > 1 else f"explain {works[0]}" if works else "status"
+        yield f"{human_count(count, 'bag')} {state}{again if state == 'failed' else ''}", verb
 
 
 def _letters(told: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from pipeline.errors import InvalidBag
 from pipeline.steps import sync
 from pipeline.steps.debag import Debagged, report
 from pipeline.steps.download import Fetched
-from pipeline.work import Bag
+from pipeline.work import Bag, human_count
 
 
 def download_facts(fetched: Fetched) -> dict[str, Any]:
@@ -72,5 +72,5 @@ def refusal(error: InvalidBag) -> str:
     """Why a bag was refused, in one line; the report has it all."""
     first = error.faults[0]
     where = "/".join(part for part in (first.bag, first.path) if part)
-    more = f", and {len(error.faults) - 1} more faults" if len(error.faults) > 1 else ""
+    more = f", and {human_count(len(error.faults) - 1, 'more fault')}" if len(error.faults) > 1 else ""
     return f"the bag is refused: {first.kind}" + (f" of {where}" if where else "") + more

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pipeline.errors import UsageError
 from pipeline.steps.record.views import WorkStatus
-from pipeline.work import Pulse, human_bytes, human_seconds, no_pulse, printable, printable_json
+from pipeline.work import Pulse, human_bytes, human_count, human_seconds, no_pulse, printable, printable_json
 
 Row = Mapping[str, str]
 
@@ -131,7 +131,7 @@ def _told(detail: dict[str, Any]) -> str:
     left_out = detail.get("faults_left_out", 0)
     if len(faults) > 20:
         where = "report.txt in quarantine" if left_out else "explain RID --json"
-        lines.append(f"    and {len(faults) - 20 + left_out} more faults; all of them: {where}")
+        lines.append(f"    and {human_count(len(faults) - 20 + left_out, 'more fault')}; all of them: {where}")
     return "\n".join(lines)
 
 

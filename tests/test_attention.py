@@ -86,7 +86,7 @@ def test_what_needs_a_person_comes_first_each_with_the_command_to_go_on(site: Si
     assert list(found.values()) == [
         "run_pipeline.py run",
         "run_pipeline.py resume",
-        "run_pipeline.py quarantine list",
+        "run_pipeline.py explain W1",
         "run_pipeline.py explain W4",
         "run_pipeline.py explain W3",
         "run_pipeline.py dead-letters list",
@@ -101,6 +101,22 @@ def test_what_needs_a_person_comes_first_each_with_the_command_to_go_on(site: Si
         "1 dead letter",
     ]
     assert plain[: len(found)] == [f"needs you: {what}; go on with: {go_on}" for what, go_on in found.items()]
+
+
+def test_refused_bags_whose_zips_were_deleted_still_have_a_way_on(site: Site, tmp_path: Path) -> None:
+    for rid in ("W1", "W2"):
+        members = bag_members(rid)
+        image = next(name for name in members if "/data/" in name)
+        site.announce(write_zip(tmp_path / f"{rid}.bag.zip", {**members, image: b"!"}))
+    site.call("run", "--lanes", "1")
+    site.call("quarantine", "drop", "W1", "W2", "--yes")
+
+    assert needed(site)["2 bags refused"] == "run_pipeline.py quarantine list"
+    assert "2 refused bags; put mended ones to S3" in site.call("quarantine", "list").stdout
+    for rid in ("W1", "W2"):
+        site.call("skip", rid, "--reason", "its master is lost", "--yes")
+    assert "2 bags refused" not in needed(site)
+    assert "refused bag" not in site.call("quarantine", "list").stdout
 
 
 def test_who_needs_a_person_stands_above_what_came_home_later(site: Site, tmp_path: Path) -> None:

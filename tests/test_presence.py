@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,6 @@ from tests.test_lanes import SHORT_LEASE, slow_script
 
 HOST = "line1"
 NAMED = {"PIPELINE_PIPELINE_HOST": HOST}
-
-
-@pytest.fixture
-def engine(any_database: str) -> Iterator[Engine]:
-    engine = record.connect(any_database)
-    record.prepare(engine)
-    yield engine
-    engine.dispose()
 
 
 def silent_for(engine: Engine, owner: str, seconds: int) -> None:

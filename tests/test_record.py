@@ -331,7 +331,7 @@ def test_what_a_bag_says_is_recorded_however_much_it_is(engine: Engine, book: Re
     failure = next(event for event in views.history(engine, "W1") if event["outcome"] == "failed")["detail"]
     assert failure["faults"][0] == faults[0].as_dict()
     assert len(failure["faults"]) + failure["faults_left_out"] == len(faults)
-    assert f"and {len(faults) - 20} more faults" in show.event_line(views.history(engine, "W1")[1])
+    assert f"and {len(faults) - 20:,} more faults" in show.event_line(views.history(engine, "W1")[1])
     told = progress(engine).user_data
     assert (len(told), told[-1]["user_data"]["files"]) == (2, 3)
     assert len(json.dumps(told)) < 64 << 10

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bags import make_bag_zip
+from tests.bags import bag_members, make_bag_zip, write_zip
 from tests.stack import Site, lines
 from tests.test_full_disk import small_disk
 
@@ -179,3 +179,19 @@ def test_a_misspelt_rid_is_no_lost_work(site: Site) -> None:
     assert ended.returncode == 2
     assert lines(ended.stderr, "W4711: the record knows no such work")
     assert site.rows("events") == []
+
+
+def test_a_luigi_cfg_that_leaves_luigis_own_sections_out_has_failures_told_in_a_line_all_the_same(
+    site: Site, tmp_path: Path
+) -> None:
+    own = (site.home / "luigi.cfg").read_text(encoding="utf-8").partition("[core]")[0]
+    (site.home / "luigi.cfg").write_text(f"{own}[core]\ndefault_scheduler_url = {site.luigid_url}\n", encoding="utf-8")
+    members = bag_members("W1")
+    image = next(name for name in members if "/data/" in name)
+    site.announce(write_zip(tmp_path / "W1.bag.zip", {**members, image: b"!"}))
+
+    ended = site.call_anew("run", "--lanes", "1")
+
+    assert ended.returncode == 1
+    assert lines(ended.stderr, "W1: the bag is refused")
+    assert "Traceback" not in ended.stderr

@@ -7,6 +7,14 @@ import luigi.configuration
 
 from pipeline.errors import SettingsError
 
+# What the pipeline relies on, where a file leaves Luigi's own sections out: failures are told by us, in a line; a task
+# that wrote no target did not succeed.
+_OF_LUIGI = (
+    ("core", "no_configure_logging", "true"),
+    ("core", "autoload_range", "false"),
+    ("worker", "check_complete_on_run", "true"),
+)
+
 
 def read_named_files() -> None:
     """Make Luigi's settings those of the file that `LUIGI_CONFIG_PATH` names, on top of `PIPELINE_BASE_CONFIG` if set.
@@ -34,3 +42,6 @@ def read_named_files() -> None:
         except (configparser.Error, UnicodeDecodeError) as error:
             told = " ".join(str(error).split())
             raise SettingsError([f"{variable} names {path}, which is not understood: {told}"]) from error
+    for section, name, value in _OF_LUIGI:
+        if not config.has_option(section, name):
+            config.set(section, name, value)

@@ -11,6 +11,7 @@ from pipeline import quarantine, repairs, settings, show, site
 from pipeline.errors import UsageError, WorkBusy
 from pipeline.quarantine import Kept
 from pipeline.site import Site
+from pipeline.steps.record import BagState, views
 from pipeline.work import human_count
 
 _SHOWN_LINES = 100  # of a report, which has a line for every fault
@@ -34,6 +35,9 @@ def _list(here: Site, out: Console, options: Namespace) -> int:
         )
     elif not found:
         out.print(f"nothing is in quarantine on {here.host} ({here.settings.quarantine})")
+        if refused := views.counts(here.engine).get(BagState.REFUSED, 0):
+            told = f"kept on another host, or deleted: {human_count(refused, 'refused bag')}"
+            out.print(f"{told}; put mended ones to S3, or leave their works out: run_pipeline.py skip RID --reason WHY")
     show.tell(out, [] if options.json else [_row(one) for one in found])
     return 0
 
