@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.errors import ArchiveMissing, InvalidRid, UsageError
 from pipeline.site import Site
 from pipeline.steps import record, sync
-from pipeline.steps.record import CHECK, Archived, stories, views
+from pipeline.steps.record import CHECK, FORGOTTEN, Archived, BagRow, stories, views
 from pipeline.steps.sync import Brake, Proof, Verdict, Verified
 from pipeline.work import Pulse, archive_dir, archive_shares, checked_rid, no_pulse
 
@@ -79,11 +79,11 @@ def see_archive(here: Site) -> None:
 
 
 def by_name(here: Site, rids: Iterable[str]) -> list[Archived]:
-    """The works of these RIDs, as far as the record knows them.
+    """The works of these RIDs, which came home by the record, or lie in the archive since before it was begun.
 
     Raises:
         InvalidRid: one is none.
-        UsageError: neither the record nor the archive has ever heard of one: a misspelt name is no lost work.
+        UsageError: one is not archived: misspelt, on its way, refused, or the name of a zip with other works.
         ArchiveMissing: the archive, or the share point of such a one, is out of reach.
         DatabaseUnavailable: the database is out of reach.
     """
@@ -91,20 +91,41 @@ def by_name(here: Site, rids: Iterable[str]) -> list[Archived]:
 
 
 def _named(here: Site, rid: str) -> Archived:
-    known = record.archived(here.engine, work_rid=rid).get(rid)
+    known = record.archived(here.engine, work_rid=rid).get(rid, Archived(rid))
+    if known.is_home:
+        return known
+    told = stories.story(here.engine, rid)
+    if told is not None and told.bags:
+        raise _not_archived(rid, told.bags[0].row)
     folder = archive_dir(here.settings.archive_root, rid)
-    if known is None and not folder.exists() and stories.story(here.engine, rid) is None:
-        _see_share(here, Archived(rid), folder)
+    if not folder.exists():
+        _see_share(here, known, folder)
         raise UsageError(
-            f"{rid}: the record knows no such work{views.other_spelling(here.engine, rid)}, and there is no {folder}; "
-            "nothing was checked",
+            f"{rid}: not archived: the record knows no such work{views.other_spelling(here.engine, rid)}, and there is "
+            f"no {folder}; nothing was checked",
             go_on="run_pipeline.py status",
         )
-    return known or Archived(rid)
+    return known
+
+
+def _not_archived(rid: str, newest: BagRow) -> UsageError:
+    """A work of which the record has bags, and none of them came home."""
+    if newest.works and rid not in newest.works:
+        held = shlex.join(newest.works)
+        return UsageError(
+            f"{rid}: not archived: it is the name of a zip with the works {held}; nothing was checked",
+            go_on=f"run_pipeline.py verify {held}",
+        )
+    return UsageError(
+        f"{rid}: not archived: its newest bag is {newest.state}; nothing was checked",
+        go_on=f"run_pipeline.py explain {shlex.quote(rid)}",
+    )
 
 
 def everything(here: Site) -> list[Archived]:
     """Every work with a sync row, and every work folder in the archive; the one that was not looked at longest first.
+
+    But not what lies there of a work whose bag is on its way, or was refused: it may be a part.
 
     Raises:
         ArchiveMissing: the archive cannot be listed.
@@ -114,6 +135,7 @@ def everything(here: Site) -> list[Archived]:
         raise _missing(here.settings.archive_root, f"no {here.settings.sync_mount_marker} in {', '.join(bare)}")
     known = record.archived(here.engine)
     lying = set(_in_archive(here.settings.archive_root))
+    lying -= record.on_the_way(here.engine) - {rid for rid, work in known.items() if work.is_home}
     works = [work for work in known.values() if work.sync_id or work.work_rid in lying]
     works += [Archived(rid) for rid in lying - known.keys()]
     return sorted(works, key=lambda work: (work.seen_on, work.work_rid))
@@ -145,6 +167,20 @@ def check_work(
     checked = Checked(work.work_rid, folder, result, before)
     here.record.note(CHECK, result.verdict, checked.facts(most=_LISTED), work_rid=work.work_rid, bag_id=work.bag_id)
     return checked
+
+
+def forget(here: Site, rid: str, *, reason: str, by: str) -> None:
+    """End the alarm of a failed check, on an operator's word; the next check that fails raises a new one.
+
+    Raises:
+        UsageError: there is no alarm of that work; nothing was changed.
+        DatabaseUnavailable: the database is out of reach.
+    """
+    if rid not in {one.work_rid for one in record.broken(here.engine)}:
+        raise UsageError(
+            f"{rid}: no failed fixity check of it stands; nothing was changed", go_on="run_pipeline.py status"
+        )
+    here.record.note(CHECK, FORGOTTEN, {"reason": reason, "by": by}, work_rid=rid)
 
 
 def _is_touched(here: Site, work: Archived) -> bool:

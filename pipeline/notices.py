@@ -1,6 +1,6 @@
 """What operators are told, and when: one digest of what is new instead of a hundred messages."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -116,9 +116,10 @@ def _news(here: Site, known: Told, today: datetime, compared: Compared, lying: S
     found = state.troubles(here.engine, after=known.event_id)
     late = state.expiring(here.engine, within_hours=chosen.expiry_hours)
     event_id = found[-1].event_id if found else known.event_id
+    rotten = {one.work_rid for one in record.broken(here.engine)} if found else set()
     digest_due = 0 <= chosen.digest_hour <= today.hour and known.digest_on < f"{today:%F}"
     return News(
-        troubles=[one for one in found if _worth_telling(one, chosen)],
+        troubles=[one for one in found if _worth_telling(one, chosen, rotten)],
         expiring=[one for one in late if one.bag_id not in known.warned],
         digest=_digest(here, today, lying) if digest_due else [],
         grown=compared.grown,
@@ -131,10 +132,12 @@ def _news(here: Site, known: Told, today: datetime, compared: Compared, lying: S
     )
 
 
-def _worth_telling(trouble: Trouble, chosen: Notify) -> bool:
+def _worth_telling(trouble: Trouble, chosen: Notify, rotten: Collection[str]) -> bool:
     """Not what has passed by itself, nor what most likely will."""
-    if trouble.outcome == "dead-lettered" or trouble.step == CHECK:
+    if trouble.outcome == "dead-lettered":
         return True
+    if trouble.step == CHECK:
+        return trouble.work_rid in rotten
     if trouble.state == BagState.FAILED:
         return bool(trouble.failures >= chosen.patience)
     return trouble.state not in _PASSING

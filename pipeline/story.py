@@ -11,7 +11,7 @@ from typing import Any
 from pipeline import staging, sync_logs
 from pipeline.errors import StagingDamaged
 from pipeline.site import Site
-from pipeline.steps.record import CHECK, SUPERSEDED, BagRow, BagState, Phase
+from pipeline.steps.record import CHECK, ENDS_ALARM, SUPERSEDED, BagRow, BagState, Phase
 from pipeline.steps.record.stories import KnownBag, WorkStory
 from pipeline.work import Bag, archive_dir
 
@@ -182,7 +182,7 @@ def _next(here: Site, story: WorkStory) -> Next:
 def _is_rotten(story: WorkStory) -> bool:
     """Whether the last that is known of the archive copy is that a fixity check failed: as `record.broken` has it."""
     mine = [(event["step"], event["outcome"]) for event in story.events if event["work_rid"] == story.work_rid]
-    told = [one for one in mine if one in {(CHECK, "passed"), (CHECK, "failed"), (Phase.SYNC, "done")}]
+    told = [one for one in mine if one in ENDS_ALARM or one == (CHECK, "failed")]
     return bool(told) and told[-1] == (CHECK, "failed")
 
 

@@ -52,7 +52,9 @@ def checked(book: Record, rid: str, outcome: str, **facts: object) -> None:
     book.note(CHECK, outcome, facts, work_rid=rid, bag_id="b")
 
 
-def test_a_work_is_broken_from_a_failed_check_until_one_is_passed_or_it_is_synced_again(engine: Engine) -> None:
+def test_a_work_is_broken_from_a_failed_check_until_one_is_passed_or_forgotten_or_it_is_synced_again(
+    engine: Engine,
+) -> None:
     book = Record(engine, agent="host/1/1", host="host")
     for rid in ("W1", "W2", "W3", "W4", "W5"):
         synced(engine, replace(BAG, work_rid=rid))
@@ -71,7 +73,8 @@ def test_a_work_is_broken_from_a_failed_check_until_one_is_passed_or_it_is_synce
     ]
     assert abs((datetime.now(UTC) - found[0].failed_on).total_seconds()) < 60
     checked(book, "W1", "passed")
-    assert [one.work_rid for one in record.broken(engine)] == ["W4", "W5"]
+    checked(book, "W4", "forgotten")
+    assert [one.work_rid for one in record.broken(engine)] == ["W5"]
 
 
 def test_few_broken_works_are_found_by_an_index_however_much_happened(database: Path) -> None:

@@ -189,12 +189,16 @@ def test_wrong_settings_are_told_by_name(site: Site) -> None:
     assert site.call("notify").returncode == 2
 
 
-def test_an_archived_work_that_failed_its_fixity_check_is_told(site: Site, mailbox: Mailbox, tmp_path: Path) -> None:
-    site.announce(make_bag_zip(tmp_path, "W1"))
+def test_an_archived_work_that_failed_its_fixity_check_is_told_unless_it_was_forgotten(
+    site: Site, mailbox: Mailbox, tmp_path: Path
+) -> None:
+    site.announce(make_bag_zip(tmp_path, "W1"), make_bag_zip(tmp_path, "W2"))
     site.call("run", "--lanes", "1")
     site.call("notify")  # from here on
-    (site.home / "archive/Archive0/00/W1/images/I1/I10001.jpg").unlink()
-    site.call("verify", "W1")
+    for rid in ("W1", "W2"):
+        (site.home / f"archive/Archive0/00/{rid}/images/I1/I10001.jpg").unlink()
+    site.call("verify", "W1", "W2")
+    site.call("verify", "--forget", "W2", "--reason", "it is known")
     threading.Event().wait(SETTLED)
 
     site.call("notify", PIPELINE_NOTIFY_INTERVAL_SECONDS="1")

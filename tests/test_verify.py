@@ -15,9 +15,10 @@ import pytest
 
 from pipeline import cli, fixity_checks, settings
 from pipeline import site as site_module
-from pipeline.errors import ArchiveMissing
+from pipeline.errors import ArchiveMissing, InvalidBag, NotRestored, PipelineError, SyncFailed
 from pipeline.facts import sync_facts
-from pipeline.steps.record import Leases
+from pipeline.steps import record
+from pipeline.steps.record import Leases, Phase
 from pipeline.steps.record.views import history
 from pipeline.steps.sync import Verdict
 from pipeline.work import Bag
@@ -138,6 +139,75 @@ def test_a_work_without_proof_is_no_success_when_it_is_asked_for_by_name(library
     assert "the record knows no such work" in library.call("W404", status=2)  # misspelt, not lost
 
 
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (InvalidBag("it is damaged", faults=()), "refused"),
+        (NotRestored("it is frozen"), "not-restored"),
+        (SyncFailed("the copy stopped half-way"), "failed"),
+    ],
+)
+def test_what_never_came_home_is_not_archived_and_raises_no_alarm(
+    library: Library, error: PipelineError, state: str
+) -> None:
+    bag = Bag("W 1", "bucket", "W 1.bag.zip", etag="e")
+    library.here.record.see(bag)
+    library.here.record.failed(bag, Phase.SYNC, error)
+    put(library.home.root / "Archive0/00/W 1", {"W 1.bag/manifest-md5.txt": b"0" * 32 + b"  data/lost"})  # a part of it
+
+    told = library.call("W 1", status=2)
+
+    assert lines(told, f"W 1: not archived: its newest bag is {state}", "go on with: run_pipeline.py explain 'W 1'")
+    assert library.verdicts("--all") == {}
+    assert library.checks("W 1") == []
+    assert record.broken(library.here.engine) == []
+
+
+def test_the_name_of_a_zip_with_other_works_leads_to_those(library: Library) -> None:
+    bag = Bag("batch7", "bucket", "batch7.bag.zip", etag="e")
+    library.here.record.see(bag)
+    library.here.record.finished(Phase.DEBAG, bag, {}, works=("W 5", "W6"))
+    library.here.record.done(bag)
+
+    told = library.call("batch7", status=2)
+
+    assert lines(told, "it is the name of a zip with the works 'W 5' W6", "run_pipeline.py verify 'W 5' W6")
+    assert library.checks("batch7") == []
+
+
+def test_a_work_that_is_brought_home_once_more_is_archived_all_the_while(library: Library) -> None:
+    path = library.bring_home("W1")
+    (row,) = library.here.record.bags_of("W1")
+    library.here.record.reopen(row.bag, reason="asked for again from sync", undo_syncs=True)
+    (path / IMAGE).write_bytes(b"rotten")
+
+    assert library.verdicts("--all", status=1) == {"W1": "failed"}
+    assert library.verdicts("W1", status=1) == {"W1": "failed"}
+
+
+def test_an_alarm_ends_by_an_operator_s_word_with_its_reason_until_a_check_fails_again(library: Library) -> None:
+    path = library.bring_home("W1")
+    (path / IMAGE).unlink()
+    library.call("W1", status=1)
+
+    silent = library.call("--forget", "W1", status=2)
+    unknown = library.call("--forget", "W2", "--reason", "withdrawn", status=2)
+    raised = [one.work_rid for one in record.broken(library.here.engine)]
+    library.call("--forget", "W1", "--reason", "its owner took it back")
+    ended = record.broken(library.here.engine)
+    story = library.call("W1", verb="explain")
+    twice = library.call("--forget", "W1", "--reason", "again", status=2)
+    library.call("W1", status=1)
+
+    assert "--forget RID with --reason TEXT is needed" in silent
+    assert (raised, ended) == (["W1"], [])
+    for told in (unknown, twice):
+        assert lines(told, "no failed fixity check of it stands; nothing was changed")
+    assert lines(story, "fixity", "forgotten", "its owner took it back")
+    assert not lines(story, "go on with", "--replace")
+    assert [one.work_rid for one in record.broken(library.here.engine)] == ["W1"]
+
+
 def test_the_oldest_are_those_whose_last_check_or_sync_is_longest_ago(library: Library) -> None:
     for rid in ("W1", "W2", "W3"):
         library.bring_home(rid)
@@ -150,7 +220,7 @@ def test_the_oldest_are_those_whose_last_check_or_sync_is_longest_ago(library: L
 @pytest.mark.parametrize("wrong", [(), ("W1", "--all"), ("--all", "--oldest", "1"), ("W1", "--oldest", "1")])
 def test_it_has_to_be_clear_which_works_are_meant(wrong: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", *wrong]) == 2
-    assert "one of RID…, --all and --oldest N is needed" in capsys.readouterr().err
+    assert "one of RID…, --all, --oldest N, and --forget RID with --reason TEXT is needed" in capsys.readouterr().err
 
 
 def test_what_can_be_no_rid_is_wrong_usage(library: Library) -> None:

@@ -47,6 +47,10 @@ def _verify(parser: argparse.ArgumentParser) -> None:
         "--oldest", type=positive, default=0, metavar="N", help="the N works whose last check, or sync, is longest ago"
     )
     parser.add_argument(
+        "--forget", default="", metavar="RID", help="check nothing: end the alarm of this work's failed check"
+    )
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why it is ended; kept in the record")
+    parser.add_argument(
         "--max-rate", type=size, default=0, metavar="BYTES", help="read no more than so much in a second: 500k, 50M"
     )
     parser.add_argument("--threads", type=positive, default=0, metavar="N", help="default: the CPUs available")
@@ -112,13 +116,21 @@ VERBS = (
     Verb(
         "verify",
         "read archived works again and match them with their kept proof",
-        ("verify W1NLM4700", "verify --oldest 200 --max-rate 50M", "verify --all --json"),
-        about="A fixity check: it only reads, and each check is an event in the record. One of RID, --all and "
-        "--oldest is needed.",
+        (
+            "verify W1NLM4700",
+            "verify --oldest 200 --max-rate 50M",
+            "verify --all --json",
+            "verify --forget W1FPL2251 --reason withdrawn",
+        ),
+        about="A fixity check: it only reads, and each check is an event in the record. What came home by the record "
+        "is checked, and what the archive has of works that the record never heard of. A check that fails is an alarm "
+        "in status, mails and metrics, until the work passes a check or comes home again, or --forget with --reason ends "
+        "it. One of RID, --all, --oldest and --forget is needed.",
         options=_verify,
         exits={
             0: "nothing is wrong",
             1: "something is wrong, or not all could be checked",
+            2: "wrong usage or settings, or a work is not archived, or has no alarm; nothing was checked",
             3: "the archive or the database is out of reach",
         },
         reads=(SETTINGS, DATABASE, "`[pipeline]`: archive, logs", "the proof kept with each work"),

@@ -54,9 +54,7 @@ def _tell(out: Console, told: dict[str, Any]) -> None:
     _pair(out, "dates", ", ".join(dates))
     _pair(out, "archive", told["archive_path"] or "nothing of it is there")
     if told["last_check"]:
-        files = human_count(told["last_check"]["detail"].get("files") or 0, "file")
-        check = f"{told['last_check']['outcome']} {_when(told['last_check']['at'])}, {files} matched"
-        _pair(out, "fixity", check)
+        _pair(out, "fixity", _checked(told["last_check"]))
     for line in show.sync_log_lines(told["sync_logs"]):
         _pair(out, "sync log", line)
     for bag in told["bags"]:
@@ -64,6 +62,11 @@ def _tell(out: Console, told: dict[str, Any]) -> None:
     out.print()
     for event in told["history"]:
         out.print(show.event_line(event))
+
+
+def _checked(check: dict[str, Any]) -> str:
+    why = check["detail"].get("reason") or f"{human_count(check['detail'].get('files') or 0, 'file')} matched"
+    return f"{check['outcome']} {_when(check['at'])}, {why}"
 
 
 def _tell_bag(out: Console, bag: dict[str, Any], *, here: str) -> None:

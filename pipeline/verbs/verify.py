@@ -1,4 +1,4 @@
-"""`run_pipeline.py verify RID…|--all|--oldest N`: read archived works again, and match them with their kept proof."""
+"""`run_pipeline.py verify RID…|--all|--oldest N|--forget RID`: match archived works with their kept proof."""
 
 import logging
 import shlex
@@ -7,14 +7,14 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline import fixity_checks, lanes, log_lines, settings, show, site
+from pipeline import fixity_checks, lanes, log_lines, repairs, settings, show, site
 from pipeline.errors import InvalidRid, Stopping, UsageError
 from pipeline.fixity_checks import Checked
 from pipeline.signals import stopping_on_signals
 from pipeline.site import Site
 from pipeline.steps.record import Archived
 from pipeline.steps.sync import Brake, Verdict
-from pipeline.work import Pulse, human_bytes, human_count
+from pipeline.work import Pulse, asked_rid, human_bytes, human_count
 
 _NAMED = 20  # differences of a work that are shown; all are in the JSON
 _log = logging.getLogger("pipeline.verify")
@@ -24,13 +24,17 @@ def main(options: Namespace) -> int:
     """Check the works; 0: nothing is wrong; 1: something is, or not all could be checked.
 
     Raises:
-        UsageError: it is not clear which works are meant.
+        UsageError: it is not clear which works are meant, or one is not archived, or has no alarm to forget.
         ArchiveMissing: the archive is out of reach; what was checked before is told all the same.
         DatabaseUnavailable: the database is out of reach; the same.
     """
-    if bool(options.rids) + options.all + bool(options.oldest) != 1:
-        raise UsageError("one of RID…, --all and --oldest N is needed", go_on="run_pipeline.py verify --help")
+    ways = (options.rids, options.all, options.oldest, options.forget)
+    if sum(map(bool, ways)) != 1 or bool(options.forget) != bool(options.reason):
+        wanted = "one of RID…, --all, --oldest N, and --forget RID with --reason TEXT is needed"
+        raise UsageError(wanted, go_on="run_pipeline.py verify --help")
     chosen = settings.load()
+    if options.forget:
+        return _forget(site.open_site(chosen, lane="verify"), asked_rid(options.forget), options.reason)
     log_lines.log_to(chosen.logs, "verify", verbose=options.verbose, json_lines=chosen.log_json)
     here = site.open_site(chosen, lane="verify")
     fixity_checks.see_archive(here)
@@ -42,6 +46,12 @@ def main(options: Namespace) -> int:
     finally:
         run.tell()
     return run.status()
+
+
+def _forget(here: Site, rid: str, reason: str) -> int:
+    fixity_checks.forget(here, rid, reason=reason, by=repairs.operator())
+    show.console().print(f"{rid}: its failed fixity check needs nobody any more; the next one that fails will")
+    return lanes.EXIT_DONE
 
 
 def _asked_for(here: Site, options: Namespace) -> list[Archived]:

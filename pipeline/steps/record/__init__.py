@@ -1,6 +1,6 @@
 """Record: the progress database. What is known of every bag, what happened to every work, and who works on it now."""
 
-from pipeline.steps.record.archived import CHECK, Archived, Broken, archived, broken
+from pipeline.steps.record.archived import CHECK, ENDS_ALARM, FORGOTTEN, Archived, Broken, archived, broken, on_the_way
 from pipeline.steps.record.engine import connect, parsed_url, preload
 from pipeline.steps.record.leases import Leases
 from pipeline.steps.record.pauses import Pause, pause_of, set_pause
@@ -11,6 +11,8 @@ from pipeline.steps.record.words import BagRow, BagState, Phase, failure_facts
 
 __all__ = [
     "CHECK",
+    "ENDS_ALARM",
+    "FORGOTTEN",
     "SUPERSEDED",
     "Archived",
     "BagRow",
@@ -27,6 +29,7 @@ __all__ = [
     "downgrade",
     "earlier",
     "failure_facts",
+    "on_the_way",
     "parsed_url",
     "pause_of",
     "preload",

@@ -4,14 +4,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, and_, func, or_, select
+from sqlalchemy import Connection, Engine, and_, func, or_, select
 
+from pipeline.steps.record import stages
 from pipeline.steps.record.engine import reading
-from pipeline.steps.record.tables import events, syncs
-from pipeline.steps.record.words import Phase
+from pipeline.steps.record.tables import bags, events, progress, syncs
+from pipeline.steps.record.words import BagState, Phase
 
 CHECK = "verify"
 """The step under which fixity checks are in the events."""
+FORGOTTEN = "forgotten"
+"""The outcome under which an operator's word that ends an alarm is in them."""
+ENDS_ALARM = frozenset({(CHECK, "passed"), (CHECK, FORGOTTEN), (str(Phase.SYNC), "done")})
+"""What says, after a check that failed, that the copy needs nobody any more: by step and outcome."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Archived:
         proof: `name` and `sha512` of the digests kept with it; empty where none were.
         sync_id: the number of its sync row; another number means that it was synced again.
         synced_on: when it came.
+        dated: whether it has the date of a sync, also one of which there is no row (any more).
         checked_on: when its last fixity check ended.
     """
 
@@ -35,6 +41,12 @@ class Archived:
     sync_id: int = 0
     synced_on: datetime | None = None
     checked_on: datetime | None = None
+    dated: bool = False
+
+    @property
+    def is_home(self) -> bool:
+        """Whether the record says that it came home."""
+        return self.dated or self.sync_id > 0
 
     @property
     def seen_on(self) -> datetime:
@@ -44,18 +56,22 @@ class Archived:
 
 
 def archived(engine: Engine, *, work_rid: str = "") -> dict[str, Archived]:
-    """All works with a sync row or a fixity check (or one of them), by RID, each by its latest row.
+    """All works with a sync row, a sync's date, or a fixity check (or one of them), by RID, each by its latest row.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
     rows = select(syncs.c.id, syncs.c.work_rid, syncs.c.bag_id, syncs.c.bytes, syncs.c.facts, syncs.c.synced_on)
-    checks = select(events.c.work_rid, func.max(events.c.at).label("at")).where(events.c.step == CHECK)
+    checks = select(events.c.work_rid, func.max(events.c.at).label("at")).where(
+        events.c.step == CHECK, events.c.outcome != FORGOTTEN
+    )
     if work_rid:
         rows, checks = rows.where(syncs.c.work_rid == work_rid), checks.where(events.c.work_rid == work_rid)
     with reading(engine) as connection:
         checked = {row.work_rid: row.at for row in connection.execute(checks.group_by(events.c.work_rid))}
-        found = {rid: Archived(rid, checked_on=_utc(at)) for rid, at in checked.items()}
+        dated = _dated(connection, work_rid)
+        names = {*checked, *dated}
+        found = {rid: Archived(rid, checked_on=_utc(checked.get(rid)), dated=rid in dated) for rid in names}
         for row in connection.execute(rows.order_by(syncs.c.id)):
             found[row.work_rid] = Archived(
                 work_rid=row.work_rid,
@@ -65,8 +81,29 @@ def archived(engine: Engine, *, work_rid: str = "") -> dict[str, Archived]:
                 sync_id=row.id,
                 synced_on=_utc(row.synced_on),
                 checked_on=_utc(checked.get(row.work_rid)),
+                dated=row.work_rid in dated,
             )
     return found
+
+
+def _dated(connection: Connection, work_rid: str) -> set[str]:
+    """The works with the date of a sync, or that one, if it has."""
+    column = Phase.SYNC.column
+    if work_rid:
+        return {work_rid} if stages.dates(connection, work_rid)[column] else set()
+    query = select(progress.c.object_name, progress.c[column].label("at")).where(progress.c[column].is_not(None))
+    return {row.object_name for row in connection.execute(query) if isinstance(row.at, datetime)}
+
+
+def on_the_way(engine: Engine) -> set[str]:
+    """The works of bags that are not home: what the archive has under their names may be a part of them.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = select(bags.c.work_rid, bags.c.works).where(bags.c.state != BagState.DONE)
+    with reading(engine) as connection:
+        return {name for row in connection.execute(query) for name in (row.work_rid, *(row.works or ()))}
 
 
 @dataclass(frozen=True)
@@ -88,19 +125,17 @@ class Broken:
 
 
 def broken(engine: Engine) -> list[Broken]:
-    """The works whose archive copy failed its last fixity check and neither passed one nor was synced since, by RID.
+    """The works whose archive copy failed its last fixity check, and of which nothing in `ENDS_ALARM` was told since.
 
-    A check that found no proof says nothing about the copy, and takes nothing back.
+    By RID. A check that found no proof says nothing about the copy, and takes nothing back.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
     later = events.alias("later")
-    vouched = or_(
-        and_(later.c.step == CHECK, later.c.outcome.in_(["passed", "failed"])),
-        and_(later.c.step == Phase.SYNC, later.c.outcome == "done"),
-    )
-    since = select(later.c.id).where(later.c.work_rid == events.c.work_rid, later.c.id > events.c.id, vouched)
+    told = [*ENDS_ALARM, (CHECK, "failed")]
+    news = or_(*(and_(later.c.step == step, later.c.outcome == outcome) for step, outcome in told))
+    since = select(later.c.id).where(later.c.work_rid == events.c.work_rid, later.c.id > events.c.id, news)
     query = select(events).where(events.c.step == CHECK, events.c.outcome == "failed", ~since.exists())
     with reading(engine) as connection:
         return sorted(map(_broken, connection.execute(query)), key=lambda one: one.work_rid)
