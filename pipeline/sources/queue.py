@@ -94,7 +94,7 @@ class MessageParcel:
         if ignored:
             detail = {"message_id": self._message.message_id, "why": list(ignored)}
             self._here.record.note("intake", "ignored", detail)
-            _log.info("message %s: nothing to process: %s", self._message.message_id, "; ".join(ignored))
+            _log.info("message %s: nothing to process: %s", self._message.message_id, intake.listed(ignored))
         return self._delivery.bags
 
     def extend(self) -> None:
@@ -131,7 +131,7 @@ class MessageParcel:
         elif permanent is not None:
             self._not_understood(permanent)
         elif self._delivery.not_understood:
-            error = NotUnderstood("; ".join(self._delivery.not_understood))
+            error = NotUnderstood(intake.listed(self._delivery.not_understood))
             self._not_understood(Verdict("", "", Outcome.PERMANENT, reason=str(error), kind=error.kind))
         else:
             intake.acknowledge(self._sqs, self._message)

@@ -2,7 +2,7 @@
 
 from pipeline.steps.intake.ages import CLOUDWATCH_ERRORS, RIGHT, Age, oldest_messages, queue_name, why_not_told
 from pipeline.steps.intake.dead_letters import DeadLetter, dead_letters, send_back
-from pipeline.steps.intake.events import Delivery, parse
+from pipeline.steps.intake.events import Delivery, listed, parse
 from pipeline.steps.intake.folders import (
     Dropped,
     Listing,
@@ -47,6 +47,7 @@ __all__ = [
     "find_queue",
     "hide",
     "left_aside",
+    "listed",
     "look",
     "look_again",
     "move_out",
