@@ -4,8 +4,12 @@ import configparser
 import os
 
 import luigi.configuration
+from luigi.parameter import ParameterException
 
 from pipeline.errors import SettingsError
+
+UNREADABLE = (ParameterException, configparser.Error, ValueError, KeyError)
+"""What Luigi raises for a value that cannot be read; `reason` tells why."""
 
 # What the pipeline relies on, where a file leaves Luigi's own sections out: failures are told by us, in a line; a task
 # that wrote no target did not succeed.
@@ -23,7 +27,7 @@ def read_named_files() -> None:
     that is started in the folder of a configured installation would take messages from that one's queues.
 
     Raises:
-        SettingsError: a file that is named cannot be read, or not be parsed.
+        SettingsError: a file that is named cannot be read, or not be parsed; of two, both are told.
     """
     named = os.environ.get("LUIGI_CONFIG_PATH")
     if not named:
@@ -33,15 +37,25 @@ def read_named_files() -> None:
         config.remove_section(section)
     config.defaults().clear()
     base = os.environ.get("PIPELINE_BASE_CONFIG", "")
+    problems: list[str] = []
     for variable, path in filter(all, (("PIPELINE_BASE_CONFIG", base), ("LUIGI_CONFIG_PATH", named))):
         try:
             with open(path, encoding="utf-8") as file:
                 config.read_file(file, path)
         except OSError as error:
-            raise SettingsError([f"{variable} names {path}: {error.strerror}"]) from error
+            problems.append(f"{variable} names {path}: {error.strerror}")
         except (configparser.Error, UnicodeDecodeError) as error:
-            told = " ".join(str(error).split())
-            raise SettingsError([f"{variable} names {path}, which is not understood: {told}"]) from error
+            problems.append(f"{variable} names {path}, which is not understood: {' '.join(str(error).split())}")
+    if problems:
+        raise SettingsError(problems)
     for section, name, value in _OF_LUIGI:
         if not config.has_option(section, name):
             config.set(section, name, value)
+
+
+def reason(error: Exception) -> str:
+    """Why a value cannot be read. One that is badly quoted is not told: it may be a password."""
+    if isinstance(error, configparser.InterpolationSyntaxError):
+        return "a % has to be written %%"
+    # Luigi tells the reason of a failed ${NAME} only in the cause.
+    return f"{error}" + (f" ({error.__cause__})" if error.__cause__ else "")

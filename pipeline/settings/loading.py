@@ -1,28 +1,29 @@
 """Reading all settings, and checking them at once."""
 
-import configparser
 import os
 import socket
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import luigi.configuration
-from luigi.parameter import ParameterException
 
 from pipeline.errors import OptionsNotUnderstood, SettingsError
 from pipeline.settings import production
 from pipeline.settings.checks import check, check_download
-from pipeline.settings.files import read_named_files
+from pipeline.settings.files import UNREADABLE, read_named_files, reason
 from pipeline.settings.notifying import read_notify
 from pipeline.settings.paths import from_project as _path
+from pipeline.settings.places import placed
 from pipeline.settings.secrets import aws_credentials, database_url, db_config_default
 from pipeline.settings.sections import SECTIONS, database, debag, download, notify, pipeline, queue, sync
 from pipeline.settings.sources import read_sources
+from pipeline.settings.unknown import unknown
 from pipeline.settings.values import Scheduler, Settings
 from pipeline.steps.debag import Policy
 from pipeline.steps.sync import BUILT_IN, SITE_FILE, Options, of_site
 
-_UNREADABLE = (ParameterException, configparser.Error, ValueError, KeyError)
+_Section = TypeVar("_Section", bound=luigi.Config)
 
 
 def load(*, working: bool = False) -> Settings:
@@ -36,18 +37,12 @@ def load(*, working: bool = False) -> Settings:
     """
     read_named_files()
     _let_the_environment_win()
-    unreadable = [problem for section in SECTIONS for problem in _unreadable(section)]
-    problems = list(unreadable)
-    try:
-        sources, folders = read_sources(problems)
-        problems += _unknown()
-    except _UNREADABLE as error:
-        where = f"[{error.section}] {error.option}: " if isinstance(error, configparser.InterpolationError) else ""
-        raise SettingsError([*problems, f"luigi.cfg: {where}{_reason(error)}"]) from None
-    if unreadable:
-        raise SettingsError(problems)
-    main, data, messages, fetching, bags, syncing = pipeline(), database(), queue(), download(), debag(), sync()
-    telling = read_notify(notify(), problems)
+    problems: list[str] = []
+    main, data, messages = _read(pipeline, problems), _read(database, problems), _read(queue, problems)
+    fetching, bags, syncing = _read(download, problems), _read(debag, problems), _read(sync, problems)
+    telling = read_notify(_read(notify, problems), problems)
+    sources, folders = read_sources(problems)
+    problems += unknown([*sources, *folders])
     url = database_url(data, problems)
     credentials = aws_credentials(sources, problems)
     scheduler = _scheduler(problems)
@@ -59,7 +54,7 @@ def load(*, working: bool = False) -> Settings:
         if working:
             problems += production.missing_archive(_path(main.archive_root), marker=syncing.mount_marker)
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(placed(problems))
     return Settings(
         environment=main.environment,
         host=main.host or socket.gethostname(),
@@ -109,21 +104,23 @@ def load(*, working: bool = False) -> Settings:
     )
 
 
-def _unreadable(section: type[luigi.Config]) -> Iterator[str]:
-    """The values of a section that are not what they have to be, each by its name."""
-    for name, parameter in section.get_params():
+def _read(section: type[_Section], problems: list[str]) -> _Section:
+    """A section; a value that cannot be read is added to `problems`, and its default stands in for the checks."""
+    config, where, instead = luigi.configuration.get_config(), section.__name__, {}
+    known = dict(section.get_params())
+    for name in dict.fromkeys([*known, *(config[where] if config.has_section(where) else ())]):
         try:
-            parameter.task_value(section.__name__, name)
-        except _UNREADABLE as error:
-            yield f"luigi.cfg: [{section.__name__}] {name}: {_reason(error)}"
-
-
-def _reason(error: Exception) -> str:
-    """Why a value cannot be read. One that is badly quoted is not told: it may be a password."""
-    if isinstance(error, configparser.InterpolationSyntaxError):
-        return "a % has to be written %%"
-    # Luigi tells the reason of a failed ${NAME} only in the cause.
-    return f"{error}" + (f" ({error.__cause__})" if error.__cause__ else "")
+            if name in known:
+                known[name].task_value(where, name)
+            else:
+                config.get(where, name)
+        except UNREADABLE as error:
+            problems.append(f"[{where}] {name}: {reason(error)}")
+            config.set(where, name, "")  # Luigi reads all that stands in a section, also what is no setting of it
+            if name in known:
+                instead[name] = known[name].task_value("a section that nobody sets", name)
+    made: _Section = section(**instead)
+    return made
 
 
 def _let_the_environment_win() -> None:
@@ -134,22 +131,13 @@ def _let_the_environment_win() -> None:
             if value is not None:
                 config.set(section.__name__, name, value.replace("%", "%%"))
     if "PIPELINE_ENV" in os.environ:
-        config.set("pipeline", "environment", os.environ["PIPELINE_ENV"])
-    for (name, option), default in production.defaults(config.get("pipeline", "environment", "dev")).items():
+        config.set("pipeline", "environment", os.environ["PIPELINE_ENV"].replace("%", "%%"))
+    environment = ""
+    with suppress(*UNREADABLE):  # told where the section is read
+        environment = config.get("pipeline", "environment", "dev")
+    for (name, option), default in production.defaults(environment).items():
         if not config.has_option(name, option):
             config.set(name, option, default)
-
-
-def _unknown() -> list[str]:
-    """Settings that nobody reads: most likely misspelt ones that somebody counts on."""
-    config = luigi.configuration.get_config()
-    return [
-        f"[{section.__name__}] has no setting {name!r}"
-        for section in SECTIONS
-        if config.has_section(section.__name__)
-        for name in config[section.__name__]
-        if name not in dict(section.get_params()) and name not in config.defaults()
-    ]
 
 
 def _sync_options(options_file: str, problems: list[str]) -> Options:
@@ -166,19 +154,17 @@ def _sync_options(options_file: str, problems: list[str]) -> Options:
 
 def _scheduler(problems: list[str]) -> Scheduler:
     """The central scheduler, as Luigi's own sections tell of it."""
-    name, option = "scheduler", "worker_disconnect_delay"
-    seconds = Scheduler.disconnect_seconds
-    try:
-        seconds = luigi.configuration.get_config().getfloat(name, option, seconds)
-    except _UNREADABLE as error:
-        problems.append(f"luigi.cfg: [{name}] {option}: {_reason(error)}")
-    return Scheduler(url=_scheduler_url(), disconnect_seconds=seconds)
-
-
-def _scheduler_url() -> str:
     config = luigi.configuration.get_config()
-    url = os.environ.get("PIPELINE_SCHEDULER_URL") or config.get("core", "default_scheduler_url", "")
-    if not url:
-        host = config.get("core", "default_scheduler_host", "localhost")
-        url = f"http://{host}:{config.get('core', 'default_scheduler_port', '8082')}"
-    return str(url).rstrip("/")
+    seconds, url = Scheduler.disconnect_seconds, os.environ.get("PIPELINE_SCHEDULER_URL", "")
+    try:
+        seconds = config.getfloat("scheduler", "worker_disconnect_delay", seconds)
+    except UNREADABLE as error:
+        problems.append(f"[scheduler] worker_disconnect_delay: {reason(error)}")
+    try:
+        url = url or config.get("core", "default_scheduler_url", "")
+        if not url:
+            host = config.get("core", "default_scheduler_host", "localhost")
+            url = f"http://{host}:{config.get('core', 'default_scheduler_port', '8082')}"
+    except UNREADABLE as error:
+        problems.append(f"[core] default_scheduler_url: {reason(error)}")
+    return Scheduler(url=url.rstrip("/"), disconnect_seconds=seconds)

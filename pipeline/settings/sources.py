@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import luigi.configuration
 
+from pipeline.settings.files import UNREADABLE, reason
 from pipeline.settings.paths import from_project
 from pipeline.settings.values import Folder, Source, WhenDone
 
-_FIELDS = {
+FIELDS = {
     "queue": ("region", "bucket", "queue", "profile", "endpoint_url", "allow_unbagged"),
     "folder": (
         "path",
@@ -27,20 +28,17 @@ _SETTLE_SECONDS, _INCOMPLETE_SECONDS, _POLL_SECONDS = 30.0, 3600.0, 10.0
 
 def read_sources(problems: list[str]) -> tuple[tuple[Source, ...], tuple[Folder, ...]]:
     """Every `[source NAME]`, queues and folders; what is wrong is added to `problems`."""
-    config = luigi.configuration.get_config()
     sources: list[Source] = []
     folders: list[Folder] = []
-    for section in config.sections():
-        if not section.startswith("source "):
-            continue
+    for section in luigi.configuration.get_config().sections():
         name = section.removeprefix("source ").strip()
-        kind = _value(section, "kind") or "queue"
-        if kind not in _FIELDS:
+        if not section.startswith("source ") or not name:
+            continue
+        kind = _value(section, "kind", problems) or "queue"
+        if kind not in FIELDS:
             problems.append(f"[{section}] kind is {kind!r}, not queue or folder")
             continue
-        unknown = sorted(set(config[section]) - {"kind", *_FIELDS[kind]} - set(config.defaults()))
-        problems += [f"[{section}] has no setting {field!r}" for field in unknown]
-        values = {field: _value(section, field) for field in _FIELDS[kind]}
+        values = {field: _value(section, field, problems) for field in FIELDS[kind]}
         if kind == "queue":
             sources.append(_queue(section, name, values, problems))
         else:
@@ -49,11 +47,20 @@ def read_sources(problems: list[str]) -> tuple[tuple[Source, ...], tuple[Folder,
     return tuple(sources), tuple(folders)
 
 
-def _value(section: str, field: str) -> str:
-    name = section.removeprefix("source ").strip()
-    prefix = "PIPELINE_SOURCE_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
-    inherited = luigi.configuration.get_config().get(section, field, "")
-    return str(os.environ.get(f"{prefix}_{field.upper()}", inherited)).strip()
+def variable(section: str, option: str) -> str:
+    """The environment variable that wins over an option of a section."""
+    first, _, rest = section.partition(" ")
+    return re.sub(r"[^A-Z0-9]", "_", f"PIPELINE {first} {rest.strip()}".strip().upper()) + f"_{option.upper()}"
+
+
+def _value(section: str, field: str, problems: list[str]) -> str:
+    """What is set; nothing where that cannot be read, which is added to `problems`."""
+    won = os.environ.get(variable(section, field))
+    try:
+        return str(luigi.configuration.get_config().get(section, field, "") if won is None else won).strip()
+    except UNREADABLE as error:
+        problems.append(f"[{section}] {field}: {reason(error)}")
+        return ""
 
 
 def _queue(section: str, name: str, values: Mapping[str, str], problems: list[str]) -> Source:
