@@ -242,6 +242,22 @@ def test_dead_letters_say_why_they_are_and_looking_leaves_them_there(site: Site,
     assert len(site.dead_letters()) == 2
 
 
+def test_a_dead_letter_is_found_by_the_identity_that_the_log_names(site: Site) -> None:
+    site.send("nonsense")
+    logged = lines(site.call(*RUN).stderr, "moved to the dead-letter queue")[0].split("message ")[1].split()[0]
+    (dead,) = answer(site, "dead-letters", "list")["dead_letters"]
+
+    shown = site.call("dead-letters", "show", logged)
+    nameless = site.call("dead-letters", "drop", "", "--yes")
+    dropped = site.call("dead-letters", "drop", logged[:9], "--yes")
+
+    assert logged == dead["was_message_id"] != dead["message_id"]
+    assert lines(shown.stdout, f"message {dead['message_id']}")
+    assert nameless.returncode == 2
+    assert dropped.returncode == 0, dropped.stderr
+    assert site.dead_letters() == []
+
+
 def test_a_dead_letter_that_is_sent_back_brings_its_work_home_under_new_rules(site: Site, tmp_path: Path) -> None:
     refused(site, tmp_path)
 

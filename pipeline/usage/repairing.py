@@ -7,7 +7,7 @@ from pipeline.usage.verb import DATABASE, SETTINGS, SOURCES, Verb
 _BUSY = "a lane has one of the works"
 _STAGING = "`[pipeline]`: staging, quarantine"
 _NAMES = "a work, or a bag's identity"
-_LETTERS = "its identity, the beginning of it, or a RID"
+_LETTERS = "its identity, or that under which logs name it; the beginning of it; or a RID"
 
 
 def _retry(parser: argparse.ArgumentParser) -> None:
@@ -148,7 +148,7 @@ VERBS = (
         "messages that could never succeed",
         tuple(example for action in _DEAD_LETTERS for example in action.examples[:1]),
         about="Looking at them takes nothing away. While they are looked at, they are hidden from others for up to "
-        "two minutes.",
+        "two minutes. Of a group of a FIFO queue ten are seen at a time.",
         actions=_DEAD_LETTERS,
         exits={1: "", 2: "wrong usage or settings, no such dead letter, or nobody agreed; nothing was changed"},
         reads=(SETTINGS, DATABASE, SOURCES),

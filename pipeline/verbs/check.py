@@ -57,8 +57,9 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
     if not (chosen.sources or chosen.folders):
         wanted = "[source NAME] with region, bucket and queue, or with a path"
         yield _row("sources", "wrong", f"luigi.cfg has no section {wanted}")
+    read: dict[str, str] = {}
     for source in chosen.sources:
-        yield _try(f"queue {source.queue}", partial(_queue, here, source))
+        yield _try(f"queue {source.queue}", partial(_queue, here, source, read))
         yield _row(f"ages in {source.queue}", "ok", _ages(source))
         yield _try(f"bucket {source.bucket}", partial(_bucket, source))
     for folder in chosen.folders:
@@ -100,10 +101,22 @@ def _scheduler(chosen: Settings) -> str:
     )
 
 
-def _queue(here: Site, source: Source) -> str:
+def _queue(here: Site, source: Source, read: dict[str, str]) -> str:
+    """Look at a source's queue; `read` are the sources of those that were looked at, by URL: names may hide it."""
     sqs = here.sqs(source)
     queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
+    other = read.setdefault(queue.url, source.name)
+    if other != source.name:
+        raise PipelineError(
+            f"{source.queue} is the queue of [source {other}] too: its messages are counted twice",
+            go_on=f"take [source {source.name}] or [source {other}] out of luigi.cfg",
+        )
     depth = intake.depth(sqs, queue.url)
+    if queue.odd_pair:
+        raise PipelineError(
+            f"{source.queue} {queue.odd_pair}: SQS moves no message there",
+            go_on="give it a dead-letter queue of its own kind",
+        )
     dead = "" if queue.dead_letter_url else "; it has no dead-letter queue: messages that can never succeed stay in it"
     return f"answers: {depth['waiting']} waiting, {depth['in_flight']} in flight{dead}"
 

@@ -33,6 +33,15 @@ class _Letter:
     def message_id(self) -> str:
         return self.letter.message.message_id
 
+    def is_called(self, beginning: str) -> bool:
+        """Whether its identity begins so; or that of the message it was, under which logs and record tell of it."""
+        return any(known.startswith(beginning) for known in (self.message_id, self.was_message))
+
+    @property
+    def was_message(self) -> str:
+        """The identity that it had in its queue; empty where SQS moved it, and it has that identity still."""
+        return self.letter.attributes.get("MessageId", "")
+
     @property
     def works(self) -> list[str]:
         return [bag.work_rid for bag in self.bags]
@@ -91,10 +100,10 @@ def _state(here: Site, bag: Bag, over: Collection[str]) -> str:
 
 
 def _named(letters: Sequence[_Letter], names: Sequence[str]) -> list[_Letter]:
-    """The letters meant: by message identity, its beginning, or a work that it announces."""
+    """The letters meant: by message identity (also the one that logs name), its beginning, or a work it announces."""
     found: list[_Letter] = []
     for name in names:
-        matching = [one for one in letters if name in one.works or one.message_id.startswith(name)]
+        matching = [one for one in letters if name and (name in one.works or one.is_called(name))]
         if not matching:
             raise UsageError(
                 f"{name}: no dead letter of that identity or work could be seen; nothing was changed",
@@ -190,6 +199,7 @@ def _now(states: Sequence[str]) -> str:
 def _document(one: _Letter) -> dict[str, Any]:
     return {
         "message_id": one.message_id,
+        "was_message_id": one.was_message,
         "source": one.source.name,
         "queue": one.source.queue,
         "since": one.letter.since.isoformat().replace("+00:00", "Z"),

@@ -11,7 +11,7 @@ import botocore.exceptions
 from pipeline import plug
 from pipeline.aws import translated
 from pipeline.errors import PipelineError
-from pipeline.steps.intake.queues import MARK, Message, Queue, hide
+from pipeline.steps.intake.queues import MARK, Message, Queue, hide, sending_terms
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -110,6 +110,7 @@ def send_back(sqs: "SQSClient", queue: Queue, letter: DeadLetter) -> None:
             MessageAttributes={
                 name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value
             },
+            **sending_terms(queue.url, letter.message.message_id),
         )
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
         raise translated(error, f"sending message {letter.message.message_id} back") from error

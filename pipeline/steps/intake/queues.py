@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import botocore.exceptions
 
@@ -20,6 +20,11 @@ _LONGEST_DELAY_SECONDS = 43_200
 _CALL_SECONDS = 30  # a call that is repeated arrives late, and SQS refuses what ends beyond its 12 hours
 MARK = "ErrorKind"
 """The message attribute by which a message that an operator sent back from the dead letters is known again."""
+
+
+class _Terms(TypedDict, total=False):
+    MessageGroupId: str
+    MessageDeduplicationId: str
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,13 @@ class Queue:
     url: str
     dead_letter_url: str
     max_receives: int
+
+    @property
+    def odd_pair(self) -> str:
+        """How queue and dead-letter queue differ in kind, which SQS does not serve; empty where they do not."""
+        if not self.dead_letter_url or is_fifo(self.url) == is_fifo(self.dead_letter_url):
+            return ""
+        return "is FIFO, its dead-letter queue is not" if is_fifo(self.url) else "is not FIFO, its dead-letter queue is"
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,22 @@ class Message:
     receives: int
     received_at: float
     redriven: bool = False
+
+
+def is_fifo(url: str) -> bool:
+    """Whether a queue is FIFO, which its name says (SQS API Reference, CreateQueue)."""
+    return url.endswith(".fifo")
+
+
+def sending_terms(url: str, identity: str) -> "_Terms":
+    """What SendMessage needs besides, where the queue is FIFO (SQS API Reference, SendMessage).
+
+    Args:
+        url: of the queue that is sent to.
+        identity: of the message that is sent on. Sent twice within five minutes it is there once; and each is a group
+            of its own: one that waits holds up no other.
+    """
+    return {"MessageGroupId": identity, "MessageDeduplicationId": identity} if is_fifo(url) else {}
 
 
 def find_queue(sqs: "SQSClient", *, source: str, queue: str) -> Queue:
@@ -192,6 +220,7 @@ def dead_letter(sqs: "SQSClient", message: Message, *, reason: Mapping[str, str]
                 for name, value in attributes.items()
                 if value
             },
+            **sending_terms(message.queue.dead_letter_url, message.message_id),
         )
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
         raise translated(error, f"dead-lettering of message {message.message_id}") from error
