@@ -195,3 +195,29 @@ def test_a_luigi_cfg_that_leaves_luigis_own_sections_out_has_failures_told_in_a_
     assert ended.returncode == 1
     assert lines(ended.stderr, "W1: the bag is refused")
     assert "Traceback" not in ended.stderr
+
+
+def test_two_sources_on_one_queue_are_refused(site: Site) -> None:
+    add_source(site, "again", queue=site.queue)
+    add_source(site, "elsewhere", queue=site.queue, region="eu-west-1")
+
+    ended = site.call("run")
+
+    assert ended.returncode == 2
+    assert lines(ended.stderr, "[source again] queue is that of [source test] too")
+    assert not lines(ended.stderr, "[source elsewhere]")
+
+
+def test_two_names_of_one_queue_are_found_out_by_check(site: Site) -> None:
+    add_source(site, "again", queue=site.queue_url)
+
+    checked = site.call("check")
+
+    assert checked.returncode == 3
+    assert lines(checked.stdout, "wrong", "is the queue of [source test] too")
+
+
+def add_source(site: Site, name: str, *, queue: str, region: str = "us-east-1") -> None:
+    with (site.home / "luigi.cfg").open("a", encoding="utf-8") as settings:
+        settings.write(f"[source {name}]\nregion = {region}\nbucket = {site.bucket}\nqueue = {queue}\n")
+        settings.write(f"endpoint_url = {site.moto_url}\n")

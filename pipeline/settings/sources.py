@@ -43,6 +43,7 @@ def read_sources(problems: list[str]) -> tuple[tuple[Source, ...], tuple[Folder,
             sources.append(_queue(section, name, values, problems))
         else:
             folders.append(_folder(section, name, values, problems))
+    _check_queues(sources, problems)
     _check_folders(folders, problems)
     return tuple(sources), tuple(folders)
 
@@ -88,6 +89,17 @@ def _folder(section: str, name: str, values: Mapping[str, str], problems: list[s
         poll_seconds=_seconds(section, "poll_seconds", values, problems, default=_POLL_SECONDS),
         allow_unbagged=_flag(section, "allow_unbagged", values, problems),
     )
+
+
+def _check_queues(sources: list[Source], problems: list[str]) -> None:
+    """A queue that is read twice is counted twice, and either source takes the other bucket's events for foreign ones."""
+    read: dict[tuple[str, ...], str] = {}
+    for source in sources:
+        # A name is a queue of an account, which the profile says, at an endpoint; a URL says all of that by itself.
+        account = () if "://" in source.queue else (source.endpoint_url.rstrip("/"), source.region, source.profile)
+        other = read.setdefault((source.queue, *account), source.name)
+        if source.queue and other != source.name:
+            problems.append(f"[source {source.name}] queue is that of [source {other}] too")
 
 
 def _check_folders(folders: list[Folder], problems: list[str]) -> None:
