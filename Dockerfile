@@ -10,13 +10,13 @@ COPY requirements.txt docker/site/requirements/ /build/
 RUN python -m venv --without-pip /venv \
  && set -- && for file in /build/*.txt; do set -- "$@" -r "$file"; done \
  && python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check "$@"
+COPY . /context/
+# Whichever way the image is built: nothing goes in that is none of the program's files, or looks like a credential.
+RUN bash /context/docker/no-secrets /context
 WORKDIR /app
-COPY run_pipeline.py luigi.cfg ./
-COPY bin/ bin/
-COPY docker/site/bin/ bin/
-COPY pipeline/ pipeline/
 # Compiled here: at run time nothing may be written, and every lane would compile anew.
-RUN rm -f bin/README.md && chmod -R a+rX,go-w /app && python -m compileall -q /app
+RUN cd /context && cp -R run_pipeline.py luigi.cfg bin pipeline /app/ && cp -R docker/site/bin/. /app/bin/ \
+ && rm -f bin/README.md && chmod -R a+rX,go-w /app && python -m compileall -q /app
 
 FROM python:3.11-slim-bookworm AS pipeline
 COPY docker/site/packages/ /packages/

@@ -1,6 +1,7 @@
 """`build`: what goes into the image is gathered and judged before anything is built."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import pytest
 from tests.stack import ROOT
 
 
-def build(tmp_path: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+def build(tmp_path: Path, *arguments: str | Path, program: Path = ROOT / "build") -> "subprocess.CompletedProcess[str]":
     temporary = tmp_path / "temporary"
     temporary.mkdir(exist_ok=True)
     return subprocess.run(
-        [str(ROOT / "build"), "--gather-only", *map(str, arguments)],
+        [str(program), "--gather-only", *map(str, arguments)],
         env={"PATH": os.environ["PATH"], "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
@@ -26,7 +27,7 @@ def build(tmp_path: Path, *arguments: str | Path) -> "subprocess.CompletedProces
 def scripts(tmp_path: Path) -> Path:
     folder = tmp_path / "scripts"
     folder.mkdir()
-    (folder / "syncOneWork.sh").write_text('#!/bin/bash\npassword=$1\nlogin "$password"\n')
+    (folder / "syncOneWork.sh").write_text('#!/bin/bash\nPWD=/path\npassword=$1\nlogin "$password"\n')
     return folder
 
 
@@ -42,7 +43,7 @@ def test_a_site_s_own_files_lie_where_the_dockerfile_takes_them_from(tmp_path: P
 
     assert gathered.returncode == 0, gathered.stderr
     site = tmp_path / "context" / "docker" / "site"
-    assert (site / "bin" / "syncOneWork.sh").read_text().startswith("#!/bin/bash\npassword=$1")
+    assert (site / "bin" / "syncOneWork.sh").read_text().startswith("#!/bin/bash\nPWD=/path")
     assert (site / "packages" / "audit.deb").exists()
     assert (site / "requirements" / "site.txt").exists()
     assert (site / "config" / "site-sync.yml").exists()
@@ -54,33 +55,193 @@ def test_a_site_s_own_files_lie_where_the_dockerfile_takes_them_from(tmp_path: P
     assert not names & {".git", ".env", "tests", "__pycache__"}
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("server.pem", "anything"),
-        ("aws-credentials", "anything"),
-        ("db_apps.config", "[prod]"),
-        (".netrc", "anything"),
-        ("keys.sh", "export KEY=AKIAIOSFODNN7EXAMPLE"),
-        ("keys.ini", "aws_secret_access_key = wJalrXUtnFEMIexample"),
-        ("connect.sh", "mysql --password=hunter2 drs"),
-        ("config.py", 'PASSWORD = "hunter2"'),
-        ("url.txt", "postgresql://me:hunter2@db/works"),
-        ("id.txt", "-----BEGIN OPENSSH PRIVATE KEY-----"),
-    ],
-)
-def test_what_looks_like_a_credential_is_named_without_being_shown(
-    tmp_path: Path, scripts: Path, name: str, content: str
-) -> None:
-    (scripts / name).write_text(content + "\n")
+def judged(context: Path) -> str:
+    """What the gate of the image has to say about a build context; nothing if all may go in."""
+    told = subprocess.run(
+        [ROOT / "docker" / "no-secrets", context], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (told.returncode, told.stderr) == (2 if told.stdout else 0, "")
+    return told.stdout
 
-    refused = build(tmp_path, "--sync-scripts", scripts)
+
+def holding(tmp_path: Path, files: dict[str, str]) -> Path:
+    """A build context with these files of a site's."""
+    for name, content in files.items():
+        file = tmp_path / "context" / "docker" / "site" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content + "\n")
+    return tmp_path / "context"
+
+
+CREDENTIAL_FILES = [
+    "server.pem",
+    "aws-credentials",
+    "db_apps.config",
+    ".netrc",
+    ".s3cfg",
+    ".npmrc",
+    ".pypirc",
+    ".boto",
+    ".env",
+    "prod.env",
+    "id_rsa",
+    "id_ed25519",
+    "backup.kdbx",
+    ".aws/config",
+    ".ssh/known_hosts",
+    ".docker/config.json",
+    "rclone.conf",
+    "service-account.json",
+    "terraform.tfstate",
+    "my.cnf",
+    "htpasswd",
+]
+# Each line by itself gives a secret away.
+SECRETS = r"""
+export KEY=AKIAIOSFODNN7EXAMPLE
+aws_secret_access_key = /JalrXUtnFEMIhunter2
+-----BEGIN OPENSSH PRIVATE KEY-----
+postgresql://me:hunter2@db/works
+url = redis://:hunter2@cache/0
+password: hunter2
+PASSWORD = "hunter2"
+export DB_PASS=hunter2
+DBPASS='hunter2'
+MYSQL_PWD=hunter2 mysql drs
+secretKey: hunter2hunter2
+curl "https://x/?api_key=hunter2"
+login --password hunter2
+wget --http-password=hunter2 https://x
+mysql --password=hunter2 drs
+mysql -u drs -phunter2 drs
+mysqldump -udrs -p'hunter2' drs
+"$client" -h db -u drs -phunter2
+mysql -u drs \
+  -phunter2
+sshpass -p hunter2 ssh me@x
+curl -u me:hunter2 https://x
+curl -su "me:hunter2" https://x
+curl --user me:hunter2 https://x
+curl -H "Authorization: Bearer hunter2hunter2" https://x
+curl -H 'X-Api-Key: hunter2hunter2' https://x
+lftp -u me,hunter2 sftp://x
+smbclient -U me%hunter2 //x/y
+openssl enc -d -pass pass:hunter2 -in x
+redis-cli -a hunter2 get x
+CREATE USER me IDENTIFIED BY 'hunter2';
+machine x login me password hunter2
+echo hunter2 | sudo -S mount x
+//registry.npmjs.org/:_authToken=npm_hunter2hunter2hunter2
+x: ghp_hunter2hunter2hunter2
+https://hooks.slack.com/services/T00/B00/hunter2
+""".strip().replace("\\\n", "\0").splitlines()  # fmt: skip
+HARMLESS = r"""
+PWD=/path
+OLDPWD=/opt/bag; pwd
+password=$1
+password = ${DB_PASSWORD}
+token=$(cat /run/secrets/token)
+db_password = /run/secrets/db_password
+rsync -pog --password-file=/run/secrets/rsync a b
+PASSWORD_FILE=/run/secrets/db_password
+read -rs password
+secret = %(secret)s
+password: <here>
+audit.pass=true
+bypass: anything; compass=north; passed=0
+curl -u "$user:$password" https://x
+mysql -u drs -p"$DB_PASS" drs
+mysql --defaults-file=/run/secrets/drs_cnf drs
+docker run -p8080:80 image; ssh -p2222 me@x; mkdir -p /data/abc
+find . -print -path ./x -prune -perm 644
+url = postgresql+psycopg://pipeline@db.example.org/pipeline
+https://pipeline:PASSWORD@HOST:8443
+# passwords: see the wiki; tokens=12
+""".strip()
+
+
+def test_what_looks_like_a_credential_is_named_without_being_shown(tmp_path: Path) -> None:
+    lines = {f"bin/line{number}.sh": text.replace("\0", "\\\n") for number, text in enumerate(SECRETS)}
+    named = {f"config/{name}": "anything" for name in CREDENTIAL_FILES}
+    program = {"bin/connect.py": 'connect(password="hunter2")'}
+
+    told = judged(holding(tmp_path, {**lines, **named, **program}))
+
+    refused = {line.partition(": ")[0] for line in told.splitlines()}
+    missed = {name: text for name, text in {**lines, **named, **program}.items() if name not in refused}
+    assert missed == {}
+    for secret in ("hunter2", "UtnFEMI", "AKIAIOSFODNN7"):
+        assert secret not in told
+
+
+def test_what_is_taken_from_elsewhere_at_run_time_is_no_credential(tmp_path: Path) -> None:
+    lines = {f"bin/line{number}.sh": text for number, text in enumerate(HARMLESS.splitlines())}
+    program = {"bin/connect.py": "connect(password=password, token=token_of(me))"}
+
+    assert judged(holding(tmp_path, {**lines, **program})) == ""
+
+
+def test_what_cannot_be_read_or_lies_elsewhere_is_not_taken_unless_a_person_looked_at_it(tmp_path: Path) -> None:
+    context = holding(tmp_path, {"bin/sync.sh": "echo", "notes/readme": "x", "packages/keys.tar": "x"})
+    (context / "docker/site/bin/tool").write_bytes(b"\x7fELF\0\0")
+    (context / "docker/site/bin/link").symlink_to("/etc/shadow")
+    (context / "pipeline").mkdir()
+    (context / "pipeline" / "id_rsa").write_text("anything\n")
+
+    refused = {line.partition(": ")[0] for line in judged(context).splitlines()}
+    assert refused == {"bin/tool", "bin/link", "notes/readme", "packages/keys.tar", "pipeline/id_rsa"}
+
+    (context / "docker/site/allowed").write_text("bin/tool\npipeline/id_rsa\n../../pipeline/id_rsa\n")
+    assert "bin/tool" not in judged(context)
+    assert "pipeline/id_rsa: " in judged(context)
+
+
+def test_nothing_is_built_of_sources_that_hold_a_password_or_files_of_somebody_else(tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    for name in ("pipeline", "bin", "docker"):
+        shutil.copytree(ROOT / name, sources / name)
+    for name in ("build", "Dockerfile", ".dockerignore", "run_pipeline.py", *(file.name for file in ROOT.glob("req*"))):
+        shutil.copy(ROOT / name, sources / name)
+    (sources / "luigi.cfg").write_text("[database]\nurl = postgresql://me:hunter2@db/works\n")
+    (sources / "pipeline" / "id_rsa").write_text("anything\n")
+    (sources / "docker" / "site" / "bin" / "by-hand.sh").write_text("export DB_PASS=hunter2\n")
+
+    refused = build(tmp_path, program=sources / "build")
 
     assert refused.returncode == 2
-    assert f"bin/{name}: " in refused.stderr
-    for secret in ("hunter2", "wJalrXUtnFEMI", "AKIAIOSFODNN7"):
-        assert secret not in refused.stderr + refused.stdout
+    for name in ("luigi.cfg", "pipeline/id_rsa", "bin/by-hand.sh"):
+        assert f"{name}: " in refused.stderr, name
+    assert "hunter2" not in refused.stderr + refused.stdout
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_the_image_s_own_build_goes_through_the_same_gate() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    before, gate, after = dockerfile.partition("RUN bash /context/docker/no-secrets /context\n")
+
+    assert gate
+    assert before.rstrip().splitlines()[-2].startswith("COPY . /context/")
+    assert "COPY run_pipeline.py" not in after  # what is judged is what goes in
+
+
+def test_the_build_folder_is_compared_as_a_folder(tmp_path: Path) -> None:
+    sources = tmp_path / "pipeline"
+    sources.mkdir()
+    shutil.copy(ROOT / "build", sources / "build")
+    (tmp_path / "link").symlink_to(sources)
+    (tmp_path / "full" / "bin").mkdir(parents=True)
+    (tmp_path / "full" / "bin" / "mine").write_text("mine")
+
+    beside = build(tmp_path, "--build-dir", tmp_path / "pipeline-build", program=sources / "build")
+    inside = build(tmp_path, "--build-dir", tmp_path / "link" / "b", program=sources / "build")
+    full = build(tmp_path, "--build-dir", tmp_path / "full", program=sources / "build")
+
+    assert "lies in the sources" not in beside.stderr
+    assert (inside.returncode, sorted(path.name for path in sources.iterdir())) == (2, ["build"])
+    assert "lies in the sources" in inside.stderr
+    assert full.returncode == 2
+    assert "holds other things" in full.stderr
+    assert (tmp_path / "full" / "bin" / "mine").read_text() == "mine"
 
 
 def test_a_package_pinned_twice_is_named_with_both_versions(tmp_path: Path) -> None:
