@@ -39,6 +39,7 @@ class Member:
         central: the same fields of the central directory, and made_by comment disk internal attributes offset.
         descriptor: sizes and CRC follow the data, the local header has zeros.
         gap: bytes that stand before the local header and belong to nothing.
+        after: bytes that follow the data, such as a descriptor of another form.
     """
 
     name: str | bytes
@@ -51,6 +52,7 @@ class Member:
     central: Mapping[str, int | bytes] = field(default_factory=dict)
     descriptor: bool = False
     gap: bytes = b""
+    after: bytes = b""
 
     @property
     def raw_name(self) -> bytes:
@@ -136,7 +138,7 @@ def zip_bytes(
     for member in members:
         data += member.gap
         directory += central_header(member, len(data))
-        data += local_header(member) + member.raw_packed
+        data += local_header(member) + member.raw_packed + member.after
         if member.descriptor:
             data += struct.pack(
                 "<4s3I", b"PK\x07\x08", zlib.crc32(member.content), len(member.raw_packed), len(member.content)
@@ -165,6 +167,17 @@ def end_records(
         old |= {"here": TOO_BIG_16, "entries": TOO_BIG_16, "size": TOO_BIG_32, "offset": TOO_BIG_32}
     old |= end or {}
     return records + _END.pack(b"PK\x05\x06", *old.values()) + comment
+
+
+def extra_field(kind: int, data: bytes) -> bytes:
+    """A field in an extra field."""
+    return struct.pack("<2H", kind, len(data)) + data
+
+
+def descriptor_of(content: bytes, packed_size: int, *, marked: bool = True, wide: bool = False) -> bytes:
+    """The data descriptor of a streamed member, with or without its signature, sizes of 4 or (wide) 8 bytes."""
+    mark = b"PK\x07\x08" if marked else b""
+    return mark + struct.pack("<I2Q" if wide else "<3I", zlib.crc32(content), packed_size, len(content))
 
 
 def zip64_extra(*numbers: int) -> bytes:

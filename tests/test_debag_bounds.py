@@ -6,13 +6,26 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.awkward import DEFLATED, Member, bag_with, central_header, end_records, local_header, members_of, zip_bytes
+from pipeline.errors import InvalidBag
+from pipeline.steps import debag
+from pipeline.steps.debag import FaultKind as Kind
+from tests.awkward import (
+    DEFLATED,
+    Member,
+    bag_with,
+    central_header,
+    end_records,
+    good_members,
+    local_header,
+    members_of,
+    zip_bytes,
+)
 from tests.bags import SMALL_WORK
 
 ROOT = Path(__file__).parent.parent
@@ -151,3 +164,30 @@ def test_a_payload_of_many_megabytes_takes_little_memory(tmp_path: Path, method:
     bag_zip.write_bytes(zip_bytes(members))
     kinds, _, peak = judged(bag_zip)
     assert (kinds, peak < 100 << 20) == (set(), True), (kinds, peak >> 20)
+
+
+def over_4_gib(path: Path, *, begin: Callable[[Member], bytes] = local_header) -> Path:
+    """A zip with a hole of 4 GiB, which takes no disk, as macOS' Archive Utility makes them: positions modulo 2^32."""
+    member = Member("W1.bag/data/huge.tif", bytes(10))
+    with path.open("wb") as file:
+        file.write(begin(member))
+        file.seek(1 << 32, os.SEEK_CUR)
+        start = file.tell() + 10
+        file.seek(start)
+        good = zip_bytes(good_members())
+        directory = good[good.index(b"PK\x01\x02") : -22]
+        file.write(directory + end_records(len(good_members()), len(directory), start & 0xFFFFFFFF))
+    return path
+
+
+def test_a_zip_over_4_gib_by_a_packer_without_zip64_is_called_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidBag) as refusal:
+        debag.unpack(over_4_gib(tmp_path / "W1.bag.zip"), into=tmp_path / "out", durable=False)
+    assert [fault.kind for fault in (*refusal.value.faults, *refusal.value.warnings)] == [Kind.ZIP64_LEFT_OUT]
+
+
+def test_a_zip_behind_4_gib_of_something_else_is_not_taken_for_one_without_zip64(tmp_path: Path) -> None:
+    path = over_4_gib(tmp_path / "W1.bag.zip", begin=lambda member: bytes(len(local_header(member))))
+    with pytest.raises(InvalidBag) as refusal:
+        debag.unpack(path, into=tmp_path / "out", durable=False)
+    assert Kind.ZIP64_LEFT_OUT not in {fault.kind for fault in refusal.value.faults}

@@ -17,6 +17,7 @@ class FaultKind(StrEnum):
     NOT_A_ZIP = "not-a-zip"  # missing, no plain file, or neither begins nor ends as a zip does
     ZIP_TRUNCATED = "zip-truncated"  # begins as a zip, but its end (the central directory) is not there
     ZIP_DIRECTORY_DAMAGED = "zip-directory-damaged"  # the central directory contradicts itself or lies elsewhere
+    ZIP64_LEFT_OUT = "zip64-left-out"  # over 4 GiB, by a packer that does not know zip64
     ZIP_SPLIT = "zip-split"  # one part of a zip in several parts
     ZIP_EMPTY = "zip-empty"  # has no members
     TOO_MANY_MEMBERS = "too-many-members"  # more than Policy.max_members
@@ -27,7 +28,7 @@ class FaultKind(StrEnum):
 
     # A member of the zip, whatever it stands for.
     LOCAL_HEADER_DAMAGED = "local-header-damaged"  # where the directory points there is no local header
-    LOCAL_HEADER_DIFFERS = "local-header-differs"  # name, method, flags, sizes or CRC are not the directory's
+    LOCAL_HEADER_DIFFERS = "local-header-differs"  # it, or the data descriptor, has not what the directory has
     MEMBERS_OVERLAP = "members-overlap"  # two members share bytes of the zip
     MEMBER_ENCRYPTED = "member-encrypted"
     METHOD_UNSUPPORTED = "method-unsupported"  # neither stored nor deflated
@@ -63,7 +64,7 @@ class FaultKind(StrEnum):
     NO_BAG = "no-bag"  # neither a bag nor a work
     UNBAGGED = "unbagged"  # works without a bag; fault unless Policy.allow_unbagged, then a warning
     OUTSIDE_BAG = "outside-bag"  # a member that is in no bag, beside bags
-    LITTER = "litter"  # warning: what operating systems leave beside bags (`__MACOSX`, `.DS_Store`); not unpacked
+    LITTER = "litter"  # warning: `__MACOSX`, `.DS_Store` and the like, listed by no manifest; not unpacked
     RID_INVALID = "rid-invalid"  # the bag's folder names no work
     RID_MISMATCH = "rid-mismatch"  # folder, BDRC-RID or the zip's key name different works; as Policy.rid_mismatch says
     SAME_WORK_TWICE = "same-work-twice"  # two bags of one zip would become the same work

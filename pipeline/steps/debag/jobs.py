@@ -84,7 +84,7 @@ def plan(verdict: Verdict, say: Findings) -> list[WorkPlan]:
         work = WorkPlan(record.found.rid, record, algorithms)
         work.kept = _kept_folder(record, say)
         _plan_payload(work, known, say)
-        _plan_tag_files(work, known)
+        _plan_tag_files(work, known, say)
         _plan_folders(work, known)
         if record.found.bagged and all(any(job.expected) for job in work.payload):
             work.verified = "manifest"
@@ -101,7 +101,9 @@ class _Known:
         self._digests: dict[int, _Lookup] = {}
 
     def seconds(self, member: Member) -> float:
-        """The zip's local time of a member, as seconds since the epoch."""
+        """When a member was last changed, in seconds since the epoch; the zip's local time where nothing else tells."""
+        if member.modified is not None:
+            return member.modified
         stamp = member.date << 16 | member.time
         known = self._seconds.get(stamp)
         if known is None:
@@ -173,14 +175,18 @@ def _plan_payload(work: WorkPlan, known: _Known, say: Findings) -> None:
         if _readable(member):
             expected = told(path)
             target = base + path[skip:]
-            if not target.isascii() and any(len(part.encode()) > _LONGEST_PART for part in target.split("/")):
-                say.fault(FaultKind.NAME_TOO_LONG, bag=bag, path=path, detail="too long for a file name, as UTF-8")
+            _check_length(target, bag, path, say)
             covered = any(expected)
             mtime = known.seconds(member)
             work.payload.append(Job(bag, path, target, member, algorithms, expected, False, not covered, mtime))
 
 
-def _plan_tag_files(work: WorkPlan, known: _Known) -> None:
+def _check_length(target: str, bag: str, path: str, say: Findings) -> None:
+    if not target.isascii() and any(len(part.encode()) > _LONGEST_PART for part in target.split("/")):
+        say.fault(FaultKind.NAME_TOO_LONG, bag=bag, path=path, detail="too long for a file name, as UTF-8")
+
+
+def _plan_tag_files(work: WorkPlan, known: _Known, say: Findings) -> None:
     told = known.digests(work.record.tag_manifests, work.algorithms)
     record = work.record
     for path, member in record.found.tag_files.items():
@@ -189,6 +195,7 @@ def _plan_tag_files(work: WorkPlan, known: _Known) -> None:
         content = record.contents.get(path)
         expected = told(path) if content is None else ("",) * len(work.algorithms)  # rules.tag_files_match has done it
         target = f"{work.kept}/{record.found.shared}{path}"
+        _check_length(target, record.name, path, say)
         check_crc = content is None and not any(expected)
         mtime = known.seconds(member)
         job = Job(record.name, path, target, member, work.algorithms, expected, True, check_crc, mtime, (), content)
@@ -220,16 +227,14 @@ def _plan_folders(work: WorkPlan, known: _Known) -> None:
 
 
 def _check_crc_suspects(work: WorkPlan, suspects: Iterable[str], say: Findings) -> None:
-    """Two CRC-32 for one member: harmless where a digest proves the bytes."""
+    """Two CRC-32 for one member, in directory and header or descriptor: harmless where a digest proves the bytes."""
     if not suspects:
         return
     names = set(suspects)
     for job in (*work.payload, *work.tag_files):
         if job.member.name in names:
             proved = any(job.expected) or (job.content is not None and _is_listed(work, job.path))
-            detail = "local header and central directory have different CRC-32" + (
-                ", its digest decides" if proved else ""
-            )
+            detail = "the zip has two CRC-32 of it" + (", its digest decides" if proved else "")
             say.judge(FaultKind.CRC_DIFFERS, refuse=not proved, bag=job.bag, path=job.path, detail=detail)
 
 

@@ -8,6 +8,8 @@ MEANINGS: Mapping[K, str] = {
     K.NOT_A_ZIP: "The file is missing or is no zip at all. Fetch it again.",
     K.ZIP_TRUNCATED: "The end of the zip is missing: it was not copied whole. Fetch it again.",
     K.ZIP_DIRECTORY_DAMAGED: "The zip's table of contents is damaged or contradicts itself. Fetch it again.",
+    K.ZIP64_LEFT_OUT: "The zip is over 4 GiB, made by a program that cannot say where things lie then (macOS' own is "
+    "one). Fetching it again does not help. Make it anew with a program that writes zip64.",
     K.ZIP_SPLIT: "This is one part of a zip in several parts. Join them where it was made.",
     K.ZIP_EMPTY: "The zip has nothing in it.",
     K.TOO_MANY_MEMBERS: "The zip has more files, or folders, than the settings allow.",
@@ -48,7 +50,7 @@ MEANINGS: Mapping[K, str] = {
     K.NO_BAG: "The zip has neither a bag nor a work in it.",
     K.UNBAGGED: "The zip has works without a bag, so nothing can prove them.",
     K.OUTSIDE_BAG: "A file lies beside the bags, so no manifest can prove it. Perhaps it was left out of its bag.",
-    K.LITTER: "What an operating system left beside the bags was not unpacked.",
+    K.LITTER: "What an operating system left, and no manifest lists (`__MACOSX`, `._*`, `.DS_Store`, …), was left out.",
     K.RID_INVALID: "The bag's folder is not named after a work.",
     K.RID_MISMATCH: "Folder, BDRC-RID and key name different works. Find out which it is before anything else.",
     K.SAME_WORK_TWICE: "Two bags of the zip are of the same work.",

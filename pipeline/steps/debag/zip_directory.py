@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.steps.debag.faults import FaultKind, Findings, UnreadableZip
 from pipeline.steps.debag.policy import Policy
+from pipeline.steps.debag.zip_extra import name_and_time, zip64_values
 from pipeline.steps.debag.zip_remains import say_what_it_is
 from pipeline.steps.debag.zip_source import ZipSource
 
@@ -20,9 +21,12 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _END64_MARK = b"PK\x06\x06"
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _ENTRY_MARK = b"PK\x01\x02"
+_LOCAL_MARK = b"PK\x03\x04"
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
+_WRAP = 1 << 32  # packers without zip64 write of a position only what 32 bits hold
 _LONGEST_COMMENT = 0xFFFF
 _UTF8_FLAG = 0x800
+_UNIX_HOSTS = frozenset({3, 19})  # Unix, macOS: of others the upper half of the attributes is no mode (4.4.2, 4.4.15)
 
 
 @dataclass(slots=True)
@@ -41,7 +45,8 @@ class Member:
         size: bytes of the content.
         offset: where its local header begins in the file.
         mode: the Unix mode, or 0.
-        date, time: of its last change, in MS-DOS form.
+        date, time: of its last change, in MS-DOS form, without a time zone.
+        modified: the same in seconds since 1970, UTC, where a field tells it.
         data_offset: where its content begins; known once its local header was read.
     """
 
@@ -58,6 +63,7 @@ class Member:
     mode: int
     date: int
     time: int
+    modified: float | None = None
     data_offset: int = -1
 
     @property
@@ -174,6 +180,9 @@ def _read_end(source: ZipSource, place: int, say: Findings) -> _End:
         say.fault(FaultKind.ZIP_SPLIT, detail=f"part {disk + 1} of a zip in several parts")
         raise UnreadableZip
     shift = below - size - start
+    if not wide and shift > 0 and shift % _WRAP == 0 and source.read(0, 4) == _LOCAL_MARK:
+        say.fault(FaultKind.ZIP64_LEFT_OUT, detail=f"{source.size} bytes, in a form that can tell {_FULL32} at most")
+        raise UnreadableZip
     if wide and below - told != shift:
         raise _broken(say, f"the zip64 end record is at {below}, not where its locator says")
     if entries * _ENTRY.size > size:
@@ -226,8 +235,9 @@ def _entries(table: bytes, end: _End, most: int, say: Findings) -> list[Member]:
 
 
 def _member(fields: tuple[int, ...], raw: bytes, head: bytes, extra: bytes, shift: int, say: Findings) -> Member:
-    _, _, _, flags, method, time, date, crc, packed, size, _, _, _, disk, _, attributes, offset = fields
-    name, other = _name(raw, flags, say)
+    _, made_by, _, flags, method, time, date, crc, packed, size, _, _, _, disk, _, attributes, offset = fields
+    told, modified = name_and_time(extra, raw) if extra else ("", None)
+    name, other = (told, "") if told and not flags & _UTF8_FLAG else _name(raw, flags, say)
     if _FULL32 in (packed, size, offset) or disk == _FULL16:
         wide = zip64_values(extra, [size == _FULL32, packed == _FULL32, offset == _FULL32, disk == _FULL16])
         if wide is None:
@@ -237,8 +247,8 @@ def _member(fields: tuple[int, ...], raw: bytes, head: bytes, extra: bytes, shif
         )
     if disk:
         say.fault(FaultKind.ZIP_SPLIT, path=name, detail=f"lies in part {disk + 1}")
-    mode = attributes >> 16
-    return Member(name, raw, other, head, flags, method, crc, packed, size, offset + shift, mode, date, time)
+    mode = attributes >> 16 if made_by >> 8 in _UNIX_HOSTS else 0
+    return Member(name, raw, other, head, flags, method, crc, packed, size, offset + shift, mode, date, time, modified)
 
 
 def _name(raw: bytes, flags: int, say: Findings) -> tuple[str, str]:
@@ -255,33 +265,3 @@ def _name(raw: bytes, flags: int, say: Findings) -> tuple[str, str]:
             return raw.decode("cp437"), ""
         return utf8, ""
     return raw.decode("cp437"), utf8
-
-
-def zip64_values(extra: bytes, wanted: list[bool]) -> list[int | None] | None:
-    """The values of the zip64 field (header 1) in an extra field, for those wanted, in its fixed order.
-
-    Returns:
-        A value or None for each of `wanted` (size, packed, offset: 8 bytes, disk: 4); None if the field is damaged.
-    """
-    position = 0
-    while position + 4 <= len(extra):
-        kind, length = struct.unpack_from("<HH", extra, position)
-        position += 4
-        if position + length > len(extra):
-            return None
-        if kind == 1:
-            return _unpack_zip64(extra[position : position + length], wanted)
-        position += length
-    return None
-
-
-def _unpack_zip64(block: bytes, wanted: list[bool]) -> list[int | None] | None:
-    values: list[int | None] = []
-    position = 0
-    for index, want in enumerate(wanted):
-        length = 8 if index < 3 else 4
-        if want and position + length > len(block):
-            return None
-        values.append(int.from_bytes(block[position : position + length], "little") if want else None)
-        position += length if want else 0
-    return values

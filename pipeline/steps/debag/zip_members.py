@@ -1,30 +1,23 @@
-"""What a member of the zip may be: its local header, its name, its kind, its place among the others.
+"""What a member of the zip may be: its name, its kind, its place among the others.
 
 Everything here is known before a byte is unpacked.
 """
 
-import os
 import re
 import stat
-import struct
 import unicodedata
 from collections.abc import Iterable
 
 from pipeline.steps.debag.faults import FaultKind, Findings, UnreadableZip
 from pipeline.steps.debag.policy import Policy
-from pipeline.steps.debag.zip_directory import Directory, Member, zip64_values
+from pipeline.steps.debag.zip_directory import Directory, Member
+from pipeline.steps.debag.zip_local import STREAMED, check_descriptor, check_local
 from pipeline.steps.debag.zip_source import ZipSource
 
 STORED, DEFLATED = 0, 8
-_LOCAL = struct.Struct("<4s5H3L2H")
-_LOCAL_MARK = b"PK\x03\x04"
-_FULL32 = 0xFFFFFFFF
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
-_HAS_DESCRIPTOR = 0x0008
 _HARMLESS = 0x0808  # a data descriptor, a name in UTF-8
 _PLAIN_MODES = frozenset({0, stat.S_IFREG >> 12})
-_DEFLATE_EFFORT = 0x0006  # how hard the packer tried: says nothing about the bytes
-_DESCRIPTOR_MARK = b"PK\x07\x08"
 _EMPTY_DEFLATED = 2  # what packers write for a folder when they deflate even that
 _LONGEST_PART, _LONGEST_PATH = 255, 3000
 _DEEPEST = 100  # folders; whoever walks the work later may do it by recursion, as Python's own rmtree does
@@ -44,8 +37,8 @@ def check_members(
     """See that every member is one that may be unpacked, and where its content begins.
 
     Returns:
-        Members whose names are safe; and names of those whose CRC-32 is another in the local header, which is a fault
-        unless a digest proves the bytes.
+        Members whose names are safe; and names of those whose CRC-32 is another beside their bytes, which is a fault
+        unless a digest proves these.
 
     Raises:
         UnreadableZip: they would make more folders than anybody wants.
@@ -53,14 +46,16 @@ def check_members(
     crc_suspects = set()
     safe = []
     for member in directory.members:
-        if check_name(member.name, member.raw, say):
+        # of a name that a field tells (0x7075), or in cp437, the disk will get other bytes than the header has
+        raw = member.raw if member.other_name or member.name.isascii() else member.name.encode()
+        if check_name(member.name, raw, say):
             safe.append(member)
         _check_kind(member, say)
-        if _check_local(source, directory, member, say):
+        if check_local(source, directory, member, say):
             crc_suspects.add(member.name)
     _check_folders(directory.members, policy, say)
     doubtful = _check_twins(directory.members, say)
-    doubtful |= _check_places(source, directory, say)
+    doubtful |= _check_places(source, directory, crc_suspects, say)
     doubtful |= _check_ratio(source, directory.members, policy, say)
     if doubtful:
         for member in directory.members:
@@ -113,9 +108,13 @@ def _check_kind(member: Member, say: Findings) -> None:
     if plain and member.method == STORED and member.packed == member.size:
         return
     kind = stat.S_IFMT(member.mode)
-    if kind == stat.S_IFLNK:
+    if member.is_folder and not member.size and member.packed in {0, _EMPTY_DEFLATED}:
+        pass  # a folder whatever its mode, which some packers fill with garbage: it holds nothing that could lead away
+    elif kind == stat.S_IFLNK:
         say.fault(FaultKind.LINK, path=name, detail="a symbolic link")
-    elif kind not in {0, stat.S_IFREG, stat.S_IFDIR} or (kind == stat.S_IFDIR and not member.is_folder):
+    elif kind == stat.S_IFDIR and not member.is_folder:
+        say.fault(FaultKind.SPECIAL_FILE, path=name, detail="a folder by its mode, a file by its name, without a slash")
+    elif kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
         say.fault(FaultKind.SPECIAL_FILE, path=name, detail=f"mode {member.mode:o} is not that of a plain file")
     if member.flags & _ENCRYPTED or member.method == 99:
         say.fault(FaultKind.MEMBER_ENCRYPTED, path=name, detail="encrypted")
@@ -126,48 +125,6 @@ def _check_kind(member: Member, say: Findings) -> None:
         say.fault(FaultKind.STORED_SIZE_DIFFERS, path=name, detail=detail)
     if member.is_folder and (member.size or member.packed not in {0, _EMPTY_DEFLATED}):
         say.fault(FaultKind.FOLDER_WITH_CONTENT, path=name, detail=f"a folder of {member.size} bytes")
-
-
-def _check_local(source: ZipSource, directory: Directory, member: Member, say: Findings) -> bool:
-    """See that the local header repeats the directory's entry; tells whether its CRC-32 is another."""
-    raw = member.raw
-    if member.offset + _LOCAL.size > directory.start:
-        say.fault(FaultKind.LOCAL_HEADER_DAMAGED, path=member.name, detail=f"should be at {member.offset}")
-        return False
-    local = os.pread(source.descriptor, _LOCAL.size + len(raw), member.offset)
-    if local[4:28] == member.head and local[30:] == raw and local[:4] == _LOCAL_MARK and member.packed != _FULL32:
-        member.data_offset = member.offset + len(local) + local[28] + (local[29] << 8)
-        if not member.flags & _HAS_DESCRIPTOR:
-            return False
-    return _compare_local(source, member, local, say)
-
-
-def _compare_local(source: ZipSource, member: Member, local: bytes, say: Findings) -> bool:
-    if len(local) < _LOCAL.size or local[:4] != _LOCAL_MARK:
-        say.fault(FaultKind.LOCAL_HEADER_DAMAGED, path=member.name, detail=f"no local header at {member.offset}")
-        return False
-    _, _, flags, method, _, _, crc, packed, size, name_length, extra_length = _LOCAL.unpack_from(local)
-    member.data_offset = member.offset + _LOCAL.size + name_length + extra_length
-    differs = []
-    if name_length != len(member.raw) or local[_LOCAL.size :] != member.raw:
-        differs.append(f"name {local[_LOCAL.size :].decode('utf-8', 'backslashreplace')!r}")
-    if (flags ^ member.flags) & ~_DEFLATE_EFFORT:
-        differs.append(f"flags {flags:#06x}, not {member.flags:#06x}")
-    if method != member.method:
-        differs.append(f"method {method}, not {member.method}")
-    if _FULL32 in (packed, size):
-        extra = source.read(member.offset + _LOCAL.size + name_length, extra_length)
-        wide = zip64_values(extra, [size == _FULL32, packed == _FULL32])
-        if wide is not None:
-            size = size if wide[0] is None else wide[0]
-            packed = packed if wide[1] is None else wide[1]
-    later = bool(flags & _HAS_DESCRIPTOR)
-    told_later = later and size in {0, _FULL32} and packed in {0, _FULL32}
-    if (packed, size) != (member.packed, member.size) and not told_later:
-        differs.append(f"sizes {packed} and {size}, not {member.packed} and {member.size}")
-    if differs:
-        say.fault(FaultKind.LOCAL_HEADER_DIFFERS, path=member.name, detail="local header has " + ", ".join(differs))
-    return crc != member.crc and not (later and crc == 0)
 
 
 def _check_folders(members: Iterable[Member], policy: Policy, say: Findings) -> None:
@@ -201,7 +158,7 @@ def _check_twins(members: Iterable[Member], say: Findings) -> set[str]:
     folders: set[str] = set()
     seen: set[str] = set()
     for member in members:
-        if member.name in seen:
+        if member.name in seen and not member.is_folder:
             say.fault(FaultKind.DUPLICATE_MEMBER, path=member.name, detail="is in the zip more than once")
             twice.add(member.name)
         seen.add(member.name)
@@ -223,8 +180,14 @@ def nfc(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def _check_places(source: ZipSource, directory: Directory, say: Findings) -> set[str]:
+def _check_places(source: ZipSource, directory: Directory, crc_suspects: set[str], say: Findings) -> set[str]:
     """Each member ends before the next begins; bytes between them that belong to none are only odd.
+
+    Args:
+        source: the zip.
+        directory: its members.
+        crc_suspects: takes the names of those whose data descriptor has another CRC-32.
+        say: takes what is wrong.
 
     Returns:
         names of the members that share bytes with another.
@@ -240,8 +203,11 @@ def _check_places(source: ZipSource, directory: Directory, say: Findings) -> set
             sharing |= {member.name, other}
             say.fault(FaultKind.MEMBERS_OVERLAP, path=member.name, detail=f"shares bytes with {other}")
             continue
-        if member.flags & _HAS_DESCRIPTOR:
-            end += _descriptor_bytes(source, member, limit)
+        if member.flags & STREAMED and limit > end:
+            length, other_crc = check_descriptor(source, member, limit, say)
+            end += length
+            if other_crc:
+                crc_suspects.add(member.name)
         if limit > end:
             hidden += limit - end
             places += 1
@@ -251,24 +217,6 @@ def _check_places(source: ZipSource, directory: Directory, say: Findings) -> set
     if hidden:
         say.warn(FaultKind.HIDDEN_BYTES, detail=f"{hidden} bytes at {places} places belong to no member")
     return sharing
-
-
-def _descriptor_bytes(source: ZipSource, member: Member, limit: int) -> int:
-    """Bytes of the data descriptor after the content, which repeats its CRC-32 and sizes; 0 if what is there is none.
-
-    It may have a signature or not, and 4 or 8 bytes a size: nothing tells which, only what fits (APPNOTE 4.3.9).
-    Nothing is lost without it: the central directory has the same, and the digest decides.
-    """
-    end = member.data_offset + member.packed
-    block = source.read(end, min(24, limit - end))
-    for form in ("<4sLQQ", "<4sLLL", "<LQQ", "<LLL"):
-        layout = struct.Struct(form)
-        if len(block) >= layout.size:
-            values = layout.unpack_from(block)
-            marked = values[0] == _DESCRIPTOR_MARK
-            if (marked or len(values) == 3) and values[marked:] == (member.crc, member.packed, member.size):
-                return layout.size
-    return 0
 
 
 def _check_ratio(source: ZipSource, members: Iterable[Member], policy: Policy, say: Findings) -> set[str]:
