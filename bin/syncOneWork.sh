@@ -230,7 +230,7 @@ web() {
         say 'no images, so no web copy'
     else
         [[ ! $replace_web ]] || delete=(--delete)
-        aws s3 sync --only-show-errors --no-follow-symlinks "${delete[@]}" "$work/images" "${web_parent%/}/$rid/images" ||
+        LC_ALL=C.UTF-8 aws s3 sync --only-show-errors --no-follow-symlinks "${delete[@]}" "$work/images" "${web_parent%/}/$rid/images" ||
             fail "aws exited $?; the web copy at ${web_parent%/}/$rid/images may be partial"
         say "images are at ${web_parent%/}/$rid/images"
     fi
@@ -253,7 +253,7 @@ audit() {
         command+=(-l "$auditToolLogDateTimeDir")
     fi
     read -r -d '' -a options <<<"$3" || true # its status says only that the text has ended
-    "${command[@]}" "${options[@]}" "$2" || status=$?
+    LC_ALL=C.UTF-8 "${command[@]}" "${options[@]}" "$2" || status=$? # names are UTF-8 to it
     case $status in
     0) audited "$1" passed ;;
     1) audited "$1" failed ;;

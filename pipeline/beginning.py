@@ -1,5 +1,6 @@
-"""What comes before the first import of a library, which takes a second: signals, streams, the right Python, `.env`."""
+"""What comes before the first import of a library, which takes a second: signals, streams, UTF-8, Python, `.env`."""
 
+import io
 import os
 import signal
 import sys
@@ -11,11 +12,13 @@ ROOT = Path(__file__).resolve().parent.parent
 # Some of what requirements.txt lists: a Python that has all of these is one that was meant to run this.
 _NEEDED = ("boto3", "dotenv", "luigi", "rich", "sqlalchemy")
 _STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
+_ERRORS = ("surrogateescape", "surrogateescape", "backslashreplace")  # of the streams, as PEP 540 has them
 
 
 def begin() -> None:
     """Prepare this process for the program, or begin it again with the project's own Python."""
     _open_streams()
+    use_utf8()
     _use_own_python()
     # Told by settings.load with what to do, and of no concern to `debag`.
     warnings.filterwarnings("ignore", "Config file does not exist", UserWarning)
@@ -24,6 +27,22 @@ def begin() -> None:
 
     load_dotenv(ROOT / ".env")
     os.environ.setdefault("LUIGI_CONFIG_PATH", str(ROOT / "luigi.cfg"))
+
+
+def use_utf8() -> None:
+    """Have this process and its children take names for UTF-8; begin it again where the locale says something else.
+
+    A name is bytes, in a zip, in S3 and on disk. Python's UTF-8 mode (PEP 540) reads and writes them all, whatever the
+    locale is, but has to be chosen before the interpreter starts.
+    """
+    os.environ["PYTHONUTF8"] = "1"
+    os.environ.pop("PYTHONIOENCODING", None)
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode and sys.executable:
+        os.environ["LC_ALL"] = "C.UTF-8"  # for children that are not Python
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606  # no shell is wanted
+    for stream, errors in zip((sys.stdin, sys.stdout, sys.stderr), _ERRORS, strict=True):
+        if isinstance(stream, io.TextIOWrapper) and (stream.encoding, stream.errors) != ("utf-8", errors):
+            stream.reconfigure(encoding="utf-8", errors=errors)
 
 
 def watches(arguments: list[str]) -> bool:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import aws, demo, show, trial
+from pipeline import aws, beginning, demo, show, trial
 from pipeline.usage import positive, size
 
 
@@ -34,4 +34,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    beginning.use_utf8()
     sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.errors import SettingsError
-from pipeline.work import printable, printable_json
+from pipeline.work import printable
 
 _LOG_BYTES, _LOG_FILES = 10 << 20, 5
 # Of the process, not of a thread: a lane works on one bag at a time, with whatever threads a step takes for it.
@@ -94,7 +94,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             told["error"] = self.formatException(record.exc_info)
-        return printable_json(json.dumps(told, ensure_ascii=False))
+        return json.dumps(told)
 
 
 def log_to(folder: os.PathLike[str] | None, name: str, *, verbose: bool = False, json_lines: bool = False) -> None:

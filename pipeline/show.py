@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pipeline.errors import UsageError
 from pipeline.steps.record.views import WorkStatus
-from pipeline.work import Pulse, human_bytes, human_count, human_seconds, no_pulse, printable, printable_json
+from pipeline.work import Pulse, human_bytes, human_count, human_seconds, no_pulse, printable
 
 Row = Mapping[str, str]
 
@@ -41,8 +41,8 @@ def console(stream: IO[str] | None = None) -> Console:
 
 
 def as_json(document: Mapping[str, Any]) -> None:
-    """One JSON document on stdout."""
-    sys.stdout.write(printable_json(json.dumps(document, ensure_ascii=False, indent=1, default=str)) + "\n")
+    """One JSON document on stdout; in ASCII, so that no locale changes it and no terminal obeys it."""
+    sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
 
 
 def safe(text: str) -> str:

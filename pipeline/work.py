@@ -4,7 +4,6 @@ Names of keys, folders and the archive tree are those that BDRC uses.
 """
 
 import hashlib
-import json
 import os
 import re
 import unicodedata
@@ -66,13 +65,6 @@ def human_seconds(seconds: float) -> str:
 def printable(text: str) -> str:
     """Text from outside, without what a terminal, a mail reader or a browser would obey."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def printable_json(text: str) -> str:
-    """A JSON text without what a terminal would obey, which JSON allows: C1 controls, reversed writing, surrogates."""
-    if text.isascii():
-        return text
-    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
 def checked_rid(text: str, *, source: str = "") -> str:

@@ -87,7 +87,7 @@ class Warm:
             if self._socket is None:
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "tests.warm", str(theirs.fileno())],
+                    [sys.executable, "-X", "utf8", "-m", "tests.warm", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,  # buffered, as in a process whose output is read

@@ -119,6 +119,7 @@ def environment(site: Site, job: Job) -> dict[str, str]:
         "syncLogDateTimeFile": str(job.log),
         "syncLogTempDir": str(job.sync_logs / "tempFiles"),
         "PATH": site.path,
+        "LANG": "C.UTF-8",  # without it Java and others cannot open a file whose name is not ASCII
     }
     if site.audit_limit_seconds:
         variables["AUDIT_TIME_LIMIT_SECONDS"] = str(site.audit_limit_seconds)
