@@ -129,14 +129,46 @@ keep_only() {
     in_batches gone rm -rf -- || fail "$1 cannot be tidied up"
 }
 
+# attributes: which attributes the archive's file system takes for a file of the work, into `kept` as cp calls them.
+# Some shares refuse times or modes, to this user or to all: content is copied all the same, and that is said.
+attributes() {
+    local name probe=$shelf/.$rid.probe from=${BASH_SOURCE[0]}
+    ((${#files[@]} == 0)) || from=$work/${files[0]}
+    kept=''
+    rm -f -- "$probe"
+    for name in mode timestamps; do
+        if cp --attributes-only --preserve="$name" -- "$from" "$probe" 2>/dev/null; then
+            kept+=${kept:+,}$name
+        else
+            say "the archive's file system does not take the ${name/timestamps/times} of files: they are not kept"
+        fi
+    done
+    rm -f -- "$probe"
+}
+
+# durable SYNC-ARGUMENTS…: sync them; a file system that has no such thing (fsync(2): EINVAL) is no failure
+durable() {
+    local said line
+    said=$(sync "$@" 2>&1) && return
+    while IFS= read -r line; do
+        [[ $line == *': Invalid argument' || $line == *': Function not implemented' || $line == *': Operation not supported' ]] || {
+            printf '%s\n' "$said" >&2
+            return 1
+        }
+    done <<<"$said"
+}
+
 # copy NAMES: the work's files of these names, and all its folders, into the hidden folder
 copy() {
     local -n wanted=$1
+    local kept keep
+    attributes
+    if [[ $kept ]]; then keep=--preserve=$kept; else keep=--no-preserve=all; fi
     cd -- "$work"
     if [[ ! -e $part && ! -e $target ]]; then
         # nothing to compare with or to go on from: cp copies inside the kernel, at a third of the CPU that rsync takes
-        cp -RT --preserve=mode,timestamps -- "$work" "$part" || fail "cp failed; what is complete is kept at $part"
-    elif installed rsync; then
+        cp -RT "$keep" -- "$work" "$part" || fail "cp failed; what is complete is kept at $part"
+    elif [[ $kept == mode,timestamps ]] && installed rsync; then # which makes no file where no mode can be set
         # without --fsync, one wait for each file: the file system is synced once, before any file gets its name
         mkdir -p -- "$part"
         printf './%s\0' "${folders[@]}" "${wanted[@]}" |
@@ -145,7 +177,7 @@ copy() {
     else
         mkdir -p -- "$part"
         (cd -- "$part" && in_batches folders mkdir -p --) || fail "no folder can be made in $part"
-        in_batches wanted cp --parents --preserve=mode,timestamps -t "$part" -- ||
+        in_batches wanted cp --parents "$keep" -t "$part" -- ||
             fail "cp failed; what is complete is kept at $part"
     fi
 }
@@ -166,7 +198,7 @@ publish() {
 
 # locate: where the work lies in the archive (`target`), and the hidden folder beside it (`part`)
 locate() {
-    local digits=00 shelf
+    local digits=00
     [[ ! ${rid: -2} =~ ^[0-9][0-9]$ ]] || digits=${rid: -2}
     shelf=$archive_parent$((10#$digits / 25))/$digits
     target=$shelf/$rid part=$shelf/.$rid.part
@@ -210,14 +242,14 @@ archive() {
     absent+=("${other[@]}")
     if ((${#absent[@]} > 0)) || [[ ! -d $target && ! -d $part ]]; then copy absent; fi
     if [[ -d $part ]]; then
-        sync -f -- "$part"
+        sync -f -- "$part" 2>/dev/null || (cd -- "$part" && in_batches needed durable --) || fail "$part cannot be made durable"
         [[ ! $replace_archive || ! -d $target ]] || keep_only "$target" files
         if [[ -d $target ]]; then publish ''; else mv -T -- "$part" "$target"; fi
         rm -rf -- "$part"
     elif [[ $replace_archive ]]; then
         keep_only "$target" files
     fi
-    (cd -- "$target" && in_batches folders sync -- && sync -- . ..) || fail "$target cannot be made durable"
+    (cd -- "$target" && in_batches folders durable -- && durable -- . ..) || fail "$target cannot be made durable"
     say "${#needed[@]} files added to $target, ${#there[@]} were there"
 }
 
@@ -296,7 +328,7 @@ read_arguments() {
 
 main() {
     local rid='' work='' archive_parent='' web_parent='' success_list='' replace_archive='' replace_web=''
-    local target='' part=''
+    local target='' part='' shelf=''
     local -a files folders
     read_arguments "$@"
     [[ -d $work && ! -L $work ]] || misused "$work is no folder"

@@ -19,7 +19,6 @@ from pipeline.errors import Fault, InvalidBag, StagingDamaged, WorkBusy
 from pipeline.steps import debag
 from pipeline.steps.debag import Debagged, DebaggedWork, FaultKind, Policy
 from pipeline.steps.debag.marker import read_marker
-from pipeline.steps.debag.staging import rename_new
 from pipeline.work import Pulse, no_pulse
 
 _BUFFER_BYTES = 256 * 1024
@@ -139,7 +138,7 @@ def _publish(hidden: Path, into: Path) -> Outcome:
     if not faults:
         for work in made.works:
             if work.rid not in there and os.path.lexists(work.path):
-                rename_new(work.path, into / work.rid)
+                durable.rename_to_free(work.path, into / work.rid)
         durable.fsync_folder(into)
     debag.discard(hidden)
     if faults:

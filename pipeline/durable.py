@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline import plug
@@ -18,7 +18,10 @@ from pipeline import plug
 _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _SYNC_FILE_RANGE_WRITE = 2
-_NO_SUCH_RENAME = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+# What a file system answers that has no such operation; whoever asks goes on without it, or does it in another way.
+CANNOT = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+# What a share answers that will not set times or modes: CIFS with another uid, FUSE, a squashed root.
+_REFUSES = CANNOT | {errno.EPERM, errno.EACCES}
 
 # statfs(2)'s f_type of file systems whose syncfs(2) is known to write everything back and to tell when that failed:
 # ext2 to ext4, XFS, Btrfs, F2FS, overlayfs, tmpfs. ZFS is missing because it has no fixed number, network file systems
@@ -35,11 +38,28 @@ def boot() -> str:
         return f"process {os.getpid()}"
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def fsync_folder(folder: Path | int) -> None:
+    """Make the names in a folder durable; where its file system has no such thing, nothing is lacking.
+
+    Raises:
+        OSError: they could not be written (EIO, …).
+    """
+    with _descriptor(folder) as descriptor:
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in CANNOT:  # fsync(2): EINVAL where the file system does not synchronize folders
+                raise
+
+
+@contextlib.contextmanager
+def _descriptor(folder: Path | int) -> Iterator[int]:
+    if isinstance(folder, int):
+        yield folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -53,19 +73,30 @@ def make_folders(folder: Path) -> None:
     fsync_folder(folder.parent)
 
 
-def sync_file_system(folder: Path) -> None:
-    """Make everything written so far to the file system of `folder` durable, with one call: syncfs(2).
+def sync_file_system(folder: Path, *, descriptor: int | None = None) -> None:
+    """Make everything written so far below `folder` durable with one call, syncfs(2); file by file where there is none.
+
+    Args:
+        folder: a folder.
+        descriptor: open on it since before anything was written: only then does syncfs(2) tell of every failed write.
 
     Raises:
         OSError: a write to that file system failed (ENOSPC, EIO, …).
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        if _libc.syncfs(descriptor) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), str(folder))
-    finally:
-        os.close(descriptor)
+    with _descriptor(folder if descriptor is None else descriptor) as opened:
+        code = _syncfs(opened)
+    if code in CANNOT:
+        _fsync_each(folder)
+    elif code:
+        raise OSError(code, os.strerror(code), str(folder))
+
+
+def _syncfs(descriptor: int) -> int:
+    """The error number of syncfs(2), 0 where it succeeded; a C library without it is a system without it."""
+    call = getattr(_libc, "syncfs", None)
+    if call is None:
+        return errno.ENOSYS
+    return ctypes.get_errno() if call(descriptor) != 0 else 0
 
 
 def start_write_back(descriptor: int, offset: int, size: int) -> None:
@@ -96,12 +127,16 @@ def make_durable(folder: Path) -> None:
     """
     if synced_at_once(folder):
         sync_file_system(folder)
-        return
+    else:
+        _fsync_each(folder)
+
+
+def _fsync_each(folder: Path) -> None:
     for below, _, names in os.walk(folder, onerror=_raise):
         for name in names:
             path = os.path.join(below, name)
             if stat.S_ISREG(os.lstat(path).st_mode):
-                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:
                     os.fsync(descriptor)
                 finally:
@@ -113,6 +148,52 @@ def _raise(error: OSError) -> None:
     raise error
 
 
+def free_bytes(folder: Path | int) -> int | None:
+    """What is free on the disk of a folder, in bytes; None where its file system does not tell (0 of 0 blocks)."""
+    facts = os.statvfs(folder)
+    return facts.f_bavail * facts.f_frsize if facts.f_blocks else None
+
+
+def set_times(target: Path | int, times: os.stat_result | float, *, at: int | None = None) -> bool:
+    """Give a file or folder its times; False where its share refuses.
+
+    Times and modes are never a reason to lose content that was proved: who cares for them looks what came of it.
+
+    Args:
+        target: a path, whose link is not followed, or a descriptor.
+        times: the times of another file; or seconds since the epoch, for both the last access and the last change.
+        at: the descriptor of the folder that a path is relative to.
+    """
+    if isinstance(times, os.stat_result):
+        both = times.st_atime_ns, times.st_mtime_ns
+    else:
+        both = (round(times * 1e9),) * 2
+    with _unless_refused() as said:
+        if isinstance(target, int):
+            os.utime(target, ns=both)
+        else:
+            os.utime(target, ns=both, dir_fd=at, follow_symlinks=False)
+    return not said
+
+
+def set_mode(target: Path | int, mode: int) -> bool:
+    """Give a file or folder its mode; False where its share refuses."""
+    with _unless_refused() as said:
+        os.chmod(target, mode)
+    return not said
+
+
+@contextlib.contextmanager
+def _unless_refused() -> Iterator[list[OSError]]:
+    said: list[OSError] = []
+    try:
+        yield said
+    except OSError as error:
+        if error.errno not in _REFUSES:
+            raise
+        said.append(error)
+
+
 def rename_new(source: Path, target: Path) -> None:
     """Rename, unless something has that name already; not durable until both folders are fsynced.
 
@@ -121,20 +202,32 @@ def rename_new(source: Path, target: Path) -> None:
         OSError: it cannot be renamed.
     """
     plug.before(plug.Act.RENAME)
-    _rename_new(source, target)
+    rename_to_free(source, target)
     plug.after(plug.Act.RENAME)
 
 
-def _rename_new(source: Path, target: Path) -> None:
+def rename_to_free(source: Path, target: Path) -> None:
+    """The rename of `rename_new` alone: renameat2(2), as rename(2) would replace a file or an empty folder."""
+    if not rename_in_one(source, target):
+        if os.path.lexists(target):  # nobody else writes here while we hold the lease
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        os.rename(source, target)
+
+
+def rename_in_one(source: Path, target: Path) -> bool:
+    """Rename without replacing, in one instant; False where the file system cannot, as NFS, and nothing was done.
+
+    Raises:
+        FileExistsError: something has that name.
+        OSError: it cannot be renamed.
+    """
     paths = (_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target))
     if _libc.renameat2(*paths, _RENAME_NOREPLACE) == 0:
-        return
+        return True
     code = ctypes.get_errno()
-    if code not in _NO_SUCH_RENAME:
+    if code not in CANNOT:
         raise OSError(code, os.strerror(code), str(source), None, str(target))
-    if os.path.lexists(target):  # NFS does not know that rename; nobody else writes here while we hold the lease
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-    os.rename(source, target)
+    return False
 
 
 def publish(source: Path, target: Path) -> None:
@@ -155,7 +248,7 @@ def publish_new(source: Path, target: Path) -> bool:
     """
     plug.before(plug.Act.RENAME)
     try:
-        _rename_new(source, target)
+        rename_to_free(source, target)
     except FileExistsError:
         return False
     fsync_folder(target.parent)
@@ -178,46 +271,3 @@ def write_file(target: Path, content: bytes) -> None:
 def write_json(target: Path, facts: Mapping[str, object]) -> None:
     """Write `facts` to `target` as `write_file` does; names keep their script, keys their order."""
     write_file(target, (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode())
-
-
-def empty_folder(descriptor: int) -> None:
-    """Empty a folder, however deep it is: `shutil.rmtree` gives up a thousand folders down, a hostile zip does not.
-
-    Workers that share a staging disk may be at the same one at the same time: what is gone already is no failure.
-    """
-    waiting, folders = ["."], []
-    while waiting:
-        folder = waiting.pop()
-        try:
-            below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
-        except FileNotFoundError:
-            continue
-        try:
-            with os.scandir(below) as entries:
-                for entry in entries:
-                    path = entry.name if folder == "." else f"{folder}/{entry.name}"
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(path)
-                        folders.append(path)
-                    else:
-                        with contextlib.suppress(FileNotFoundError):
-                            os.unlink(path, dir_fd=descriptor)
-        finally:
-            os.close(below)
-    for folder in reversed(folders):
-        with contextlib.suppress(FileNotFoundError):
-            os.rmdir(folder, dir_fd=descriptor)
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder and all that is in it, however deep; harmless where there is none, or others do so too."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        empty_folder(descriptor)
-    finally:
-        os.close(descriptor)
-    with contextlib.suppress(FileNotFoundError):
-        os.rmdir(folder)

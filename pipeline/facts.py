@@ -47,6 +47,7 @@ def sync_facts(synced: sync.Synced) -> dict[str, Any]:
         "cache_dropped": synced.cache_dropped,
         "replaced": list(synced.replaced[:1000]),
         "replaced_to": synced.replaced_to,
+        "not_kept": ", ".join(synced.not_kept),
         "extra": list(synced.extra[:1000]),
         "algorithms": list(synced.algorithms),
         "log": str(synced.log or ""),

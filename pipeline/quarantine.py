@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import durable, plug, staging
+from pipeline import durable, guarded, plug, staging
 from pipeline.errors import PipelineError, UsageError
 from pipeline.site import Site
 from pipeline.steps import download
@@ -114,11 +114,11 @@ def drop(here: Site, one: Kept, *, by: str) -> None:
     plug.before(plug.Act.DELETE)
     # Under another name first: a removal cut short is finished by whoever looks next.
     doomed = one.folder.with_name(f".{one.folder.name}.removed")
-    durable.remove_tree(doomed)
+    guarded.remove_tree(doomed)
     os.replace(one.folder, doomed)
     durable.fsync_folder(doomed.parent)
     plug.point("half dropped")
-    durable.remove_tree(doomed)
+    guarded.remove_tree(doomed)
     plug.after(plug.Act.DELETE)
     here.record.note("quarantine", "dropped", facts, work_rid=one.work_rid, bag_id=one.bag_id)
 

@@ -1,10 +1,9 @@
 """Room first: disk is reserved before a work starts, and what killed runs left on it is removed."""
 
 import logging
-import shutil
 from itertools import takewhile
 
-from pipeline import staging
+from pipeline import durable, staging
 from pipeline.errors import NoRoom
 from pipeline.site import Site
 from pipeline.steps.record import BagRow, BagState
@@ -23,7 +22,9 @@ def make_room(here: Site, bag: Bag) -> None:
     """
     root = here.settings.staging
     root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(root).free
+    free = durable.free_bytes(root)
+    if free is None:  # its file system does not tell: a full disk is seen when it is full
+        return
     there = staging.used_bytes(here.place(bag).staging)  # of a download cut short: it is not needed twice
     need = max(0, bag.size_bytes * (1 if bag.is_local else 2) - there) + here.settings.margin_bytes
     reserved = 0

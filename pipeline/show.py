@@ -28,6 +28,7 @@ _COLOURS = {
     "skipped": "yellow",
     "failed": "red",
     "wrong": "red",
+    "limited": "yellow",
     "not-restored": "yellow",
 }
 _NUMBERS = {"files", "bytes", "seconds"}

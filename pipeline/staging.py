@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import durable, plug
+from pipeline import durable, guarded, plug
 from pipeline.errors import StagingDamaged
 from pipeline.work import Bag
 
@@ -143,10 +143,10 @@ def clear(place: Place) -> None:
     elif place.staging.exists():
         # Under another name first: a removal cut short must not leave a marker that vouches for half a work.
         doomed = place.staging.with_name(f".{place.staging.name}.removed")
-        durable.remove_tree(doomed)
+        guarded.remove_tree(doomed)
         os.replace(place.staging, doomed)
         plug.point("half cleared")
-        durable.remove_tree(doomed)
+        guarded.remove_tree(doomed)
     plug.after(plug.Act.DELETE)
 
 
@@ -157,7 +157,7 @@ def residue(staging: Path) -> list[tuple[str, Path]]:
         return []
     for folder in sorted(staging.iterdir()):
         if folder.name.startswith(".") and folder.name.endswith(".removed"):
-            durable.remove_tree(folder)
+            guarded.remove_tree(folder)
         elif "-" in folder.name and folder.is_dir() and not folder.is_symlink():
             found.append((folder.name.rpartition("-")[2], folder))
     return found

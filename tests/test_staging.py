@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import durable, staging
+from pipeline import guarded, staging
 from pipeline.staging import Place
 from pipeline.work import Bag
 from tests.stack import tree
@@ -133,4 +133,4 @@ def test_workers_that_share_a_disk_may_finish_the_same_removal_at_the_same_time(
             one.result()
 
     assert list(tmp_path.iterdir()) == []
-    durable.remove_tree(tmp_path / "nothing")
+    guarded.remove_tree(tmp_path / "nothing")

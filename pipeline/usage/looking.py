@@ -141,7 +141,9 @@ VERBS = (
         "settings, queues, buckets, database, scheduler, disk, sync script",
         ("check", "check --json"),
         about="Each thing that the pipeline depends on, with a verdict. It makes the tables of an empty database, "
-        "and the folders of staging, quarantine and logs; nothing else.",
+        "and the folders of staging, quarantine and logs. It tries in staging and in "
+        "each share of the archive what their file systems can do, and leaves nothing there. limited: the pipeline "
+        "works, and something of a work is not kept, or not taken.",
         options=_check,
         exits={0: "all is well", 1: "", 2: "settings are wrong", 3: "something does not answer, or cannot be used"},
         reads=("all settings", "everything that they name"),

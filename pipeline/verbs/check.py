@@ -10,7 +10,7 @@ from pathlib import Path
 
 import botocore.exceptions
 
-from pipeline import aws, building, settings, show
+from pipeline import abilities, aws, building, durable, settings, show
 from pipeline.ages import Ages
 from pipeline.errors import FolderUnreachable, PipelineError, SettingsError, StorageUnreachable
 from pipeline.settings import Folder, Settings, Source, WhenDone
@@ -21,6 +21,7 @@ from pipeline.steps import intake, record, sync
 from pipeline.work import archive_shares, human_bytes, human_count
 
 _Row = dict[str, str]
+_ABLE = "renames without replacing, syncs and locks folders, tells names apart by case"
 
 
 def main(options: Namespace) -> int:
@@ -66,7 +67,11 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
         yield _try(f"folder {folder.name}", partial(_folder_of_zips, folder))
     for name in ("staging", "quarantine", "logs"):
         yield _folder(name, getattr(chosen, name))
-    yield _archive(chosen)
+    yield _able("staging's disk", [chosen.staging], locks=True)
+    archive = _archive(chosen)
+    yield archive
+    if archive["verdict"] == "ok":
+        yield _able("archive's disk", _shares(chosen.archive_root))
     yield (
         _script(chosen.sync_script)
         if chosen.sync_copier != sync.BUILTIN
@@ -167,7 +172,12 @@ def _folder(name: str, folder: Path) -> _Row:
         return _row(name, "wrong", f"{folder}: {error.strerror}")
     if not os.access(folder, os.W_OK | os.X_OK):
         return _row(name, "wrong", f"{folder}: not writable")
-    return _row(name, "ok", f"{folder}: {human_bytes(shutil.disk_usage(folder).free)} free")
+    return _row(name, "ok", f"{folder}: {_free(folder)}")
+
+
+def _free(folder: Path) -> str:
+    free = durable.free_bytes(folder)
+    return "its disk does not tell how much is free" if free is None else f"{human_bytes(free)} free"
 
 
 def _archive(chosen: Settings) -> _Row:
@@ -187,7 +197,29 @@ def _archive(chosen: Settings) -> _Row:
     known = (
         f", {marker} is in each share" if marker else "; without [sync] mount_marker an unmounted one is not noticed"
     )
-    return _row("archive", "ok", f"{root}: {human_bytes(shutil.disk_usage(root).free)} free{known}")
+    return _row("archive", "ok", f"{root}: {_free(root)}{known}")
+
+
+def _shares(root: Path) -> list[Path]:
+    """The share points that are there; before the first work came home, the archive itself."""
+    return [share for share in archive_shares(root) if share.is_dir()] or [root]
+
+
+def _able(what: str, folders: list[Path], *, locks: bool = False) -> _Row:
+    """What the file systems of these folders can do; `locks`: works are locked there."""
+    lacking: dict[str, list[str]] = {}
+    for folder in folders:
+        try:
+            found = abilities.probe(folder)
+        except OSError as error:
+            return _row(what, "wrong", f"{folder}: a probe could not be written: {error.strerror}")
+        if locks and not found.flock:
+            return _row(what, "wrong", f"{folder}: cannot be locked (flock): use a local disk")
+        lacking.setdefault("; ".join(found.lacking), []).append(folder.name)
+    if list(lacking) == [""]:
+        return _row(what, "ok", f"keeps times, modes and names of {abilities.LONGEST_NAME_BYTES} bytes; {_ABLE}")
+    told = [f"{', '.join(names)}: {lacks}" for lacks, names in lacking.items() if lacks]
+    return _row(what, "limited", ". ".join(told))
 
 
 def _options(chosen: Settings) -> str:

@@ -10,6 +10,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from pipeline.durable import set_times
 from pipeline.steps.debag.faults import FaultKind, Findings
 from pipeline.steps.debag.jobs import Job
 from pipeline.steps.debag.streams import (
@@ -180,7 +181,7 @@ class CopyPass:
             else:
                 self._stream(job, buffer, out, number)
             if out >= 0:
-                os.utime(out, (job.mtime, job.mtime))
+                set_times(out, job.mtime)
             if job.digests != job.expected:
                 self._compare(job)
         except BadMember as error:

@@ -1,6 +1,5 @@
 """The folder beside the target in which a result grows, unseen, until one rename makes it the target."""
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -9,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline import durable
+from pipeline import durable as disk
+from pipeline import guarded
 from pipeline.errors import NoRoom, StagingDamaged, WorkBusy
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _PRIVATE = 0o700
 _TRIES = 100
 
@@ -41,8 +39,8 @@ class Staging:
         """
         facts = os.fstatvfs(self.descriptor)
         needed = size + files * facts.f_frsize + reserve_bytes
-        free = facts.f_bavail * facts.f_frsize
-        if free < needed:
+        free = disk.free_bytes(self.descriptor)
+        if free is not None and free < needed:
             raise NoRoom(
                 f"{needed} bytes are needed at {self.target.parent}, {free} are free",
                 kept="the zip is untouched",
@@ -61,7 +59,7 @@ class Staging:
         """Give the folders their times, once nothing is written into them any more."""
         for folder, seconds in folders.items():
             if seconds is not None:
-                os.utime(folder, (seconds, seconds), dir_fd=self.descriptor, follow_symlinks=False)
+                disk.set_times(Path(folder), seconds, at=self.descriptor)
 
     def write(self, name: str, content: bytes, seconds: float | None = None) -> None:
         """Write a small file, relative to this folder; durable once `publish` is through."""
@@ -72,7 +70,7 @@ class Staging:
             while view:
                 view = view[os.write(out, view) :]
             if seconds is not None:
-                os.utime(out, (seconds, seconds))
+                disk.set_times(out, seconds)
         finally:
             os.close(out)
 
@@ -83,55 +81,22 @@ class Staging:
             OSError: something could not be written; nothing was published.
             StagingDamaged: something lies at the target.
         """
-        os.fchmod(self.descriptor, self._public_mode())
+        disk.set_mode(self.descriptor, self._public_mode())
         if durable:
-            sync_file_system(self.descriptor)
+            disk.sync_file_system(self.path, descriptor=self.descriptor)
         try:
-            rename_new(self.path, self.target)
+            disk.rename_to_free(self.path, self.target)
         except FileExistsError as error:
             raise StagingDamaged(f"{self.target} appeared while {self.path} was made") from error
         self.published = True
         if durable:
-            fsync_folder(self.target.parent)
+            disk.fsync_folder(self.target.parent)
 
     def _public_mode(self) -> int:
         """The mode that the umask gives a new folder; asking for the umask itself would change it for all threads."""
         with os.scandir(self.descriptor) as entries:
             modes = [stat.S_IMODE(entry.stat().st_mode) for entry in entries if entry.is_dir(follow_symlinks=False)]
         return modes[0] if modes else 0o755
-
-
-def rename_new(source: Path, target: Path) -> None:
-    """Rename to a name that must be free: renameat2(2), as rename(2) would replace an empty folder.
-
-    Raises:
-        FileExistsError: the name is taken.
-        OSError: it could not be renamed.
-    """
-    if _libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) == 0:
-        return
-    code = ctypes.get_errno()
-    if code not in {errno.EINVAL, errno.ENOSYS}:
-        raise OSError(code, os.strerror(code), str(target))
-    if os.path.lexists(target):  # a file system that cannot do it in one
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-    os.rename(source, target)
-
-
-def sync_file_system(descriptor: int) -> None:
-    """syncfs(2) on a descriptor that was open before the writes: only then are their failures reported."""
-    if _libc.syncfs(descriptor) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def staging_path(target: Path) -> Path:
@@ -152,12 +117,12 @@ def staged(target: Path) -> Iterator[Staging]:
     descriptor = _locked(path)
     staging = Staging(path, descriptor, target)
     try:
-        durable.empty_folder(descriptor)
+        guarded.empty_folder(descriptor)
         yield staging
     finally:
         try:
             if not staging.published:
-                durable.empty_folder(descriptor)
+                guarded.empty_folder(descriptor)
                 path.rmdir()
         finally:
             os.close(descriptor)

@@ -1,12 +1,12 @@
 """One call of the sync step: its values, and the sentences for an operator that they make."""
 
 import errno
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import durable
 from pipeline.errors import (
     ArchiveConflict,
     ArchiveMissing,
@@ -147,9 +147,8 @@ class Call:
         Raises:
             NoRoom: less space is left there than `size_bytes`.
         """
-        disk = os.statvfs(self.share if self.share.is_dir() else self.site.archive_root)
-        free = disk.f_bavail * disk.f_frsize
-        if disk.f_blocks and free < size_bytes:  # some file systems do not tell: all their figures are 0
+        free = durable.free_bytes(self.share if self.share.is_dir() else self.site.archive_root)
+        if free is not None and free < size_bytes:
             raise NoRoom(
                 f"no space left in the archive {self.share}: {human_bytes(free)} free, "
                 f"the work needs {human_bytes(size_bytes)}",

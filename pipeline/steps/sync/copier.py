@@ -12,7 +12,7 @@ import stat
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pipeline import durable
+from pipeline import durable, guarded
 from pipeline.fixity import FileFixity
 from pipeline.steps.sync.copying import Job, Outcome, bring
 from pipeline.steps.sync.trees import folders, scan
@@ -43,11 +43,11 @@ def copy(work_dir: Path, folder: Path, files: Mapping[str, FileFixity], *, threa
     durable.make_folders(part.parent)
     if part.is_symlink() or (part.exists() and not part.is_dir()):
         part.unlink()  # nothing but the copiers' own has this name
-    part.mkdir(mode=_OWN, exist_ok=True)
+    _make(work_dir, part)
     wanted = folders(work_dir)
     there = _tidied(part, files, wanted)
     for name in sorted(wanted):
-        (part / name).mkdir(mode=_OWN, exist_ok=True)
+        _make(work_dir / name, part / name)
     jobs = [Job(name, expected, there=name in there) for name, expected in sorted(files.items())]
     return bring(work_dir, part, jobs, threads=threads, pulse=pulse)
 
@@ -98,14 +98,19 @@ def sweep(folder: Path) -> None:
     part = hidden(folder)
     if part.is_dir() and not part.is_symlink():
         _open_up(part)
-        durable.remove_tree(part)
+        guarded.remove_tree(part)
+
+
+def _make(source: Path, target: Path) -> None:
+    """Make a folder with the mode of another, for a share that takes a mode then and never again; ours to write in."""
+    target.mkdir(mode=stat.S_IMODE(source.stat().st_mode) & 0o777 | _OWN, exist_ok=True)
 
 
 def _date(source: Path, target: Path) -> None:
     """Give a folder the mode and times of another."""
     status = source.stat()
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-    target.chmod(stat.S_IMODE(status.st_mode))
+    durable.set_times(target, status)
+    durable.set_mode(target, stat.S_IMODE(status.st_mode))
 
 
 def _make_names_durable(root: Path, names: Sequence[str]) -> None:
@@ -132,9 +137,9 @@ def _tidied(part: Path, files: Mapping[str, FileFixity], wanted: Collection[str]
 
 def _open_up(part: Path) -> None:
     """Let us write into the folders of a copy that was killed after they got the modes of the work's own."""
-    part.chmod(_OWN)
+    durable.set_mode(part, _OWN)
     for below, names, _ in os.walk(part):
         for name in names:
             path = Path(below, name)
             if not path.is_symlink():
-                path.chmod(_OWN)
+                durable.set_mode(path, _OWN)

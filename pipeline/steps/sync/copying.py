@@ -172,9 +172,13 @@ class _Worker:
         try:
             source = os.open(job.name, _OLD_FILE, dir_fd=self._folders.source)
             try:
-                target = os.open(job.name, _NEW_FILE, 0o600, dir_fd=self._folders.target)
+                status = os.fstat(source)
+                # Made with its mode, for a share that takes a mode then and never again; ours to write all the same.
+                mode = stat.S_IMODE(status.st_mode)
+                target = os.open(job.name, _NEW_FILE, mode & 0o777 | 0o600, dir_fd=self._folders.target)
                 try:
-                    self._stream(job.expected.size_bytes, source, target)
+                    if self._stream(job.expected.size_bytes, source, target):
+                        self._finish(target, status)
                 finally:
                     os.close(target)
             finally:
@@ -185,7 +189,8 @@ class _Worker:
             raise
         self.found.written += 1
 
-    def _stream(self, size_bytes: int, source: int, target: int) -> None:
+    def _stream(self, size_bytes: int, source: int, target: int) -> bool:
+        """The bytes; False if it was stopped half-way."""
         done = 0
         while count := os.readv(source, [self._buffer]):
             done += count
@@ -193,12 +198,15 @@ class _Worker:
             while view:
                 view = view[os.write(target, view) :]
             if self._stop.is_set():
-                return
+                return False
             if count < BLOCK_BYTES and done >= size_bytes:  # one call less for each small file
                 break
-        status = os.fstat(source)
-        os.fchmod(target, stat.S_IMODE(status.st_mode))
-        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return True
+
+    def _finish(self, target: int, status: os.stat_result) -> None:
+        """Mode and times, as far as the share takes them, and the bytes on the disk."""
+        durable.set_mode(target, stat.S_IMODE(status.st_mode))
+        durable.set_times(target, status)
         if not self._folders.at_once:
             os.fsync(target)
 

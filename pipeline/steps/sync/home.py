@@ -12,7 +12,7 @@ from pipeline.steps.sync import proof as proofs
 from pipeline.steps.sync.aside import Journal
 from pipeline.steps.sync.call import Call
 from pipeline.steps.sync.options import Options
-from pipeline.steps.sync.readback import Comparison, compare
+from pipeline.steps.sync.readback import Comparison, compare, not_kept
 from pipeline.steps.sync.site import BUILTIN, Site, Synced
 from pipeline.work import Pulse, archive_dir, checked_rid, human_count, no_pulse
 
@@ -90,6 +90,11 @@ class _Home(Call):
             log, audits = by_script.run(self, known, chosen)
             self.check_place()
             proof = by_script.read_back(self, known, log)
+        lost = not_kept(self.work_dir, self.folder, before.missing)
+        if lost:
+            logger.warning(
+                "%s: home, and every byte proved; the archive did not keep %s", self.work_rid, ", ".join(lost)
+            )
         kept = proofs.keep(self.folder, known, extra=proof.extra)
         journal = Journal.load(self.journal)
         return Synced(
@@ -108,6 +113,7 @@ class _Home(Call):
             proof=kept,
             replaced=tuple(sorted(journal.replaced)),
             replaced_to=journal.to,
+            not_kept=lost,
         )
 
     def chosen(self) -> Options:

@@ -7,7 +7,6 @@ goes into the record, so that a proof that was changed together with its files i
 
 import errno
 import hashlib
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +93,7 @@ def _write(file: Path, content: bytes) -> None:
     if not file.parent.exists():
         file.parent.mkdir()
         durable.fsync_folder(file.parent.parent)
-        os.utime(file.parent.parent, ns=(times.st_atime_ns, times.st_mtime_ns))
+        durable.set_times(file.parent.parent, times)
     times = file.parent.stat()
     durable.write_file(file, content)
-    os.utime(file.parent, ns=(times.st_atime_ns, times.st_mtime_ns))
+    durable.set_times(file.parent, times)

@@ -5,10 +5,11 @@ The page cache is no proof of what the storage holds: where possible, it is drop
 
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from pipeline.fixity import FileFixity, Fixity
 from pipeline.steps.sync import crew
 from pipeline.steps.sync.cache import drop_cache
 from pipeline.steps.sync.trees import Tree, scan, shown
-from pipeline.work import Pulse, no_pulse
+from pipeline.work import Pulse, human_count, no_pulse
 
 BLOCK_BYTES = 256 * 1024
 
+_SAME_TIME_NS = 2_000_000_000
 _FILES_A_THREAD = 16  # fewer are read sooner than a thread is started
 
 
@@ -125,6 +127,23 @@ def compare(
         algorithms=tuple(sorted({name for file in fixity.files.values() for name in file.digests})),
         cache_dropped=bool(to_read) and all(reader.cache_dropped for reader in readers),
     )
+
+
+def not_kept(source: Path, copy: Path, names: Collection[str]) -> tuple[str, ...]:
+    """What of the files' metadata a copy does not have, for a person: some shares refuse or forget it.
+
+    Times within two seconds of each other are equal: FAT and some servers keep no better ones.
+
+    Raises:
+        OSError: a file cannot be looked at.
+    """
+    times = modes = 0
+    for name in names:
+        wanted, has = os.lstat(os.path.join(source, name)), os.lstat(os.path.join(copy, name))
+        times += abs(wanted.st_mtime_ns - has.st_mtime_ns) > _SAME_TIME_NS
+        modes += stat.S_IMODE(wanted.st_mode) != stat.S_IMODE(has.st_mode)
+    files = human_count(len(names), "file")
+    return tuple(f"{what} of {many:,} of {files}" for what, many in (("times", times), ("modes", modes)) if many)
 
 
 def _blocked(tree: Tree, fixity: Fixity) -> dict[str, Difference]:

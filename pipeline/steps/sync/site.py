@@ -92,6 +92,7 @@ class Synced:
         proof: the verified digests that stay with the work.
         replaced: names whose other content was moved aside to make way, by an operator's word.
         replaced_to: where that is kept; empty when nothing was.
+        not_kept: what of the new files' metadata the archive does not have, in words: times, modes.
     """
 
     path: Path
@@ -109,3 +110,4 @@ class Synced:
     proof: Proof
     replaced: tuple[str, ...] = ()
     replaced_to: str = ""
+    not_kept: tuple[str, ...] = ()
