@@ -116,6 +116,7 @@ class Site:
             copier=chosen.sync_copier,
             mount_marker=chosen.sync_mount_marker,
             script=chosen.sync_script,
+            path=chosen.sync_path,
             logs=chosen.logs,
             web_parent=chosen.sync_web_parent,
             db_config=chosen.sync_db_config,

@@ -244,6 +244,19 @@ def test_the_build_folder_is_compared_as_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "full" / "bin" / "mine").read_text() == "mine"
 
 
+def test_tools_that_a_sync_would_miss_are_told(tmp_path: Path) -> None:
+    (tmp_path / "site.txt").write_text("awscli==1.0\n")
+    (tmp_path / "audit.deb").write_bytes(b"")
+
+    lacking = build(tmp_path)
+    complete = build(tmp_path, "--requirements", tmp_path / "site.txt", "--audit-tool", tmp_path / "audit.deb")
+
+    assert (lacking.returncode, complete.returncode) == (0, 0), complete.stderr
+    assert "no audit tool" in lacking.stderr
+    assert "no aws command" in lacking.stderr
+    assert complete.stderr == ""
+
+
 def test_a_package_pinned_twice_is_named_with_both_versions(tmp_path: Path) -> None:
     (tmp_path / "site.txt").write_text("SQLAlchemy == 1.4.0\nBoto3[crt]==1.0 ; python_version > '3'\n")
 

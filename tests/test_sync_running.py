@@ -102,7 +102,7 @@ def test_the_environment_is_the_documented_one_to_the_letter(home: Home) -> None
         "syncLogDateTimeDir": str(logs),
         "syncLogDateTimeFile": str(logs / f"sync-{tag}.log"),
         "syncLogTempDir": str(logs / "tempFiles"),
-        "PATH": "/usr/bin:/bin",
+        "PATH": f"{home.folder}:/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
     }

@@ -21,7 +21,7 @@ from pipeline.settings.sources import read_sources
 from pipeline.settings.unknown import unknown
 from pipeline.settings.values import Scheduler, Settings
 from pipeline.steps.debag import Policy
-from pipeline.steps.sync import BUILT_IN, SITE_FILE, Options, of_site
+from pipeline.steps.sync import BUILT_IN, DEFAULT_PATH, SITE_FILE, Options, of_site
 
 _Section = TypeVar("_Section", bound=luigi.Config)
 
@@ -90,6 +90,7 @@ def load(*, working: bool = False) -> Settings:
         sync_copier=syncing.copier,
         sync_mount_marker=syncing.mount_marker,
         sync_script=_path(syncing.script),
+        sync_path=":".join([*(str(_path(folder)) for folder in syncing.path.split(":") if folder), DEFAULT_PATH]),
         sync_web_parent=syncing.web_parent,
         sync_db_config=syncing.db_config or db_config_default(main.environment),
         sync_debug=syncing.debug,

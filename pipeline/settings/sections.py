@@ -98,6 +98,10 @@ class sync(luigi.Config):
         default="", description="name of a file in each Archive{n} of the mounted archive; empty: not looked for"
     )
     script = luigi.Parameter(default="bin/syncOneWork.sh", description="the site's script, or the one shipped")
+    path = luigi.Parameter(
+        default="",
+        description="folders, joined by colons, for the script's PATH, after its own and before the system's",
+    )
     web_parent = luigi.Parameter(default="", description="S3 prefix for images/; empty: no web copy")
     db_config = luigi.Parameter(default="", description="DB_CONFIG of the script: level:file of database connections")
     debug = luigi.BoolParameter(

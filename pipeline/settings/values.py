@@ -139,6 +139,7 @@ class Settings:
     sync_copier: str
     sync_mount_marker: str
     sync_script: Path
+    sync_path: str
     sync_web_parent: str
     sync_db_config: str
     sync_debug: bool

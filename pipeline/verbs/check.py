@@ -1,6 +1,7 @@
 """`run_pipeline.py check`: everything that the pipeline depends on, each with a verdict."""
 
 import os
+import re
 import shutil
 import subprocess
 from argparse import Namespace
@@ -78,8 +79,22 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
         else _row("sync script", "ok", "not used: [sync] copier is builtin, which makes no web copy")
     )
     yield _row("sync options", "ok", _options(chosen))
-    tool = shutil.which(sync.AUDIT_TOOL, path=sync.DEFAULT_PATH)
-    yield _row("audit tool", "ok", tool or f"not on the script's PATH ({sync.DEFAULT_PATH}): syncs are not audited")
+    yield from _tools(chosen)
+
+
+def _tools(chosen: Settings) -> Iterator[_Row]:
+    """What a sync calls: the audit tool, and for a web copy the AWS command."""
+    here = Site(chosen, lane="check").sync_site()
+    by_script = here.copier != sync.BUILTIN
+    path = here.script_path if by_script else here.path
+    tool = shutil.which(sync.AUDIT_TOOL, path=path)
+    missing = f"not on the PATH of syncs ({path}): "
+    yield _row("audit tool", "ok" if tool else "limited", tool or f"{missing}works are not audited")
+    if by_script and here.web_parent and here.options.web:
+        aws_command = shutil.which("aws", path=path)
+        called = here.script.is_file() and re.search(rb"\baws\b", here.script.read_bytes())
+        verdict = "ok" if aws_command else "wrong" if called else "limited"
+        yield _row("aws command", verdict, aws_command or f"{missing}the script makes no web copy by it")
 
 
 def _try(what: str, probe: Callable[[], str]) -> _Row:

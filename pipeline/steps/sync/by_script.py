@@ -41,7 +41,7 @@ def run(call: Call, known: Fixity, chosen: Options) -> tuple[Path, audit.Audits]
             grace_seconds=site.grace_seconds,
         )
         transcript.note(f"exit status {ended.status}")
-    audits = audit.told(job.sync_logs, path=site.path)
+    audits = audit.told(job.sync_logs, path=site.script_path)
     jobs.close(job)
     if ended.status != 0:
         call.see_room(known.size_bytes, f"the sync script's log is {job.log}", log=job.log)

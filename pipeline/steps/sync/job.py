@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipeline.steps.sync.site import Site
+from pipeline.steps.sync.site import BUILTIN, Site
 
 _ONE_SECOND = timedelta(seconds=1)
 _SYNC_LOGS, _AUDIT_LOGS = "sync-logs", "audit-test-logs"
@@ -118,7 +118,7 @@ def environment(site: Site, job: Job) -> dict[str, str]:
         "syncLogDateTimeDir": str(job.sync_logs),
         "syncLogDateTimeFile": str(job.log),
         "syncLogTempDir": str(job.sync_logs / "tempFiles"),
-        "PATH": site.path,
+        "PATH": site.path if site.copier == BUILTIN else site.script_path,
         "LANG": "C.UTF-8",  # without it Java and others cannot open a file whose name is not ASCII
     }
     if site.audit_limit_seconds:

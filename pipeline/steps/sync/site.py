@@ -44,7 +44,7 @@ class Site:
         user_name: `userName`.
         log_dip_version: `logDipVersion`, the version of BDRC's log_dip.
         audit_tool_version: `auditToolVersion`.
-        path: `PATH`, where the script (and bash itself) is looked for.
+        path: folders, joined by colons, where programs are looked for.
         grace_seconds: how long a script that is stopped may take to tidy up between TERM and KILL.
         log_limit_bytes: how much of the script's output is kept in its log file; the end is always kept.
     """
@@ -69,6 +69,11 @@ class Site:
     path: str = DEFAULT_PATH
     grace_seconds: float = 5
     log_limit_bytes: int = 256 * 1024 * 1024
+
+    @property
+    def script_path(self) -> str:
+        """`PATH` of the script: its own folder first, so that it finds what a site keeps beside it."""
+        return f"{self.script.absolute().parent}:{self.path}"
 
 
 @dataclass(frozen=True)
