@@ -56,6 +56,11 @@ class Place:
         return self.staging / "debag"
 
     @property
+    def sync_again(self) -> Path:
+        """Stands while the sync of this bag is to be run whatever the archive has, by the word of an operator."""
+        return self.staging / "sync-again"
+
+    @property
     def quarantined_zip(self) -> Path:
         """The zip of a refused bag."""
         return self.quarantine / f"{self.work_rid}.bag.zip"
@@ -118,6 +123,12 @@ def set_aside(place: Place) -> None:
     """Let a quarantined zip no longer be taken back; it is kept under another name: S3's copy may be frozen again."""
     if place.quarantined_zip.exists():
         durable.publish(place.quarantined_zip, place.quarantined_zip.with_suffix(".zip.before"))
+
+
+def ask_for_sync(place: Place) -> None:
+    """Have the sync run also where the archive is equal; kept with the bag, so that whoever goes on with it does."""
+    durable.make_folders(place.staging)
+    durable.write_file(place.sync_again, b"")
 
 
 def move(source: Path, target: Path) -> None:

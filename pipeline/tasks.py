@@ -163,6 +163,7 @@ class Sync(StepTask):
                     site=here.sync_site(),
                     pulse=here.pulse(self.work_rid, self.phase, progress.tell),
                     replace=here.replace,
+                    again=self.place.sync_again.exists(),
                 )
         except StagingDamaged as error:
             # What the marker vouches for is not what lies there: the step that made it has to be done again.

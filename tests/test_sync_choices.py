@@ -135,6 +135,20 @@ def test_the_audit_tool_gets_the_options_and_its_success_is_recorded(home: Home,
 
 
 @pytest.mark.parametrize("copier", [SCRIPT, BUILTIN])
+def test_a_sync_that_is_asked_for_again_audits_again_and_copies_nothing(home: Home, tools: Tools, copier: str) -> None:
+    tools.add("audit-tool")
+    home.stage()
+    site = home.site(copier=copier, path=str(tools.folder))
+    first = home.archive(site=site)
+    before = {path: path.stat().st_ctime_ns for path in first.path.rglob("*")}
+    assert home.archive(site=site).log is None
+    synced = home.archive(site=site, again=True)
+    assert (synced.written, synced.audits) == (False, {"pre": "passed", "post": "passed"})
+    assert len(tools.called()) == 4
+    assert before == {path: path.stat().st_ctime_ns for path in first.path.rglob("*")}
+
+
+@pytest.mark.parametrize("copier", [SCRIPT, BUILTIN])
 def test_an_absent_audit_tool_is_recorded_as_not_run(home: Home, tools: Tools, copier: str) -> None:
     home.stage()
     synced = home.archive(site=home.site(copier=copier, path=str(tools.folder)))

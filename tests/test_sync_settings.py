@@ -60,7 +60,7 @@ def test_check_tells_the_options_and_where_they_come_from(host: Host) -> None:
     assert f"{host.options}: web copy to s3://web/Works, one that is there is left as it is" in told
     assert "after it -T A,B" in told
     assert told.endswith("a work's own config/sync.yml is ignored")
-    assert found["audit tool"].startswith("ok: ")
+    assert found["audit tool"].startswith(("ok: ", "limited: not on the PATH of syncs"))
 
 
 def test_a_wrong_file_of_options_is_a_wrong_setting_and_nothing_starts(host: Host, tmp_path: Path) -> None:
@@ -108,3 +108,42 @@ def test_the_options_reach_the_script_and_the_record(host: Host, tmp_path: Path)
         "not_granted": [],
     }
     assert set(facts["audits"].values()) <= {"left to the script", "not run: audit-tool is not installed"}
+
+
+def program(file: Path, text: str) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"#!/bin/bash\n{text}\n")
+    file.chmod(0o755)
+
+
+def test_from_sync_runs_the_script_again_though_the_archive_is_equal_and_it_finds_what_lies_beside_it(
+    host: Host, tmp_path: Path
+) -> None:
+    program(host.folder / "site/beside", f'echo "$1" >> "{host.folder}/told"')
+    program(host.folder / "tools/elsewhere", 'exec beside "$1"')
+    program(
+        host.folder / "site/sync.sh",
+        'set -e; copy=${2}0/00/W1; elsewhere "$(test -d "$copy" && echo there || echo new)"\n'
+        'mkdir -p "${2}0/00"; test -d "$copy" || cp -R "${!#}" "${2}0/00/"',
+    )
+    settings = {
+        "PIPELINE_SYNC_SCRIPT": str(host.folder / "site/sync.sh"),
+        "PIPELINE_SYNC_PATH": f"{host.folder}/nowhere:{host.folder}/tools",
+    }
+    bag_zip = str(make_bag_zip(tmp_path, "W1"))
+    for arguments in ([], [], ["--from", "sync"]):
+        ended = host.call("work", bag_zip, "--local-scheduler", *arguments, **settings)
+        assert ended.returncode == 0, ended.stderr
+    assert (host.folder / "told").read_text().split() == ["new", "there"]
+    assert not list((host.folder / "staging").glob("W1*"))
+
+
+def test_check_says_which_tools_the_sync_would_look_for_in_vain(host: Host) -> None:
+    web = {"PIPELINE_SYNC_WEB_PARENT": "s3://web/Works"}
+    program(host.folder / "site/sync.sh", "exec make-the-web-copy")
+    program(host.folder / "tools/aws", "")
+    assert "aws command" not in host.checks()
+    own = host.checks(**web, PIPELINE_SYNC_SCRIPT=str(host.folder / "site/sync.sh"))
+    assert own["aws command"].startswith(("limited: not on the PATH of syncs", "ok: /usr"))
+    found = host.checks(**web, PIPELINE_SYNC_PATH=f"{host.folder}/tools")
+    assert found["aws command"] == f"ok: {host.folder}/tools/aws"

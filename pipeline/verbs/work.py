@@ -113,5 +113,6 @@ def _again(here: Site, bag: Bag, from_step: str | None) -> None:
         if from_step == Phase.DOWNLOAD:
             staging.clear(place)
             staging.set_aside(place)
+        staging.ask_for_sync(place)
     finally:
         here.leases.release(bag.work_rid)

@@ -17,7 +17,7 @@ def run(call: Call, known: Fixity, before: Comparison, chosen: Options) -> tuple
     """Audit the work, copy what is missing, prove it, publish it, audit the copy.
 
     Where all is there already, what a killed copier left is swept, and nothing more is done; unless an audit of an
-    earlier try did not end well.
+    earlier try did not end well, or an operator asked for the step again.
 
     Args:
         call: the work, and where it lies.
@@ -35,7 +35,7 @@ def run(call: Call, known: Fixity, before: Comparison, chosen: Options) -> tuple
         StagingDamaged: staging is not what debag left; the same.
         OSError: the system refused something; what is complete stays in the hidden folder.
     """
-    if not (before.missing or call.unfinished.exists()):
+    if not (before.missing or call.has_to_run):
         copier.sweep(call.folder)
         return before, None, audit.none_run("nothing was to be copied")
     with audited(call, chosen) as auditor:

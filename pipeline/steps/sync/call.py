@@ -38,6 +38,7 @@ class Call:
     pulse: Pulse
     threads: int
     replace: bool = False
+    again: bool = False
 
     @property
     def share(self) -> Path:
@@ -59,7 +60,12 @@ class Call:
         return self.work_dir.with_name(f".{self.work_rid}.sync-unfinished")
 
     @property
-    def again(self) -> str:
+    def has_to_run(self) -> bool:
+        """Whether script or audits have to be run though nothing is to be copied."""
+        return self.again or self.unfinished.exists()
+
+    @property
+    def command(self) -> str:
         """The command to go on with."""
         return f"run_pipeline.py work {shlex.quote(self.work_rid)}"
 
@@ -82,7 +88,7 @@ class Call:
                 f"the work has no place in the archive: {wrong}",
                 work_rid=self.work_rid,
                 kept=f"nothing was written; {self.staging_kept}",
-                go_on=f"move aside what is there, then {self.again}",
+                go_on=f"move aside what is there, then {self.command}",
                 facts={"differences": _listed([wrong]), "archive": str(self.folder), "staging": str(self.work_dir)},
             )
 
@@ -96,7 +102,7 @@ class Call:
             f"{missing}; it may be unmounted",
             work_rid=self.work_rid,
             kept=f"nothing was published there; {self.staging_kept}",
-            go_on=f"mount it, then {self.again}",
+            go_on=f"mount it, then {self.command}",
             facts={"archive_root": str(root), "share": str(self.share), "mount_marker": self.site.mount_marker},
         )
 
@@ -106,7 +112,7 @@ class Call:
             f"the archive already has other content than the bag under {_named(differences)}",
             work_rid=self.work_rid,
             kept=f"nothing was written; the archive copy stays as it was at {self.folder}; {self.staging_kept}",
-            go_on=f"find out which is right; if the bag is: {self.again} --replace (what it replaces is kept at "
+            go_on=f"find out which is right; if the bag is: {self.command} --replace (what it replaces is kept at "
             f"{aside.place(self.folder)})",
             facts={"differences": _listed(differences), "archive": str(self.folder), "staging": str(self.work_dir)},
         )
@@ -118,7 +124,7 @@ class Call:
             f"{what}: {len(found.wrong)} of its files: {_named(found.wrong)}",
             work_rid=self.work_rid,
             kept=f"{kept}, {found.matched} of its files matched; {self.staging_kept}",
-            go_on=f"look at the archive's disk, then {self.again}",
+            go_on=f"look at the archive's disk, then {self.command}",
             facts={
                 "missing": list(found.missing),
                 "differences": _listed([*found.differing, *found.unreadable]),
@@ -137,7 +143,7 @@ class Call:
             f"staging is not what debag left: {_named(differences)}",
             work_rid=self.work_rid,
             kept=f"nothing was published in the archive; {self.staging_kept}",
-            go_on=f"{self.again} --from debag",
+            go_on=f"{self.command} --from debag",
             facts={"problems": [str(difference) for difference in differences], "staging": str(self.work_dir)},
         )
 
@@ -154,7 +160,7 @@ class Call:
                 f"the work needs {human_bytes(size_bytes)}",
                 work_rid=self.work_rid,
                 kept=f"{kept}; {self.staging_kept}",
-                go_on=f"make room there, then {self.again}",
+                go_on=f"make room there, then {self.command}",
                 facts={"log": str(log or ""), "archive": str(self.folder), "staging": str(self.work_dir)},
             )
 
@@ -164,7 +170,7 @@ class Call:
             f"its own {options.WORK_FILE} says sync.archive: false, and the archive does not have all of it",
             work_rid=self.work_rid,
             kept=f"nothing was written; {self.staging_kept}",
-            go_on=f"if it is to be archived all the same: PIPELINE_SYNC_WORK_OPTIONS=ignore {self.again}",
+            go_on=f"if it is to be archived all the same: PIPELINE_SYNC_WORK_OPTIONS=ignore {self.command}",
             facts={"options": chosen.facts(), "archive": str(self.folder), "staging": str(self.work_dir)},
         )
 
@@ -183,7 +189,7 @@ class Call:
             work_rid=self.work_rid,
             kept=f"its log is {job.log}, the audit tool's logs are in {job.audit_logs}; "
             f"the archive copy may be partial at {self.folder}; {self.staging_kept}",
-            go_on=self.again,
+            go_on=self.command,
             facts={
                 "exit_status": ended.status,
                 "timed_out": ended.timed_out,
@@ -205,7 +211,7 @@ class Call:
             f"{error.filename or self.folder}: {error.strerror or error}",
             work_rid=self.work_rid,
             kept=f"the archive copy may be partial at {self.folder}; {self.staging_kept}",
-            go_on=self.again,
+            go_on=self.command,
             facts={"errno": error.errno, "archive": str(self.folder), "staging": str(self.work_dir)},
         )
 

@@ -28,6 +28,7 @@ def archive(  # the interface that the tasks are written against
     pulse: Pulse = no_pulse,
     threads: int = 0,
     replace: bool = False,
+    again: bool = False,
 ) -> Synced:
     """Bring the archive copy of a work to hold every file of its bag, and prove it.
 
@@ -44,6 +45,8 @@ def archive(  # the interface that the tasks are written against
         pulse: called several times a second with (bytes proved, bytes in all); it may raise to stop, which is safe.
         threads: how many files are worked on at a time; 0 = as many as suit the machine.
         replace: the operator's word, for this call alone: other content in the archive gives way to the bag's.
+        again: the operator's word that script, web copy and audits are run though the archive has the work.
+            What is equal is not copied all the same.
 
     Raises:
         StagingDamaged: staging is not what debag left.
@@ -58,7 +61,7 @@ def archive(  # the interface that the tasks are written against
     """
     started = time.monotonic()
     folder = archive_dir(site.archive_root.absolute(), checked_rid(work_rid))
-    call = _Home(work_rid, work_dir.absolute(), folder, site, pulse, threads, replace)
+    call = _Home(work_rid, work_dir.absolute(), folder, site, pulse, threads, replace, again)
     try:
         known = staging.checked(call.work_dir, digests, work_rid=work_rid)
         synced = call.bring_home(known, started)
@@ -83,7 +86,7 @@ class _Home(Call):
             if before.missing:
                 self.see_room(self.unwritten_bytes(known, before), "nothing was written")
             proof, log, audits = by_copier.run(self, known, before, chosen)
-        elif before.missing or self.unfinished.exists():
+        elif before.missing or self.has_to_run:
             if not self.folder.exists():
                 self.see_room(known.size_bytes, "nothing was written")
             Journal.load(self.journal).wrote(before.missing)
