@@ -5,7 +5,7 @@ import zlib
 from dataclasses import dataclass, field
 
 from pipeline.steps.debag.faults import FaultKind, Findings
-from pipeline.steps.debag.layout import FoundBag
+from pipeline.steps.debag.layout import FoundBag, is_litter
 from pipeline.steps.debag.matching import match_names, settle_cp437
 from pipeline.steps.debag.policy import Policy
 from pipeline.steps.debag.tag_files import (
@@ -79,6 +79,12 @@ def read_bag(source: ZipSource, found: FoundBag, policy: Policy, say: Findings, 
     _read_metadata(record, say, members)
     _read_manifests(record, say, members)
     _match(record, say)
+    if found.has_litter:
+        listed, listed_tags = (
+            {path for manifest in manifests for path in manifest.entries if is_litter(path)}
+            for manifests in (record.manifests, record.tag_manifests)
+        )
+        found.leave_litter_out(listed, listed_tags, say)
     return record
 
 

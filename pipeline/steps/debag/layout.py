@@ -3,6 +3,7 @@
 A work without a bag may have manifests of an earlier bag in its `{RID}.bag` folder: see `kept`.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -11,13 +12,20 @@ from pipeline.steps.debag.faults import FaultKind, Findings
 from pipeline.steps.debag.kept import kept_folders
 from pipeline.steps.debag.policy import Policy
 from pipeline.steps.debag.zip_directory import Member
-from pipeline.work import checked_rid, rid_from_name
+from pipeline.work import checked_rid, human_count, rid_from_name
 
 BAG_SUFFIX = ".bag"
 PAYLOAD = "data/"
 _DECLARATION = "bagit.txt"
 WORK_CHILDREN = frozenset({"archive", "sources", "images", "eBooks", "sync-inventory"})
-LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"})
+_LITTER = re.compile(
+    r"/(?:\._[^/]*|__MACOSX|\.DS_Store|\.AppleD(?:ouble|B|esktop)|\.Spotlight-V100|\.Trashes|\.fseventsd"
+    r"|\.TemporaryItems|\.DocumentRevisions-V100|\.VolumeIcon\.icns|\.apdisk|Icon\r"
+    r"|Thumbs\.db|ehthumbs(?:_vista)?\.db|desktop\.ini|\$RECYCLE\.BIN|System Volume Information"
+    r"|@eaDir|#recycle|\.@__thumb|\.Trash-[0-9]+|lost\+found)(?:/|\Z)",
+    re.IGNORECASE | re.ASCII,
+)
+"""What macOS, Windows, and the NAS of Synology and QNAP leave wherever they look; with all that is in such a folder."""
 
 
 @dataclass(slots=True)
@@ -36,6 +44,7 @@ class FoundBag:
             all else is its payload then, `data/…`.
         base: what paths of the payload begin with, and the work's files do not.
         shared: of a work that shares its bag with others, where the bag's tag files go among its own.
+        has_litter: whether anything in the zip, and so perhaps in the bag, is what an operating system left.
     """
 
     folder: str
@@ -48,6 +57,26 @@ class FoundBag:
     kept: str = ""
     base: str = PAYLOAD
     shared: str = ""
+    has_litter: bool = False
+
+    def leave_litter_out(self, listed: Collection[str], listed_tags: Collection[str], say: Findings) -> None:
+        """Drop what an operating system left, unless a manifest lists it: then it is payload, whatever its name.
+
+        Args:
+            listed: files of the payload that a manifest lists; only those that look like litter are asked for.
+            listed_tags: the same of tag files.
+            say: takes how many were dropped.
+        """
+        left = []
+        for files, told in ((self.payload, listed), (self.tag_files, listed_tags)):
+            for path in [path for path in files if is_litter(path) and path not in told]:
+                del files[path]
+                left.append(path)
+        in_use = {above for path in (*listed, *listed_tags) for above in _above(path)}
+        for path in [path for path in self.folders if is_litter(path) and path not in in_use]:
+            del self.folders[path]
+            left.append(f"{path}/")
+        say_litter(left, say, bag=self.folder)
 
     def add(self, path: str, member: Member) -> None:
         """Take in a member; `path` is its path in the bag's folder."""
@@ -74,12 +103,13 @@ def find_bags(members: list[Member], policy: Policy, say: Findings, *, zip_name:
         zip_name: the zip's file name, which may have to name the work.
         work_rid: the work that the zip's key promised; may be empty.
     """
-    bases, without_payload = _bag_folders(members)
+    clean = [member for member in members if not is_litter(member.name)]
+    bases, without_payload = _bag_folders(clean)
     works: set[str] = set()
     kept: dict[str, str] = {}
     if without_payload or not bases:
-        works = _work_folders(members)
-        kept, all_kept = kept_folders(members, works, at_root=work_rid or zip_name.split(".", 1)[0])
+        works = _work_folders(clean)
+        kept, all_kept = kept_folders(clean, works, at_root=work_rid or zip_name.split(".", 1)[0])
         bases -= without_payload & all_kept
     bagged = bool(bases)
     if not bagged:
@@ -91,8 +121,21 @@ def find_bags(members: list[Member], policy: Policy, say: Findings, *, zip_name:
     bags = {base: _found(base, bagged=bagged, kept="" if bagged else kept.get(base, "")) for base in sorted(bases)}
     _sort_in(members, bags, say)
     for bag in bags.values():
+        bag.has_litter = len(clean) < len(members)
         bag.rid = _rid(bag, say, zip_name=zip_name, work_rid=work_rid)
     return list(bags.values())
+
+
+def is_litter(path: str) -> bool:
+    """Whether a path is, or lies in, what an operating system leaves; names are compared without case."""
+    return _LITTER.search(f"/{path}") is not None
+
+
+def say_litter(paths: Collection[str], say: Findings, *, bag: str = "") -> None:
+    """Count what was left out as litter."""
+    if paths:
+        detail = f"{human_count(len(paths), 'file or folder', 'files and folders')} of operating systems, left out"
+        say.warn(FaultKind.LITTER, bag=bag, path=min(paths), detail=detail)
 
 
 def say_unbagged(works: Collection[str], policy: Policy, say: Findings) -> None:
@@ -119,8 +162,6 @@ def _bag_folders(members: Iterable[Member]) -> tuple[set[str], set[str]]:
     with_payload: set[str] = set()
     for member in members:
         parts = member.name.split("/", 3)
-        if parts[0] in LITTER:
-            continue
         depth = len(parts) - 1
         for level in range(min(depth, 2)):
             if parts[level].lower().endswith(BAG_SUFFIX) and len(parts[level]) > len(BAG_SUFFIX):
@@ -172,6 +213,7 @@ def _sort_in(members: Iterable[Member], bags: dict[str, FoundBag], say: Findings
     """Give each member to the bag that it lies in."""
     only = next(iter(bags.values())) if len(bags) == 1 else None
     prefix = f"{only.folder}/" if only and only.folder else ""
+    litter = []
     for member in members:
         name = member.name
         if only is not None and name.startswith(prefix):
@@ -180,10 +222,11 @@ def _sort_in(members: Iterable[Member], bags: dict[str, FoundBag], say: Findings
         bag = next((bags[above] for above in _above(name) if above in bags), None)
         if bag is not None:
             bag.add(name[len(bag.folder) + 1 :] if bag.folder else name, member)
-        elif not LITTER.isdisjoint(name.split("/")):
-            say.warn(FaultKind.LITTER, path=name, detail="beside the bags; not unpacked")
+        elif is_litter(name):
+            litter.append(name)
         elif not member.is_folder:
             say.fault(FaultKind.OUTSIDE_BAG, path=name, detail="is in no bag, so no manifest can verify it")
+    say_litter(litter, say)
 
 
 def _rid(bag: FoundBag, say: Findings, *, zip_name: str, work_rid: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pipeline.errors import InvalidRid
 from pipeline.steps.debag.bag_record import BagRecord
 from pipeline.steps.debag.faults import FaultKind, Findings
-from pipeline.steps.debag.layout import LITTER, PAYLOAD, WORK_CHILDREN, FoundBag
+from pipeline.steps.debag.layout import PAYLOAD, WORK_CHILDREN, FoundBag, is_litter, say_litter
 from pipeline.steps.debag.policy import Policy
 from pipeline.steps.debag.tag_files import manifest_name
 from pipeline.work import checked_rid
@@ -39,16 +39,18 @@ def works_of(record: BagRecord, policy: Policy, say: Findings) -> list[BagRecord
         return [record]
     works = {name: _work(found, name) for name in sorted(names)}
     told = _told(works)
+    litter: list[str] = []
     for path, member in (*found.payload.items(), *((f"{path}/", member) for path, member in found.folders.items())):
         name = path.split("/", 2)[1] if path.startswith(PAYLOAD) else ""
         if name in works:
             (works[name].folders if path.endswith("/") else works[name].payload)[path.rstrip("/")] = member
         elif not path.startswith(PAYLOAD):
             continue
-        elif not LITTER.isdisjoint(path.split("/")):
-            say.warn(FaultKind.LITTER, bag=record.name, path=path, detail="beside the works; not unpacked")
+        elif is_litter(path):
+            litter.append(path)
         elif not path.endswith("/"):
             say.fault(FaultKind.OUTSIDE_WORK, bag=record.name, path=path, detail=f"beside {told}")
+    say_litter(litter, say, bag=record.name)
     _check(record, works, told, policy, say)
     return [replace(record, found=work) for work in works.values()]
 
