@@ -24,7 +24,7 @@ lint: $(VENV)/.dev  ## formatting, ruff, mypy, shellcheck
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(VENV)/bin/shellcheck -x bin/syncOneWork.sh build deploy docker/healthy docker/no-secrets .ci/run \
+	$(VENV)/bin/shellcheck -x bin/syncOneWork.sh build deploy docker/healthy docker/no-secrets docker/deploy/*.sh .ci/run \
 		tests/engine/check tests/engine/engine.sh tests/engine/files tests/engine/site.sh tests/engine/standin/postgres/docker-entrypoint.sh
 
 format: $(VENV)/.dev  ## put the code in shape
