@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 _PROBE_SECONDS = 10
 _ASK_AGAIN_SECONDS = 1.0
 _PRUNING_SECONDS = 5.0
+_SCHEDULER_S_FAULT_SECONDS = 10
 
 
 class NotProcessed(TransientError):
@@ -175,7 +176,9 @@ def _give_up(here: Site, bag: Bag) -> None:
     _log.error("%s", error)
     row = here.record.bag(bag.bag_id)
     retry_seconds = intake.backoff_seconds(
-        1 + (row.failures if row else 0), first=chosen.backoff_seconds, limit=chosen.backoff_limit_seconds
+        1 + (row.failures if row else 0),
+        first=min(chosen.backoff_seconds, _SCHEDULER_S_FAULT_SECONDS),  # nothing is wrong with the work
+        limit=chosen.backoff_limit_seconds,
     )
     here.record.failed(bag, "intake", error, retry_seconds=retry_seconds)
     here.failures[bag.bag_id] = Failure(error, retry_seconds)

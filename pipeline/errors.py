@@ -182,6 +182,10 @@ class ObjectReplaced(PermanentError):
     """The bucket now holds other bytes under this key than the event announced."""
 
 
+class LaneDied(PermanentError):
+    """The lanes that worked on a bag died one after the other in the same step; a person has to look."""
+
+
 class InvalidBag(PermanentError):
     """A bag or its zip breaks the rules; `faults` lists everything that is wrong, `warnings` what is only odd.
 

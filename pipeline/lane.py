@@ -14,12 +14,15 @@ from pipeline.site import Site
 from pipeline.sources import Parcel, Source
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.queue import QueueSource
-from pipeline.steps.record import BagRow, views
+from pipeline.steps.record import BagRow, turns
 from pipeline.verdicts import Outcome, Verdict, bring_home, verdict_of, why_nothing_is_taken_in
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_SECONDS = 10.0
 _LONGEST_WAIT_SECONDS = 300.0
+# What all lanes need is back soon, or a person sees to it; until then works of killed lanes wait with all others.
+_LONGEST_OUTAGE_SECONDS = 30.0
+_DEAD_LANE_SECONDS = 30
 
 
 class _StopReceiving(BaseException):
@@ -65,7 +68,7 @@ class Lane:
     _sources: "deque[_Inlet]" = field(default_factory=deque)
     _paused: bool = False
     _looked: float = 0.0
-    _swept: float = field(default_factory=time.monotonic)
+    _swept: float = 0.0
 
     def stop(self) -> None:
         """Called by a signal handler: end at the next safe point; at once when only waiting for a message."""
@@ -99,7 +102,7 @@ class Lane:
                 if not self.watch:
                     break
                 self.here.stopping.wait(wait)
-                wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+                wait = min(wait * 2, _LONGEST_OUTAGE_SECONDS)
                 continue
             if not (worked or self._pause()):
                 break
@@ -114,13 +117,13 @@ class Lane:
             return False
         if self._take_up_unfinished():
             return True
-        self._sweep_now_and_then()
         for _ in range(len(self._sources)):
             inlet = self._sources[0]
             self._sources.rotate(-1)  # each source has its turn, however much waits in the others
             if (parcel := self._receive(inlet)) is not None:
                 self._process(parcel)
                 return True
+        self._tidy()
         return False
 
     def _pause(self) -> bool:
@@ -134,8 +137,8 @@ class Lane:
         known = [pause for pause in pauses if pause is not None]
         if self.watch and not known:
             known = [_LOOK_AGAIN_SECONDS]
-        if known:
-            self.here.stopping.wait(max(0.0, min(known)))
+        if known:  # a source may be out of reach for long: works of lanes that die meanwhile need not wait for it
+            self.here.stopping.wait(max(0.0, min(_LOOK_AGAIN_SECONDS, *known)))
         return bool(known)
 
     def _receive(self, inlet: "_Inlet") -> Parcel | None:
@@ -178,17 +181,22 @@ class Lane:
         """A local zip is left to the hosts on which its folder is there."""
         return not row.bag.is_local or Path(row.bag.key).parent.is_dir()
 
-    def _sweep_now_and_then(self) -> None:
-        """In watch mode: works that began here and were brought home by another host leave their staging behind."""
+    def _tidy(self) -> None:
+        """Whenever there is nothing else to do: works that began here may be home by another host, or another bag."""
         now = time.monotonic()
-        if self.watch and now - self._swept > 2 * self.here.settings.lease_seconds:
+        if not self.watch or now - self._swept >= _LOOK_AGAIN_SECONDS:
             self._swept = now
             sweep(self.here)
 
     def _unfinished(self) -> list[str]:
-        # A host that is gone keeps its works to itself for two leases: the first one ends in that time.
-        return views.unfinished(
-            self.here.engine, host=self.here.host, others_after_seconds=2 * self.here.settings.lease_seconds, limit=10
+        # A host keeps what it gave back to itself for two leases, and what a lane of it died of for less: that lane is
+        # started again after 5 s, unless the host is gone.
+        lease_seconds = self.here.settings.lease_seconds
+        return turns.unfinished(
+            self.here.engine,
+            host=self.here.host,
+            others_after_seconds=2 * lease_seconds,
+            dead_after_seconds=min(lease_seconds, _DEAD_LANE_SECONDS),
         )
 
     def _process(self, parcel: Parcel) -> None:

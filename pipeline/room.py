@@ -41,16 +41,21 @@ def make_room(here: Site, bag: Bag) -> None:
 
 
 def sweep(here: Site) -> None:
-    """Remove what killed runs left behind: staging of works that are home, leases that nobody gave back."""
+    """Remove what is of no more use: staging of works that are home, whoever did it; leases that nobody gave back."""
     here.leases.clear_expired()
     for bag_id, folder in staging.residue(here.settings.staging):
         row = here.record.bag(bag_id)
-        if row is None or not _is_left_over(here, row) or here.place(row.bag).staging != folder:
+        if row is None or here.place(row.bag).staging != folder or not _is_left_over(here, row):
             continue
-        if here.leases.take(row.bag.work_rid, bag_id):
-            staging.clear(here.place(row.bag))
-            here.leases.release(row.bag.work_rid)
-            _log.info("%s: cleared what was left in staging", row.bag.work_rid)
+        bag = row.bag
+        if here.leases.take(bag.work_rid, bag_id):
+            try:
+                row = here.record.bag(bag_id)  # an operator may have asked for it again, until the lease was ours
+                if row is not None and _is_left_over(here, row):
+                    staging.clear(here.place(bag))
+                    _log.info("%s: cleared what was left in staging", bag.work_rid)
+            finally:
+                here.leases.release(bag.work_rid)
 
 
 def _is_left_over(here: Site, row: BagRow) -> bool:

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import IO, Any
 
 from rich.box import SIMPLE_HEAD
@@ -83,10 +84,19 @@ def works_rows(works: Sequence[WorkStatus]) -> list[Row]:
                 "files": str(work.files or ""),
                 "bytes": human_bytes(work.bytes) if work.bytes else f"({human_bytes(work.zip_bytes)})",
                 "seconds": f"{work.seconds:.1f}",
+                "taken up": "" if work.owner else _turn(work.taken_up_on),
                 "archive path, or why not": work.archive_path or work.error,
             }
         )
     return rows
+
+
+def _turn(moment: str) -> str:
+    """When a lane takes a work up by itself: the time of day, if that is yet to come."""
+    if not moment:
+        return ""
+    left = datetime.fromisoformat(moment) - datetime.now(UTC)
+    return f"after {moment[11:19]}Z" if left.total_seconds() > 0 else "next"
 
 
 def agreed(question: str, *, yes: bool) -> None:

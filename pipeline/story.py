@@ -11,12 +11,11 @@ from typing import Any
 from pipeline import staging, sync_logs
 from pipeline.errors import StagingDamaged
 from pipeline.site import Site
-from pipeline.steps.record import CHECK, ENDS_ALARM, SUPERSEDED, BagRow, BagState, Phase
+from pipeline.steps.record import CHECK, ENDS_ALARM, SUPERSEDED, BagRow, BagState, Phase, step_after
 from pipeline.steps.record.stories import KnownBag, WorkStory
 from pipeline.work import Bag, archive_dir
 
 _STEPS = (Phase.DOWNLOAD, Phase.DEBAG, Phase.SYNC)
-_AFTER = {"": Phase.DOWNLOAD, Phase.DOWNLOAD: Phase.DEBAG, Phase.DEBAG: Phase.SYNC}
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def stage_of(known: KnownBag) -> str:
     if known.row.state is BagState.DONE:
         return str(BagState.DONE)
     if known.holder is not None:
-        return str(_AFTER.get(known.row.phase, Phase.SYNC))
+        return str(step_after(known.row.phase))
     if known.superseded:
         return SUPERSEDED
     return "waiting" if known.row.state is BagState.UNFINISHED else str(known.row.state)

@@ -1,19 +1,21 @@
 """Bringing bags home in one build, and what became of each: the truth is the database, not what Luigi reports."""
 
 import logging
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pipeline import plug, tasks
 from pipeline.building import build, scheduler_paused
-from pipeline.errors import LeaseLost, NotRestored, PermanentError, PipelineError, Stopping, WorkBusy
+from pipeline.errors import LaneDied, LeaseLost, NotRestored, PermanentError, PipelineError, Stopping, WorkBusy
 from pipeline.site import Site
 from pipeline.steps import download, record
-from pipeline.steps.record import BagState
+from pipeline.steps.record import BagRow, BagState, turns
 from pipeline.work import Bag
 
 _log = logging.getLogger(__name__)
+_MOST_DEATHS = 3  # so many lanes may die of the same step of a bag
 
 
 class Outcome(StrEnum):
@@ -129,6 +131,12 @@ def _before(here: Site, bag: Bag, held: dict[str, None], *, again: str) -> Verdi
             tasks.finish(here, bag)  # a lane was killed after its last commit, before the clearing
         _log.info("%s: home already, nothing to do", bag.work_rid)
         return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
+    return _not_to_be_begun(here, row, again=again)
+
+
+def _not_to_be_begun(here: Site, row: BagRow, *, again: str) -> Verdict | None:
+    """The verdict on a bag, ours and not home, that is not to be worked on all the same; None: it is."""
+    bag = row.bag
     if row.state == BagState.REFUSED and again:
         here.record.reopen(bag, reason=again)
     elif row.state == BagState.REFUSED:
@@ -138,7 +146,24 @@ def _before(here: Site, bag: Bag, held: dict[str, None], *, again: str) -> Verdi
         here.record.note("intake", "skipped", {"why": row.error}, work_rid=bag.work_rid, bag_id=bag.bag_id)
         _log.info("%s: %s", bag.work_rid, row.error)
         return Verdict(bag.work_rid, bag.bag_id, Outcome.SKIPPED, reason=row.error, kind=row.error_kind)
+    elif (died := turns.deaths(here.engine, bag)) >= _MOST_DEATHS:
+        return _set_aside(here, row, died)
     return None
+
+
+def _set_aside(here: Site, row: BagRow, died: int) -> Verdict:
+    """A bag that kills every lane would go round for ever, and take with it what else those lanes had in hand."""
+    bag, step = row.bag, record.step_after(row.phase)
+    error = LaneDied(
+        f"the lanes that worked on it died {died} times one after the other in the step {step}",
+        work_rid=bag.work_rid,
+        kept="what was done so far stays in staging",
+        go_on=f"find out why (out of memory?), then: run_pipeline.py retry {shlex.quote(bag.work_rid)}",
+        facts={"step": step, "deaths": died},
+    )
+    _log.error("%s", error)
+    here.record.failed(bag, step, error)
+    return verdict_of(here, error, work_rid=bag.work_rid, bag_id=bag.bag_id)
 
 
 def why_nothing_is_taken_in(here: Site, *, local_scheduler: bool) -> str:

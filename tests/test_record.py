@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from pipeline import show
 from pipeline.errors import Fault, InvalidBag, LeaseLost, NotRestored, SettingsError, StorageUnreachable
 from pipeline.steps import record
-from pipeline.steps.record import BagState, Leases, Phase, Record, tables, views
+from pipeline.steps.record import BagState, Leases, Phase, Record, tables, turns, views
 from pipeline.work import Bag
 
 BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7, event_time=datetime(2026, 4, 6, 1, 2, 3, tzinfo=UTC))
@@ -184,18 +184,18 @@ def test_unfinished_bags_are_taken_up_when_nobody_holds_them_and_their_time_has_
     engine: Engine, book: Record
 ) -> None:
     book.see(BAG)
-    assert views.unfinished(engine, host="host") == [BAG.bag_id]
+    assert turns.unfinished(engine, host="host") == [BAG.bag_id]
 
     owner = leases(engine)
     owner.take("W1", BAG.bag_id)
-    assert views.unfinished(engine, host="host") == []
+    assert turns.unfinished(engine, host="host") == []
     owner.release("W1")
     book.failed(BAG, "download", StorageUnreachable("reset"), retry_seconds=60)
-    assert views.unfinished(engine, host="host") == []
+    assert turns.unfinished(engine, host="host") == []
     book.failed(BAG, "download", StorageUnreachable("reset"), retry_seconds=-1)
-    assert views.unfinished(engine, host="host") == [BAG.bag_id]
+    assert turns.unfinished(engine, host="host") == [BAG.bag_id]
     book.done(BAG)
-    assert views.unfinished(engine, host="host") == []
+    assert turns.unfinished(engine, host="host") == []
 
 
 def test_a_lease_is_held_by_one_and_taken_over_only_when_it_has_expired(engine: Engine) -> None:

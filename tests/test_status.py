@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.steps import record
-from pipeline.steps.record import Leases, Record, views
+from pipeline.steps.record import Leases, Record, turns
 from pipeline.work import Bag
 from tests.bags import make_bag_zip
 from tests.stack import ROOT, Site, lines
@@ -64,7 +64,7 @@ def test_what_was_left_unfinished_is_taken_up_in_the_order_in_which_restored_cop
         for bag in bags:
             Record(engine, agent="here/1/1", host="here").see(bag)
 
-        order = views.unfinished(engine, host="here")
+        order = turns.unfinished(engine, host="here")
     finally:
         engine.dispose()
 

@@ -14,6 +14,7 @@ from pipeline.work import Bag
 
 _log = logging.getLogger(__name__)
 _EMPTY_POLL_SECONDS = 1  # a short poll asks only some of SQS's servers: an empty answer would prove nothing
+_GIVEN_BACK_SECONDS = 10
 
 
 class QueueSource:
@@ -102,10 +103,12 @@ class MessageParcel:
         intake.hide(self._sqs, self._message, seconds=self._here.settings.lease_seconds)
 
     def give_back(self) -> None:
-        """Let it come back after a delay that grows."""
+        """Let it come back after a delay that grows, from a short one: it is not the message that has failed."""
         chosen = self._here.settings
         seconds = intake.backoff_seconds(
-            self._message.receives, first=chosen.backoff_seconds, limit=chosen.backoff_limit_seconds
+            self._message.receives,
+            first=min(chosen.backoff_seconds, _GIVEN_BACK_SECONDS),
+            limit=chosen.backoff_limit_seconds,
         )
         intake.hide(self._sqs, self._message, seconds=seconds)
 

@@ -186,6 +186,7 @@ def _lane_row(lane: dict[str, Any]) -> show.Row:
         "done": f"{100 * done // total}% of {human_bytes(total)}" if total else "",
         "rate": f"{human_bytes(lane['bytes_per_second'])}/s" if lane["bytes_per_second"] else "",
         "time left": "" if left is None else f"{left // 60}:{left % 60:02} min",
+        "taken up if it dies": f"after {lane['lease_until'][11:19]}Z",
     }
 
 

@@ -7,7 +7,7 @@ from pipeline.steps.record.pauses import Pause, pause_of, set_pause
 from pipeline.steps.record.record import Record
 from pipeline.steps.record.schema import SchemaOutdated, downgrade, earlier, prepare, revisions, upgrade
 from pipeline.steps.record.superseded import SUPERSEDED, superseded
-from pipeline.steps.record.words import BagRow, BagState, Phase, failure_facts
+from pipeline.steps.record.words import BagRow, BagState, Phase, failure_facts, step_after
 
 __all__ = [
     "CHECK",
@@ -36,6 +36,7 @@ __all__ = [
     "prepare",
     "revisions",
     "set_pause",
+    "step_after",
     "superseded",
     "upgrade",
 ]

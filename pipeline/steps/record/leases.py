@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading, writing
 from pipeline.steps.record.tables import bags, events, leases
+from pipeline.steps.record.turns import TO_COME
 
 
 class Leases:
@@ -100,11 +101,18 @@ class Leases:
     def clear_expired(self) -> int:
         """Remove leases that ended without being given back; returns how many. Their owners were killed.
 
+        That of a bag which is still to come home stays until it is taken over: it tells that a lane died of it.
+
         Raises:
             DatabaseUnavailable: the database is out of reach.
         """
+        to_come = select(bags.c.bag_id).where(bags.c.bag_id == leases.c.bag_id, bags.c.state.in_(TO_COME)).exists()
+        over = and_(leases.c.until < utc_in(), ~to_come)
+        with reading(self._engine) as connection:
+            if connection.scalar(select(leases.c.work_rid).where(over).limit(1)) is None:
+                return 0
         with writing(self._engine) as connection:
-            return int(connection.execute(delete(leases).where(leases.c.until < utc_in())).rowcount)
+            return int(connection.execute(delete(leases).where(over)).rowcount)
 
     def remaining_seconds(self, work_rid: str) -> int:
         """For how long somebody still holds the work's lease; 0 when nobody does.

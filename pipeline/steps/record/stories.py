@@ -11,6 +11,7 @@ from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
 from pipeline.steps.record.superseded import superseded_in
 from pipeline.steps.record.tables import bags, events, leases, syncs
+from pipeline.steps.record.turns import lane_died
 from pipeline.steps.record.words import BagRow, BagState, bag_row
 
 
@@ -91,7 +92,7 @@ def _bags(connection: Connection, work_rid: str) -> list[KnownBag]:
         *_unpacked_from(connection, work_rid),
     ]
     rows = connection.execute(
-        select(bags)
+        select(bags, lane_died().label("lane_died"))
         .where(or_(bags.c.work_rid == work_rid, bags.c.bag_id.in_(inside)))
         .order_by(bags.c.seen_on.desc(), bags.c.bag_id)
     ).all()
@@ -107,7 +108,7 @@ def _bags(connection: Connection, work_rid: str) -> list[KnownBag]:
             row=bag_row(row),
             seen_on=_utc(row.seen_on),
             updated_on=_utc(row.updated_on),
-            retry_on=None if row.retry_on is None else _utc(row.retry_on),
+            retry_on=None if row.retry_on is None or row.lane_died else _utc(row.retry_on),
             holder=held.get(row.bag_id),
             copies=_copies(connection, row.bag_id),
             superseded=row.bag_id in over,

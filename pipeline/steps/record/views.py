@@ -12,7 +12,8 @@ from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
 from pipeline.steps.record.superseded import SUPERSEDED, superseded_in
 from pipeline.steps.record.tables import bags, events, leases, syncs
-from pipeline.steps.record.words import BagRow, BagState, Phase, bag_row
+from pipeline.steps.record.turns import lane_died, turn_of
+from pipeline.steps.record.words import BagRow, BagState, bag_row, step_after
 
 _AT_ONCE = 500  # parameters of one statement
 _ENDED = (BagState.DONE, BagState.SKIPPED)
@@ -20,7 +21,6 @@ _MOST_LOOKED_AT = 1000
 _CLEARED = ("dropped", "resent")
 SAID = 2000
 """So many characters of a message that was not understood are kept."""
-_NEXT = {"": Phase.DOWNLOAD, Phase.DOWNLOAD: Phase.DEBAG, Phase.DEBAG: Phase.SYNC}
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class WorkStatus:
         done_bytes: of the running step.
         total_bytes: of the running step.
         seconds: from when the bag was first seen to when it was last heard of.
+        taken_up_on: from when on a lane takes it up by itself; empty: no lane does; see `turns.turn_of`.
     """
 
     work_rid: str
@@ -53,6 +54,7 @@ class WorkStatus:
     error_kind: str
     error: str
     updated_on: str
+    taken_up_on: str
 
 
 def works(engine: Engine, *, work_rid: str = "") -> list[WorkStatus]:
@@ -107,9 +109,11 @@ def _works_query() -> Select[Any]:
             syncs.c.bytes,
             syncs.c.synced_on,
             leases.c.owner,
+            leases.c.until,
             leases.c.step,
             leases.c.done_bytes,
             leases.c.total_bytes,
+            lane_died().label("lane_died"),
         )
         .outerjoin(syncs, syncs.c.bag_id == bags.c.bag_id)
         .outerjoin(leases, held)
@@ -146,40 +150,6 @@ def other_spelling(engine: Engine, work_rid: str) -> str:
     with reading(engine) as connection:
         known = sorted(set(connection.scalars(alike)) - {work_rid})
     return f"; it knows {', '.join(known)}" if known else ""
-
-
-def unfinished(engine: Engine, *, host: str, others_after_seconds: int = 0, limit: int = 100) -> list[str]:
-    """Bags that somebody began and nobody works on: their lease has expired, their time to be tried again has come.
-
-    Bags whose staging lies on this host come first, then those that were never begun anywhere. What another host has
-    in its staging is left to that host for a while longer: here it would have to be downloaded again. Among those, the
-    one whose restored copy ends first comes first.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
-    held = select(leases.c.work_rid).where(leases.c.work_rid == bags.c.work_rid, leases.c.until > utc_in()).exists()
-    query = (
-        select(bags.c.bag_id)
-        .where(
-            bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]),
-            or_(bags.c.retry_on.is_(None), bags.c.retry_on <= utc_in()),
-            or_(
-                bags.c.host.in_([host, ""]),
-                func.coalesce(bags.c.retry_on, bags.c.updated_on) <= utc_in(-others_after_seconds),
-            ),
-            ~held,
-        )
-        .order_by(
-            (bags.c.host != host),
-            bags.c.restore_expires_on.is_(None),  # databases differ in where they put what has none
-            bags.c.restore_expires_on,
-            bags.c.seen_on,
-        )
-        .limit(limit)
-    )
-    with reading(engine) as connection:
-        return list(connection.scalars(query))
 
 
 def local_zips(engine: Engine, work_rids: Collection[str]) -> dict[tuple[str, str], BagRow]:
@@ -270,7 +240,7 @@ def _rfc3339(moment: datetime) -> str:
 def _work_status(row: Any, *, is_over: bool) -> WorkStatus:
     stage = SUPERSEDED if is_over else str(row.state)
     if stage != BagState.DONE and row.owner:
-        stage = _NEXT.get(row.phase, Phase.SYNC)
+        stage = step_after(row.phase)
     elif stage == BagState.UNFINISHED:
         stage = "waiting"
     return WorkStatus(
@@ -291,4 +261,5 @@ def _work_status(row: Any, *, is_over: bool) -> WorkStatus:
         error_kind=row.error_kind or "",
         error=row.error or "",
         updated_on=_rfc3339(row.updated_on),
+        taken_up_on=_rfc3339(turn) if (turn := turn_of(row)) else "",
     )

@@ -31,6 +31,11 @@ class Phase(StrEnum):
         return f"{self}_complete_on"
 
 
+def step_after(phase: str) -> Phase:
+    """The step that a lane is at when this is the last one that is done; empty: none is."""
+    return {"": Phase.DOWNLOAD, Phase.DOWNLOAD: Phase.DEBAG}.get(phase, Phase.SYNC)
+
+
 class BagState(StrEnum):
     """What is to be done about a bag."""
 
