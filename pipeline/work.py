@@ -167,6 +167,7 @@ class Bag:
         size_bytes: the zip's size; 0 while not known.
         event_time: when S3 says that it happened.
         restore_expires_on: when the restored copy goes away.
+        only_created: the event says no more than that it was put to S3: it may be frozen.
     """
 
     work_rid: str
@@ -178,6 +179,7 @@ class Bag:
     size_bytes: int = 0
     event_time: datetime | None = None
     restore_expires_on: datetime | None = None
+    only_created: bool = False
 
     @property
     def bag_id(self) -> str:

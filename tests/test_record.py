@@ -36,6 +36,39 @@ def progress(engine: Engine, work_rid: str = "W1") -> sqlalchemy.Row[tuple[objec
         ).one()
 
 
+def test_a_restore_is_dated_when_s3_tells_of_it_and_not_when_the_frozen_object_was_made(
+    engine: Engine, book: Record
+) -> None:
+    created = replace(BAG, only_created=True)
+    book.see(created)
+    book.failed(created, "download", NotRestored("still frozen"))
+    frozen = stages_of(engine)
+    restored = replace(BAG, event_time=datetime(2026, 5, 1, tzinfo=UTC), restore_expires_on=None)
+    for _ in range(2):  # S3 delivers at least once
+        book.see(restored)
+    book.finished(Phase.DOWNLOAD, BAG, {"bytes": 7})
+
+    assert frozen == []
+    assert stages_of(engine) == ["restore_complete_on", "download_complete_on"]
+    assert progress(engine).restore_complete_on == datetime(2026, 5, 1)  # noqa: DTZ001  # as above
+
+
+@pytest.mark.parametrize("bag", [replace(BAG, only_created=True), replace(BAG, event_time=None)])
+def test_what_never_was_frozen_is_dated_as_restored_when_it_is_here(engine: Engine, book: Record, bag: Bag) -> None:
+    book.see(bag)
+    before = stages_of(engine)
+    book.finished(Phase.DOWNLOAD, bag, {"bytes": 7})
+
+    assert before == []
+    assert stages_of(engine) == ["restore_complete_on", "download_complete_on"]
+
+
+def stages_of(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        told = connection.scalars(sqlalchemy.select(tables.progress.c.user_data)).all()
+    return [entry["user_data"]["stage"] for entries in told for entry in entries]
+
+
 def test_the_migrations_make_exactly_the_tables_that_the_program_reads(engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})

@@ -92,7 +92,7 @@ def _folder(section: str, name: str, values: Mapping[str, str], problems: list[s
 
 
 def _check_queues(sources: list[Source], problems: list[str]) -> None:
-    """A queue that is read twice is counted twice, and either source takes the other bucket's events for foreign ones."""
+    """A queue that is read twice is counted twice, and each source takes the other's events for foreign ones."""
     read: dict[tuple[str, ...], str] = {}
     for source in sources:
         # A name is a queue of an account, which the profile says, at an endpoint; a URL says all of that by itself.

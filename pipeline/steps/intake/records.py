@@ -137,6 +137,7 @@ class Record:
             size_bytes=self.size_bytes,
             event_time=self.event_time,
             restore_expires_on=self.expires_on,
+            only_created=self.name != _RESTORED,
         )
 
     def _wrong(self) -> str:

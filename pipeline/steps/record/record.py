@@ -28,7 +28,7 @@ class Record:
         self._host = host
 
     def see(self, bag: Bag, *, detail: Mapping[str, object] | None = None) -> BagRow:
-        """Make a bag known, or learn what is known of it; the restore is dated with the event's time.
+        """Make a bag known, or learn what is known of it; a restore that the event tells is dated with its time.
 
         A bag that was waiting for its restore is to be worked on again.
         """
@@ -39,6 +39,8 @@ class Record:
         except IntegrityError:
             pass  # another lane saw it first, at the same moment: its row serves as well
         with writing(self._engine) as connection:
+            if _tells_a_restore(bag, self._row(connection, bag.bag_id)):
+                stages.date(connection, bag.work_rid, Phase.RESTORE, _origin(bag), at=naive(bag.event_time))
             connection.execute(
                 update(bags)
                 .where(bags.c.bag_id == bag.bag_id, bags.c.state == BagState.NOT_RESTORED)
@@ -90,6 +92,8 @@ class Record:
             if held and bag.work_rid not in held:
                 stages.hand_over(connection, bag.work_rid, bag.bag_id, held)
             for work_rid in held or (bag.work_rid,):
+                if phase is Phase.DOWNLOAD and not bag.is_local:
+                    stages.date_if_none(connection, work_rid, Phase.RESTORE, _origin(bag))
                 stages.date(connection, work_rid, phase, facts)
 
     def commit_sync(
@@ -258,9 +262,9 @@ class Record:
                 updated_on=utc_in(),
             )
         )
-        facts = {"from": bag.address, "bytes": bag.size_bytes, **detail}
+        facts = {**_origin(bag), **detail}
         self._event(connection, bag.work_rid, bag.bag_id, "intake", "seen", facts)
-        if not bag.is_local:
+        if bag.event_time is not None and not bag.only_created:
             stages.date(connection, bag.work_rid, Phase.RESTORE, facts, at=naive(bag.event_time))
 
     def _event(
@@ -277,3 +281,14 @@ class Record:
                 detail=bounded(detail),
             )
         )
+
+
+def _origin(bag: Bag) -> dict[str, object]:
+    return {"from": bag.address, "bytes": bag.size_bytes}
+
+
+def _tells_a_restore(bag: Bag, known: Row[Any] | None) -> bool:
+    """Whether an event is of a restore that is newer than all that was heard of a bag which is not home."""
+    if bag.event_time is None or bag.only_created or known is None or known.state == BagState.DONE:
+        return False
+    return known.event_time is None or bool(known.event_time < naive(bag.event_time))

@@ -40,6 +40,12 @@ def date(
     _write(connection, work_rid, [entry], {phase.column: utc_in() if at is None else at})
 
 
+def date_if_none(connection: Connection, work_rid: str, phase: Phase, facts: Mapping[str, Any]) -> None:
+    """Date a stage now, unless it has a date: it has come to pass, and nobody told when."""
+    if dates(connection, work_rid)[phase.column] is None:
+        date(connection, work_rid, phase, facts)
+
+
 def hand_over(connection: Connection, name: str, bag_id: str, works: Sequence[str]) -> None:
     """A zip turned out to hold works, none of which has its name: what was dated under that goes to each of them.
 
