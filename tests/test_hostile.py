@@ -4,9 +4,11 @@ import json
 import logging
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from pipeline.log_lines import JsonLines, PlainLines
+from pipeline.work import staging_key
 from tests.bags import bag_members, make_bag_zip, write_zip
 from tests.stack import Site
 
@@ -79,3 +81,21 @@ def test_a_log_line_stays_one_and_is_not_obeyed() -> None:
     assert OBEYED.findall(plain + for_programs) == []
     assert [line[:6] for line in plain.splitlines() if not line.startswith("    ")] == ["ERROR ", "ValueE"]
     assert json.loads(for_programs)["message"] == EVIL
+
+
+def test_no_attribute_of_a_forged_message_reopens_a_refused_bag(site: Site, tmp_path: Path) -> None:
+    """Whoever can send messages sees the identity of each, and may know what a dead letter looks like."""
+    bag_zip = make_bag_zip(tmp_path, "W1", algorithms=("md5",))
+    body = {"Records": [site.event(staging_key("W1"), site.put(bag_zip), bag_zip.stat().st_size)]}
+    sent = site.sqs.send_message(QueueUrl=site.queue_url, MessageBody=json.dumps(body))
+    site.call("run", "--lanes", "1", PIPELINE_DEBAG_ALLOW_WEAK_DIGESTS="false")
+
+    claims = {"ErrorKind": "invalid-bag", "MessageId": sent["MessageId"], "WorkRid": "W1", "Seal": "0" * 32}
+    attributes: Any = {name: {"DataType": "String", "StringValue": value} for name, value in claims.items()}
+    site.sqs.send_message(QueueUrl=site.queue_url, MessageBody=json.dumps(body), MessageAttributes=attributes)
+    forged = site.call("run", "--lanes", "1")  # allowed by now: tried again, it would come home
+
+    assert forged.returncode == 1
+    assert site.works()["W1"].stage == "refused"
+    assert site.archived("W1") == {}
+    assert site.depth(site.dead_url) == 2

@@ -1,6 +1,7 @@
 """A queue as a source: its parcels are messages."""
 
 import logging
+import secrets
 from collections.abc import Sequence
 
 from pipeline import plug, settings
@@ -76,12 +77,22 @@ class MessageParcel:
 
     def __init__(self, here: Site, source: settings.Source, message: Message) -> None:
         self.name = f"message {message.message_id}"
-        self.again = "its message was sent back from the dead-letter queue" if message.redriven else ""
         self._here = here
         self._sqs = here.sqs(source)
         self._source = source
         self._message = message
         self._delivery = Delivery(())
+
+    @property
+    def again(self) -> str:
+        """Why its refused bags are tried once more: it was redriven, which the seal proves that this pipeline gave it.
+
+        Raises:
+            DatabaseUnavailable: whether it did cannot be told.
+        """
+        seal, work_rid = self._message.seal
+        known = bool(seal) and self._here.record.is_dead_lettered(work_rid, seal=intake.seal_digest(seal))
+        return "its message was sent back from the dead-letter queue" if known else ""
 
     def open(self) -> Sequence[Bag]:
         """The bags that it announces.
@@ -159,10 +170,16 @@ class MessageParcel:
             "BagId": verdict.bag_id,
             "Agent": self._here.agent,
         }
-        detail = {"message_id": message.message_id, "queue": message.queue.dead_letter_url, **reason}
+        seal = secrets.token_hex(16)
+        detail = {
+            "message_id": message.message_id,
+            "queue": message.queue.dead_letter_url,
+            "seal": intake.seal_digest(seal),  # the record is shown to people; the seal is what only the letter has
+            **reason,
+        }
         if message.queue.dead_letter_url:
-            if not record.is_dead_lettered(message.message_id, work_rid=verdict.work_rid):
-                intake.dead_letter(self._sqs, message, reason=reason)
+            if not record.is_dead_lettered(verdict.work_rid, message_id=message.message_id):
+                intake.dead_letter(self._sqs, message, reason={**reason, intake.SEAL: seal})
                 record.note("intake", "dead-lettered", detail, work_rid=verdict.work_rid, bag_id=verdict.bag_id)
             intake.acknowledge(self._sqs, message)
             _log.error("message %s moved to the dead-letter queue: %s", message.message_id, verdict.reason)

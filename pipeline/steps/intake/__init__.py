@@ -14,6 +14,7 @@ from pipeline.steps.intake.folders import (
 )
 from pipeline.steps.intake.moving import clock_ahead_seconds, left_aside, move_out, put_back, remove
 from pipeline.steps.intake.queues import (
+    SEAL,
     Message,
     Queue,
     acknowledge,
@@ -24,11 +25,13 @@ from pipeline.steps.intake.queues import (
     find_queue,
     hide,
     receive,
+    seal_digest,
 )
 
 __all__ = [
     "CLOUDWATCH_ERRORS",
     "RIGHT",
+    "SEAL",
     "Age",
     "DeadLetter",
     "Delivery",
@@ -57,6 +60,7 @@ __all__ = [
     "queue_name",
     "receive",
     "remove",
+    "seal_digest",
     "see_usable",
     "send_back",
     "unreachable",

@@ -11,7 +11,7 @@ import botocore.exceptions
 from pipeline import plug
 from pipeline.aws import translated
 from pipeline.errors import PipelineError
-from pipeline.steps.intake.queues import MARK, Message, Queue, hide, sending_terms
+from pipeline.steps.intake.queues import SEAL, SEALED_WORK, Message, Queue, hide, sending_terms
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -83,7 +83,7 @@ def _receive(sqs: "SQSClient", queue: Queue) -> list[DeadLetter]:
                     body=message.get("Body", ""),
                     receives=int(told.get("ApproximateReceiveCount", "1")),
                     received_at=now,
-                    redriven=MARK in attributes,
+                    seal=(attributes.get(SEAL, ""), attributes.get(SEALED_WORK, "")),
                 ),
                 attributes,
                 datetime.fromtimestamp(int(told.get("SentTimestamp", "0")) / 1000, UTC),
@@ -93,7 +93,7 @@ def _receive(sqs: "SQSClient", queue: Queue) -> list[DeadLetter]:
 
 
 def send_back(sqs: "SQSClient", queue: Queue, letter: DeadLetter) -> None:
-    """Send a dead letter to the queue that it came from, marked as asked for again by an operator.
+    """Send a dead letter to the queue that it came from.
 
     It is not deleted here: the caller records that it was sent, then acknowledges it among the dead letters. Killed
     in between it is in both queues, which is harmless: a work that is home is not brought home again.
@@ -101,14 +101,13 @@ def send_back(sqs: "SQSClient", queue: Queue, letter: DeadLetter) -> None:
     Raises:
         PipelineError: SQS cannot be reached, or refuses; it is where it was.
     """
-    attributes = {MARK: "resent", **letter.attributes}
     plug.before(plug.Act.SEND)
     try:
         sqs.send_message(
             QueueUrl=queue.url,
             MessageBody=letter.message.body,
             MessageAttributes={
-                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value
+                name: {"DataType": "String", "StringValue": value} for name, value in letter.attributes.items() if value
             },
             **sending_terms(queue.url, letter.message.message_id),
         )

@@ -1,5 +1,6 @@
 """Messages of SQS: received, hidden, acknowledged, sent to the dead letters."""
 
+import hashlib
 import json
 import math
 import random
@@ -15,11 +16,13 @@ from pipeline.aws import translated
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 _LONGEST_DELAY_SECONDS = 43_200
 _CALL_SECONDS = 30  # a call that is repeated arrives late, and SQS refuses what ends beyond its 12 hours
-MARK = "ErrorKind"
-"""The message attribute by which a message that an operator sent back from the dead letters is known again."""
+SEAL = "Seal"
+"""The message attribute by which a redriven dead letter is known again: nobody else can know what it holds."""
+SEALED_WORK = "WorkRid"
 
 
 class _Terms(TypedDict, total=False):
@@ -58,7 +61,8 @@ class Message:
     Attributes:
         receives: how often SQS has delivered it, this time included.
         received_at: the local clock's reading, seconds since the epoch; what SQS counts its 12 hours from.
-        redriven: an operator has sent it back from the dead-letter queue, where this pipeline had put it.
+        seal: what a dead letter of this pipeline was sealed with, and of which work it is; empty of other messages.
+            Anybody who can send messages can claim one: the record knows those that were given.
     """
 
     queue: Queue
@@ -67,7 +71,7 @@ class Message:
     body: str
     receives: int
     received_at: float
-    redriven: bool = False
+    seal: tuple[str, str] = ("", "")
 
 
 def is_fifo(url: str) -> bool:
@@ -151,7 +155,7 @@ def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_sec
             WaitTimeSeconds=wait_seconds,
             VisibilityTimeout=visibility_seconds,
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
-            MessageAttributeNames=[MARK],
+            MessageAttributeNames=[SEAL, SEALED_WORK],
         )
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
         raise translated(error, f"receive from {queue.url}") from error
@@ -163,9 +167,14 @@ def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_sec
             body=message.get("Body", ""),
             receives=int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")),
             received_at=now,
-            redriven=MARK in message.get("MessageAttributes", {}),
+            seal=(_attribute(message, SEAL), _attribute(message, SEALED_WORK)),
         )
     return None
+
+
+def _attribute(message: "MessageTypeDef", name: str) -> str:
+    found = message.get("MessageAttributes", {}).get(name)
+    return found.get("StringValue", "") if found else ""
 
 
 def acknowledge(sqs: "SQSClient", message: Message) -> None:
@@ -225,6 +234,11 @@ def dead_letter(sqs: "SQSClient", message: Message, *, reason: Mapping[str, str]
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
         raise translated(error, f"dead-lettering of message {message.message_id}") from error
     plug.after(plug.Act.SEND)
+
+
+def seal_digest(seal: str) -> str:
+    """What is recorded of a seal: the record is shown to people, and a seal is to be known to its letter alone."""
+    return hashlib.sha256(seal.encode("utf-8", "replace")).hexdigest()
 
 
 def backoff_seconds(failures: int, *, first: int, limit: int) -> int:

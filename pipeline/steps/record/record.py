@@ -223,8 +223,8 @@ class Record:
         with writing(self._engine) as connection:
             self._event(connection, work_rid, bag_id, step, outcome, detail)
 
-    def is_dead_lettered(self, message_id: str, *, work_rid: str) -> bool:
-        """Whether a message was already sent to the dead-letter queue, and only its deletion is left to do."""
+    def is_dead_lettered(self, work_rid: str, **known: str) -> bool:
+        """Whether the work has a dead letter of which this is recorded: of that message, or with that seal."""
         query = (
             select(events.c.detail)
             .where(events.c.work_rid == work_rid, events.c.outcome == "dead-lettered")
@@ -232,7 +232,7 @@ class Record:
             .limit(1000)
         )
         with reading(self._engine) as connection:
-            return any(detail.get("message_id") == message_id for detail in connection.scalars(query))
+            return any(detail.items() >= known.items() for detail in connection.scalars(query))
 
     def _row(self, connection: Connection, bag_id: str) -> Row[Any] | None:
         return connection.execute(select(bags).where(bags.c.bag_id == bag_id)).first()
