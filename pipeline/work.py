@@ -21,6 +21,8 @@ MAX_RID_BYTES = 200
 """Leaves room for `.bag.zip.part` and a bag identity in a file name of 255 bytes."""
 
 _ARCHIVE_PARENTS = 4
+# What words of Armenian, Hebrew, Tibetan (tsheg) and Japanese are written with besides letters: UAX #31, table 3.
+_WITHIN_WORDS = "\u058a\u05f3\u05f4\u0f0b\u30a0\u30fb"
 # Letters and marks that nobody sees (Unicode: Default_Ignorable_Code_Point): with them one name looks like another.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _BAG_ZIP = re.compile(r"\.bag\.zip\Z", re.IGNORECASE)
@@ -70,9 +72,9 @@ def printable(text: str) -> str:
 def checked_rid(text: str, *, source: str = "") -> str:
     """`text`, if it can be a work's identifier, and so may name a folder.
 
-    Letters, marks and digits of any script that can be seen, `_` and `-`, single blanks inside; begins with a letter or
-    digit. So it is one plain path component: no separator, no dot, no control character, no leading dash, nothing a
-    shell would read.
+    Letters, marks and digits of any script that can be seen, with what the words of some are written with, as the
+    Tibetan tsheg; `_` and `-`, single blanks inside; begins with a letter or digit. So it is one plain path component:
+    no separator, no dot, no control character, no leading dash, nothing a shell would read.
 
     Args:
         text: what should be an identifier, such as `W1FPL2251`.
@@ -84,7 +86,7 @@ def checked_rid(text: str, *, source: str = "") -> str:
     sane = (
         0 < len(text.encode("utf-8", "surrogatepass")) <= MAX_RID_BYTES
         and unicodedata.category(text[0])[0] in "LN"
-        and all(unicodedata.category(char)[0] in "LMN" or char in "_- " for char in text)
+        and all(unicodedata.category(char)[0] in "LMN" or char in f"_- {_WITHIN_WORDS}" for char in text)
         and "  " not in text
         and not text.endswith(" ")
         and _UNSEEN.search(text) is None

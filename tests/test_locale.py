@@ -14,7 +14,7 @@ from tests.bags import SMALL_WORK, bag_members, make_bag_zip, write_zip
 from tests.stack import ROOT, Site, lines
 from tests.works import COREUTILS, Script
 
-RID, IMAGE = "བོད12", "images/I1/དཀར་ཆག.jpg"
+RID, IMAGE = "བོད་12", "images/I1/དཀར་ཆག.jpg"
 # As nobody sets it, but it stands for every locale of an ASCII that Python would not turn into UTF-8 by itself.
 ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 

@@ -19,7 +19,22 @@ from pipeline.work import (
 
 
 @pytest.mark.parametrize(
-    "rid", ["W1FPL2251", "W1", "1", "W1-I2", "W_1", "བཀྲ W1FPL2252", "Ü1", "W1 x", "x" * MAX_RID_BYTES]
+    "rid",
+    [
+        "W1FPL2251",
+        "W1",
+        "1",
+        "W1-I2",
+        "W_1",
+        "བཀྲ W1FPL2252",
+        "ལམ་རིམ་12",
+        "བོད་",
+        "ג״ל1",
+        "メール・1",
+        "Ü1",
+        "W1 x",
+        "x" * MAX_RID_BYTES,
+    ],
 )
 def test_a_rid_is_one_plain_path_component(rid: str) -> None:
     assert checked_rid(rid) == rid
@@ -30,7 +45,7 @@ def test_a_rid_is_one_plain_path_component(rid: str) -> None:
     "text",
     ["", ".", "..", "a/b", "a\\b", "-rf", "_a", "a\0", "a\nb", "a\u202eb", " a", "a ", "a  b", "$(x)", "a;b", "a'b",
      "a.b", "~", "*", "x" * (MAX_RID_BYTES + 1), "\ud800",
-     "W1\ufe0f", "W1\u3164", "W\u034f1", "\u115fW1"],
+     "་W1", "W1༌", "W1།", "W1\u2019", "W1\u2010", "W1\u00b7", "W1\ufe0f", "W1\u3164", "W\u034f1", "\u115fW1"],
 )  # fmt: skip
 def test_what_could_be_more_than_a_name_is_no_rid(text: str) -> None:
     with pytest.raises(InvalidRid):
