@@ -109,6 +109,26 @@ def test_a_port_of_the_database_that_is_no_number_is_a_wrong_setting(site: Site)
     assert "hunter2" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql+pymysql://u:hunter2@127.0.0.1:1/x?charset=bad",
+        "mysql+pymysql://u:hunter2@127.0.0.1:1/x?connect_timeout=soon",
+        "mysql+pymysql://u:hunter2@127.0.0.1:1/x?nonsense=hunter2",
+        "mysql+pymysql://u:hunter2@127.0.0.1:1/x?ssl_ca=/nowhere",
+        "postgresql+psycopg://u:hunter2@/x?host=a&host=b&port=c",
+        "sqlite:////nowhere/x.db?timeout=hunter2",
+    ],
+)
+def test_an_option_of_the_url_that_its_driver_does_not_take_is_a_wrong_setting(site: Site, url: str) -> None:
+    ended = site.call("db", "status", PIPELINE_DATABASE_URL=url)
+
+    assert ended.returncode == 2, ended.stderr
+    assert lines(ended.stderr, "[database] url: its driver does not take it")
+    assert "Traceback" not in ended.stderr
+    assert "hunter2" not in ended.stderr
+
+
 @pytest.mark.parametrize("verb", ["status", "run", "db status", "explain W1"])
 def test_a_file_that_is_no_database_is_one_that_does_not_answer(site: Site, tmp_path: Path, verb: str) -> None:
     (tmp_path / "notes.txt").write_text("no database at all\n" * 100)

@@ -6,11 +6,12 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -88,13 +89,15 @@ def connect(text: str) -> Engine:
     url = parsed_url(text)
     try:
         if url.get_backend_name() != "sqlite":
-            return sqlalchemy.create_engine(
+            engine = sqlalchemy.create_engine(
                 url,
                 pool_pre_ping=True,
                 isolation_level="READ COMMITTED",
                 connect_args=_PATIENCE[url.get_backend_name()],
                 json_serializer=_json,
             )
+            event.listen(engine, "do_connect", partial(_connected, url))
+            return engine
         Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
         patience = {} if "timeout" in url.query else {"timeout": _BUSY_SECONDS}
         engine = sqlalchemy.create_engine(url, connect_args=patience, json_serializer=_json)
@@ -102,9 +105,26 @@ def connect(text: str) -> Engine:
         raise SettingsError([f"[database] url: its driver is not installed ({error})"]) from error
     except OSError as error:
         raise SettingsError([f"[database] url: {error}"]) from error
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise _not_taken(url, error) from error
+    event.listen(engine, "do_connect", partial(_connected, url))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def _connected(url: URL, dialect: Dialect, _record: Any, args: Any, options: Any) -> Any:
+    """A connection of the driver, which raises whatever comes up for an option of the URL that it does not take."""
+    try:
+        return dialect.connect(*args, **options)
+    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        raise _not_taken(url, error) from error
+
+
+def _not_taken(url: URL, error: Exception) -> SettingsError:
+    # Neither the URL nor what the driver says of it is shown: both may hold a password.
+    options = ", ".join(sorted(url.query)) or "none"
+    return SettingsError([f"[database] url: its driver does not take it ({type(error).__name__}); options: {options}"])
 
 
 def _json(value: Any) -> str:
