@@ -189,7 +189,8 @@ class LaneDied(PermanentError):
 class InvalidBag(PermanentError):
     """A bag or its zip breaks the rules; `faults` lists everything that is wrong, `warnings` what is only odd.
 
-    `works` are the works that it holds, as far as it tells.
+    `unlisted` tells of kinds of which there are too many to list how many more faults there are; in `faults` one more
+    fact stands for them. `works` are the works that it holds, as far as it tells.
     """
 
     def __init__(
@@ -198,6 +199,7 @@ class InvalidBag(PermanentError):
         *,
         faults: Sequence[Fault],
         warnings: Sequence[Fault] = (),
+        unlisted: Mapping[str, int] | None = None,
         works: Sequence[str] = (),
         work_rid: str = "",
         kept: str = "",
@@ -206,6 +208,7 @@ class InvalidBag(PermanentError):
         super().__init__(what, work_rid=work_rid, kept=kept, go_on=go_on)
         self.faults = tuple(faults)
         self.warnings = tuple(warnings)
+        self.unlisted = dict(unlisted or {})
         self.works = tuple(works)
 
 

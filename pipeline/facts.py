@@ -73,5 +73,6 @@ def refusal(error: InvalidBag) -> str:
     """Why a bag was refused, in one line; the report has it all."""
     first = error.faults[0]
     where = "/".join(part for part in (first.bag, first.path) if part)
-    more = f", and {human_count(len(error.faults) - 1, 'more fault')}" if len(error.faults) > 1 else ""
+    others = sum(report.counts(error).values()) - 1
+    more = f", and {human_count(others, 'more fault')}" if others else ""
     return f"the bag is refused: {first.kind}" + (f" of {where}" if where else "") + more

@@ -109,6 +109,22 @@ def test_lines_are_told_with_their_numbers() -> None:
     assert list(lines("a\r\n\r\nb\rc")) == [(1, "a"), (3, "b"), (4, "c")]
 
 
+def test_of_a_million_faults_the_first_are_listed_and_all_are_counted() -> None:
+    say = Findings()
+    for number in range(50_000):
+        say.fault(FaultKind.FILE_MISSING, bag="W1.bag", path=f"data/{number * 7919 % 50_000:05}" * 3)
+        say.warn(FaultKind.CASE_TWINS, path=str(number))
+    say.fault(FaultKind.LINK, path="x" * 10_000, detail="d" * 10_000)
+    faults, warnings = say.in_order()
+    missing = [fault.path for fault in faults if fault.kind == "file-missing"]
+    assert missing == [*(f"data/{number:05}" * 3 for number in range(2000)), ""], "not the first ones, in order"
+    assert (faults[-1].detail, len(warnings)) == ("48,000 more of this kind were counted, and are not listed", 2001)
+    assert max(len(fault.path + fault.detail) for fault in faults) < 6000
+    refusal = InvalidBag("refused", faults=faults, unlisted=say.unlisted)
+    assert report.as_data(refusal, zip_name="x")["counts"] == {"file-missing": 50_000, "link": 1}
+    assert "50,001 faults" in report.as_text(refusal, zip_name="x")
+
+
 REFUSAL = InvalidBag(
     "W1.bag.zip is refused",
     faults=[Fault("digest-differs", "W1.bag", f"data/{n}.jpg", "sha512: …") for n in range(30)]

@@ -297,6 +297,23 @@ def test_any_name_is_either_taken_or_refused_and_never_lost(site: Site, tmp_path
         assert "RID.bag.zip" in (path.parent / "report.txt").read_text(encoding="utf-8")
 
 
+def test_a_report_bears_nothing_of_a_name_that_a_terminal_would_obey(site: Site, tmp_path: Path) -> None:
+    inbox = add_folder(site)
+    evil = "\x1b[2J\x1b]0;owned\x07\u202egnp.\u2066\x9b31m"
+    contents = bag_members("W1", files={f"images/{evil}.jpg": b"page"})
+    del contents[f"W1.bag/data/images/{evil}.jpg"]
+    drop(write_zip(tmp_path / "W1.bag.zip", contents), inbox)
+    drop(make_bag_zip(tmp_path, "W2"), inbox, f"W2.{evil}.zip")
+
+    site.call("run", "--lanes", "1")
+
+    reports = [path.read_text(encoding="utf-8") for path in (inbox / "refused").glob("*/report.txt")]
+    assert len(reports) == 2
+    for report in reports:
+        assert "gnp." in report
+        assert all(char.isprintable() or char == "\n" for char in report)
+
+
 def test_a_transient_failure_leaves_the_zip_and_is_tried_again_after_its_delay(site: Site, tmp_path: Path) -> None:
     inbox = add_folder(site)
     drop(make_bag_zip(tmp_path, "W1"), inbox)

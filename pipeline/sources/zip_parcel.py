@@ -14,7 +14,7 @@ from pipeline.steps import download, intake
 from pipeline.steps.intake import Dropped
 from pipeline.steps.record import BagRow, BagState
 from pipeline.verdicts import Outcome, Verdict
-from pipeline.work import Bag
+from pipeline.work import Bag, printable
 
 GONE = "object-gone"
 _log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class ZipParcel:
     def _report(self, verdict: Verdict, into: Path) -> None:
         """The report first: a zip among the refused ones is never without its reason."""
         row = self._here.record.bag(verdict.bag_id)
-        text = f"{self.name} was refused: {verdict.kind}\n{verdict.reason}\n".encode()
+        text = f"{printable(self.name)} was refused: {verdict.kind}\n{printable(verdict.reason)}\n".encode()
         try:
             if row is not None and verdict.kind == "invalid-bag":
                 faults = self._here.place(row.bag).report.with_suffix(".txt")

@@ -171,7 +171,7 @@ class CopyPass:
         """One file: read (unless its bytes are there), hash, write, compare."""
         out = -1
         try:
-            if self.root is not None and not self.say.faults:
+            if self.root is not None and not self.say.count:
                 out = os.open(job.target, _NEW_FILE, 0o666, dir_fd=self.root)
             if ready is not None:
                 job.digests = tuple([maker(ready).hexdigest() for maker in self._makers[job.algorithms]])

@@ -4,8 +4,10 @@ A kind says what is the matter; whether it is a fault or a warning is decided wh
 either, as `Policy` says. Sections are those of RFC 8493 (BagIt 1.0). Their meaning for a person: `docs/bags.md`.
 """
 
-from dataclasses import dataclass, field
+import threading
+from collections import Counter
 from enum import StrEnum
+from itertools import chain
 
 from pipeline.errors import Fault
 
@@ -120,28 +122,93 @@ class FaultKind(StrEnum):
     DESTINATION_EXISTS = "destination-exists"  # something else lies there
 
 
-@dataclass(slots=True)
-class Findings:
-    """What was found so far: faults refuse the zip, warnings go into the record."""
+MOST_LISTED = 2000
+"""So many of one kind are listed; the others are counted. A zip within all limits can have a million faults."""
+_LONGEST_PATH, _LONGEST_DETAIL = 4096, 1000
 
-    faults: list[Fault] = field(default_factory=list)
-    warnings: list[Fault] = field(default_factory=list)
+
+class _Listed:
+    """Facts by kind: the first of each in order, and how many more there were. Threads may add at the same time."""
+
+    def __init__(self) -> None:
+        self.by_kind: dict[str, list[Fault]] = {}
+        self.more: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, kind: str, bag: str, path: str, detail: str) -> None:
+        with self._lock:
+            listed = self.by_kind.setdefault(kind, [])
+            listed.append(Fault(kind, bag, _cut(path, _LONGEST_PATH), _cut(detail, _LONGEST_DETAIL)))
+            if len(listed) == 2 * MOST_LISTED:
+                self._trim(kind, listed)
+
+    def _trim(self, kind: str, listed: list[Fault]) -> None:
+        """Keep the first in order, so that it does not matter in which order they were found."""
+        listed[:] = sorted(set(listed))
+        if len(listed) > MOST_LISTED:
+            self.more[kind] += len(listed) - MOST_LISTED
+            del listed[MOST_LISTED:]
+
+    def in_order(self) -> tuple[Fault, ...]:
+        for kind, listed in self.by_kind.items():
+            self._trim(kind, listed)
+        rest = [
+            Fault(kind, detail=f"{count:,} more of this kind were counted, and are not listed")
+            for kind, count in self.more.items()
+        ]
+        return (*sorted(chain.from_iterable(self.by_kind.values())), *sorted(rest))
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+class Findings:
+    """What was found so far: faults refuse the zip, warnings go into the record.
+
+    Attributes:
+        count: faults so far.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._faults = _Listed()
+        self._warnings = _Listed()
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Those that are listed, in no order."""
+        return [*chain.from_iterable(self._faults.by_kind.values())]
+
+    @property
+    def warnings(self) -> list[Fault]:
+        """Those that are listed, in no order."""
+        return [*chain.from_iterable(self._warnings.by_kind.values())]
+
+    @property
+    def unlisted(self) -> Counter[str]:
+        """How many faults of a kind were only counted; known once they are in order."""
+        return self._faults.more
 
     def fault(self, kind: FaultKind, *, bag: str = "", path: str = "", detail: str = "") -> None:
         """Something that refuses the zip."""
-        self.faults.append(Fault(str(kind), bag, path, detail))
+        self.count += 1
+        self._faults.add(str(kind), bag, path, detail)
 
     def warn(self, kind: FaultKind, *, bag: str = "", path: str = "", detail: str = "") -> None:
         """Something that is only odd."""
-        self.warnings.append(Fault(str(kind), bag, path, detail))
+        self._warnings.add(str(kind), bag, path, detail)
 
     def judge(self, kind: FaultKind, *, refuse: bool, bag: str = "", path: str = "", detail: str = "") -> None:
         """A fault if `refuse`, else a warning."""
         (self.fault if refuse else self.warn)(kind, bag=bag, path=path, detail=detail)
 
     def in_order(self) -> tuple[tuple[Fault, ...], tuple[Fault, ...]]:
-        """Faults and warnings, each sorted and named once: the same zip gives the same report."""
-        return tuple(sorted(set(self.faults))), tuple(sorted(set(self.warnings)))
+        """Faults and warnings, each sorted and named once: the same zip gives the same report.
+
+        Of a kind of which there are too many to list, one more fact says how many were only counted.
+        """
+        return self._faults.in_order(), self._warnings.in_order()
 
 
 class UnreadableZip(Exception):

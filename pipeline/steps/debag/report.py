@@ -21,10 +21,21 @@ def as_data(refusal: InvalidBag, *, zip_name: str) -> dict[str, object]:
         "refused": True,
         "what": refusal.what,
         "kept": refusal.kept,
-        "counts": dict(sorted(Counter(fault.kind for fault in refusal.faults).items())),
+        "counts": counts(refusal),
         "faults": [fault.as_dict() for fault in refusal.faults],
         "warnings": [warning.as_dict() for warning in refusal.warnings],
     }
+
+
+def counts(refusal: InvalidBag) -> dict[str, int]:
+    """How many faults there are of each kind, listed or only counted."""
+    listed = Counter(fault.kind for fault in refusal.faults)
+    return {kind: _all_of(kind, count, refusal) for kind, count in sorted(listed.items())}
+
+
+def _all_of(kind: str, listed: int, refusal: InvalidBag) -> int:
+    more = refusal.unlisted.get(kind, 0)
+    return listed + more - 1 if more else listed  # one that is listed stands for those that are not
 
 
 def as_text(refusal: InvalidBag, *, zip_name: str, shown: int = _SHOWN) -> str:
@@ -35,7 +46,7 @@ def as_text(refusal: InvalidBag, *, zip_name: str, shown: int = _SHOWN) -> str:
         zip_name: the zip, as a person knows it.
         shown: how many of one kind are listed; the rest is counted. 0: all.
     """
-    lines = [f"{_safe(zip_name)} was refused: {human_count(len(refusal.faults), 'fault')}."]
+    lines = [f"{_safe(zip_name)} was refused: {human_count(sum(counts(refusal).values()), 'fault')}."]
     lines.append(
         "Nothing of it was published. "
         + (f"{refusal.kept[:1].upper()}{_safe(refusal.kept[1:])}." if refusal.kept else "")

@@ -151,9 +151,9 @@ def lines(text: str) -> Iterator[tuple[int, str]]:
 def read_metadata(text: str, say: Findings, bag: str, path: str) -> list[tuple[str, str]]:
     """2.2.2: the labels and values of bag-info.txt, in order; a line that begins with a blank goes on with the last."""
     found: list[tuple[str, list[str]]] = []
-    most = len(say.faults) + _MOST_FAULTS
+    most = say.count + _MOST_FAULTS
     for number, line in lines(text):
-        if len(say.faults) > most or len(found) > _MOST_LABELS:
+        if say.count > most or len(found) > _MOST_LABELS:
             say.fault(FaultKind.BAG_INFO_MALFORMED, bag=bag, path=path, detail=f"not read beyond line {number}")
             break
         if line[0] in " \t" and found:
@@ -185,9 +185,9 @@ def read_manifest(
     if length and _read_plain(text, manifest, length, most_entries):
         return
     prefixed = 0
-    most = len(say.faults) + _MOST_FAULTS
+    most = say.count + _MOST_FAULTS
     for number, line in lines(text):
-        if len(say.faults) > most or len(manifest.entries) > most_entries:
+        if say.count > most or len(manifest.entries) > most_entries:
             detail = f"not read beyond line {number}: it can be no manifest of this bag"
             say.fault(FaultKind.MANIFEST_MALFORMED, bag=bag, path=manifest.file_name, detail=detail)
             manifest.whole = False
@@ -274,9 +274,9 @@ def _odd_line(line: str, number: int, manifest: Manifest, say: Findings, bag: st
 
 def read_fetch(text: str, say: Findings, bag: str, *, most_entries: int) -> Iterator[str]:
     """2.2.3: the payload paths that fetch.txt would have somebody fetch."""
-    most = len(say.faults) + _MOST_FAULTS
+    most = say.count + _MOST_FAULTS
     for entries, (number, line) in enumerate(lines(text)):
-        if len(say.faults) > most or entries > most_entries:
+        if say.count > most or entries > most_entries:
             say.fault(FaultKind.FETCH_MALFORMED, bag=bag, path="fetch.txt", detail=f"not read beyond line {number}")
             break
         parts = line.strip(" \t").split(None, 2)

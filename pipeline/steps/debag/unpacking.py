@@ -91,10 +91,10 @@ class _Run:
                     verdict = examine(source, self.policy, self.say, work_rid=work_rid)
                     works = plan(verdict, self.say)
                     self.works = sorted({work.rid for work in works} - {""})
-                    self._copy(source, works, verify_only=bool(self.say.faults), readable=verdict.readable)
+                    self._copy(source, works, verify_only=bool(self.say.count), readable=verdict.readable)
                 finally:
                     source.check_unchanged()
-                if not self.say.faults:
+                if not self.say.count:
                     return self._publish(source, works, verdict.members, begun)
         except UnreadableZip:
             pass  # the findings tell why
@@ -152,11 +152,12 @@ class _Run:
 
     def _refusal(self, bag_zip: Path, work_rid: str) -> InvalidBag:
         faults, warnings = self.say.in_order()
-        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        more = f", and {self.say.count - 1:,} more" if self.say.count > 1 else ""
         return InvalidBag(
             f"{bag_zip.name} is refused: {faults[0]}{more}",
             faults=faults,
             warnings=warnings,
+            unlisted=self.say.unlisted,
             works=self.works,
             work_rid=work_rid,
             kept=f"the zip is untouched: {bag_zip}",

@@ -153,7 +153,8 @@ def _find_end(source: ZipSource, say: Findings) -> _End:
     if found:
         raise _broken(say, f"{len(found)} end records fit, so readers would not agree on what is in the zip")
     if reasons.faults:
-        say.faults.append(reasons.faults[0])
+        first = reasons.faults[0]
+        say.fault(FaultKind(first.kind), bag=first.bag, path=first.path, detail=first.detail)
         raise UnreadableZip
     say_what_it_is(source, say)
     raise UnreadableZip
