@@ -4,21 +4,28 @@
 #   ./build                      the usual way; adds a site's own scripts and tools (`./build --help`)
 #   docker build -t bag-pipeline .
 
-FROM python:3.11-slim-bookworm AS build
-COPY requirements.txt docker/site/requirements/ /build/
-# The environment has no pip of its own: it is not needed later. pip resolves all files together, and names conflicts.
-RUN python -m venv --without-pip /venv \
- && set -- && for file in /build/*.txt; do set -- "$@" -r "$file"; done \
- && python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check "$@"
-COPY . /context/
-# Whichever way the image is built: nothing goes in that is none of the program's files, or looks like a credential.
-RUN bash /context/docker/no-secrets /context
-WORKDIR /app
-# Compiled here: at run time nothing may be written, and every lane would compile anew.
-RUN cd /context && cp -R run_pipeline.py luigi.cfg bin pipeline /app/ && cp -R docker/site/bin/. /app/bin/ \
- && rm -f bin/README.md && chmod -R a+rX,go-w /app && python -m compileall -q /app
+# `build` gives its digest instead, where it came from a registry.
+ARG BASE=python:3.11-slim-bookworm
 
-FROM python:3.11-slim-bookworm AS pipeline
+FROM ${BASE} AS build
+COPY locks/requirements.txt /build/
+# The environment has no pip of its own: it is not needed later.
+RUN python -m venv --without-pip /venv \
+ && python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes -r /build/requirements.txt
+COPY docker/site/requirements/ /build/site/
+# A site's own are resolved together with what is there, which stays: pip names conflicts.
+RUN sed -nE 's/^([A-Za-z0-9._-]+==[^ ;]+).*/\1/p' /build/requirements.txt >/build/pinned.txt \
+ && set -- && for file in /build/site/*.txt; do [ ! -e "$file" ] || set -- "$@" -r "$file"; done \
+ && { [ "$#" -eq 0 ] || python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check -c /build/pinned.txt "$@"; }
+WORKDIR /context
+COPY . ./
+# Whichever way the image is built: nothing goes in that is none of the program's files, or looks like a credential.
+RUN bash docker/no-secrets .
+# Compiled here: at run time nothing may be written, and every lane would compile anew.
+RUN mkdir /app && cp -R run_pipeline.py luigi.cfg bin pipeline /app/ && cp -R docker/site/bin/. /app/bin/ \
+ && rm -f /app/bin/README.md && chmod -R a+rX,go-w /app && python -m compileall -q /app
+
+FROM ${BASE} AS pipeline
 COPY docker/site/packages/ /packages/
 # hadolint ignore=DL3008  # Debian keeps only its newest fixes: a pinned version would be gone next month
 RUN apt-get update \
@@ -57,12 +64,16 @@ ENV PATH=/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin 
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown
+ARG BASE
+ARG BASE_DIGEST=unknown
 LABEL org.opencontainers.image.title="bag-pipeline" \
       org.opencontainers.image.description="Brings BagIt bags home from S3 Glacier to the archive file system" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION" \
-      org.opencontainers.image.created="$CREATED"
+      org.opencontainers.image.created="$CREATED" \
+      org.opencontainers.image.base.name="$BASE" \
+      org.opencontainers.image.base.digest="$BASE_DIGEST"
 WORKDIR /app
 USER $UID:$GID
 STOPSIGNAL SIGTERM

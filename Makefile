@@ -5,9 +5,10 @@ PYTEST ?= --numprocesses auto --dist worksteal
 VENV := .venv
 RUN := $(VENV)/bin/python
 # A checkout may belong to another user, and the home folder may be read-only: nothing is kept outside .venv.
-PIP := $(RUN) -m pip --disable-pip-version-check --no-cache-dir install --quiet
+PIP_INSTALL := -m pip --disable-pip-version-check --no-cache-dir install --quiet --require-hashes
+PIP := $(RUN) $(PIP_INSTALL)
 
-.PHONY: help demo test lint format docs stack stack-files torture soak bench clean venv
+.PHONY: help demo test lint format docs lock stack stack-files torture soak bench clean venv
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST)
@@ -24,7 +25,7 @@ lint: $(VENV)/.dev  ## formatting, ruff, mypy, shellcheck
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(VENV)/bin/shellcheck -x bin/syncOneWork.sh build deploy docker/healthy docker/no-secrets docker/deploy/*.sh .ci/run \
+	$(VENV)/bin/shellcheck -x bin/syncOneWork.sh build deploy docker/healthy docker/no-secrets docker/deploy/*.sh locks/make .ci/run \
 		tests/engine/check tests/engine/engine.sh tests/engine/files tests/engine/site.sh tests/engine/standin/postgres/docker-entrypoint.sh
 
 format: $(VENV)/.dev  ## put the code in shape
@@ -33,6 +34,11 @@ format: $(VENV)/.dev  ## put the code in shape
 
 docs: $(VENV)/.demo  ## make docs/verbs anew, from the code
 	$(RUN) -m pipeline.manual docs/verbs
+
+lock: $(VENV)/.made  ## make locks/ anew, after a change of any requirements*.txt: every version with its hashes
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python $(PIP_INSTALL) -r locks/uv.txt
+	PATH=$(CURDIR)/$(VENV)/lock/bin:$$PATH locks/make
 
 stack:  ## build image and stack, and hurt them, on a Docker engine of their own; as root, some minutes
 	tests/engine/check
@@ -63,14 +69,14 @@ $(VENV)/.made:
 		|| { echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
 	touch $@
 
-$(VENV)/.demo: $(VENV)/.made requirements.txt requirements-demo.txt
-	$(PIP) -r requirements-demo.txt
+$(VENV)/.demo: $(VENV)/.made locks/requirements-demo.txt
+	$(PIP) -r locks/requirements-demo.txt
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.demo requirements-dev.txt requirements-report.txt
-	$(PIP) -r requirements-dev.txt
+$(VENV)/.dev: $(VENV)/.demo locks/requirements-dev.txt
+	$(PIP) -r locks/requirements-dev.txt
 	touch $@
 
-$(VENV)/.bench: $(VENV)/.dev $(wildcard benchmarks/requirements*.txt)
-	$(PIP) $(foreach file,$(wildcard benchmarks/requirements*.txt),-r $(file))
+$(VENV)/.bench: $(VENV)/.dev locks/requirements-bench.txt
+	$(PIP) -r locks/requirements-bench.txt
 	touch $@

@@ -1,8 +1,8 @@
 # moto's S3 and SQS, for the profile `demo`: the whole job without an AWS account. Forgets everything when it ends.
 FROM python:3.11-slim-bookworm
-COPY requirements.txt requirements-demo.txt /build/
+COPY locks/requirements-demo.txt /build/
 RUN python -m venv --without-pip /venv \
- && python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check -r /build/requirements-demo.txt
+ && python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes -r /build/requirements-demo.txt
 ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 MOTO_ACCOUNT_ID=123456789012
 USER 65534:65534
 EXPOSE 5000

@@ -77,7 +77,7 @@ END
 
 tools() {
     python3 -m venv "$work/venv"
-    "$work/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+    "$work/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$here/../../locks/engine.txt"
     mkdir -p "$work/config/cli-plugins"
     ln -sf "$work/venv/bin/docker-compose" "$work/config/cli-plugins/docker-compose"
 }
