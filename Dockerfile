@@ -64,16 +64,12 @@ ENV PATH=/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin 
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown
-ARG BASE
-ARG BASE_DIGEST=unknown
 LABEL org.opencontainers.image.title="bag-pipeline" \
       org.opencontainers.image.description="Brings BagIt bags home from S3 Glacier to the archive file system" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION" \
-      org.opencontainers.image.created="$CREATED" \
-      org.opencontainers.image.base.name="$BASE" \
-      org.opencontainers.image.base.digest="$BASE_DIGEST"
+      org.opencontainers.image.created="$CREATED"
 WORKDIR /app
 USER $UID:$GID
 STOPSIGNAL SIGTERM

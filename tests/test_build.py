@@ -257,6 +257,34 @@ def test_tools_that_a_sync_would_miss_are_told(tmp_path: Path) -> None:
     assert complete.stderr == ""
 
 
+def test_the_base_image_is_the_one_whose_digest_the_image_names(tmp_path: Path) -> None:
+    digest = "sha256:" + "0123456789abcdef" * 4
+    engine = tmp_path / "engine"
+    engine.mkdir()
+    # Stands in for Docker: it has the image of a registry, and notes what it is asked to build.
+    (engine / "docker").write_text(
+        f"""#!/bin/bash
+case "$*" in
+*RepoDigests*) echo python@{digest} ;;
+build*) printf '%s\\n' "$@" >"{tmp_path}/asked" ;;
+esac
+"""
+    )
+    (engine / "docker").chmod(0o755)
+
+    built = subprocess.run(
+        [ROOT / "build"], env={"PATH": f"{engine}:{os.environ['PATH']}"}, capture_output=True, check=False, timeout=60
+    )
+
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert built.returncode == 0
+    assert f"BASE=python@{digest}" in asked
+    assert "org.opencontainers.image.base.name=python:3.11-slim-bookworm" in asked
+    assert f"org.opencontainers.image.base.digest={digest}" in asked
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert [line for line in dockerfile.splitlines() if line.startswith("FROM ") and "${BASE}" not in line] == []
+
+
 def test_a_package_pinned_twice_is_named_with_both_versions(tmp_path: Path) -> None:
     (tmp_path / "site.txt").write_text("SQLAlchemy == 1.4.0\nBoto3[crt]==1.0 ; python_version > '3'\n")
 

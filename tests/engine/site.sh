@@ -18,6 +18,11 @@ site_build() {
     grep -q 'luigi' "$site/conflict" && grep -q 'conflict' "$site/conflict"
     "$root/build" --tag site-pipeline --sync-scripts "$site/bin" --audit-tool "$site/audit-tool.deb" \
         --requirements "$site/site.txt" --config "$site/config"
+    # Who does not ask `build` comes to the same gate.
+    "$root/build" --gather-only --build-dir "$site/context"
+    touch "$site/context/pipeline/id_rsa"
+    ! docker build "$site/context" >"$site/gate" 2>&1 || return 1
+    grep -q 'pipeline/id_rsa: is no file of the program' "$site/gate"
     docker run --rm --network none --read-only --entrypoint bash site-pipeline -c '
         set -e
         bash /app/bin/syncOneWork.sh && audit-tool
