@@ -190,7 +190,8 @@ class InvalidBag(PermanentError):
     """A bag or its zip breaks the rules; `faults` lists everything that is wrong, `warnings` what is only odd.
 
     `unlisted` tells of kinds of which there are too many to list how many more faults there are; in `faults` one more
-    fact stands for them. `works` are the works that it holds, as far as it tells.
+    fact stands for them. `works` are the works that it holds, as far as it tells. `misnamed` is the work
+    that everything inside names, where nothing is wrong but the zip's own name.
     """
 
     def __init__(
@@ -210,6 +211,7 @@ class InvalidBag(PermanentError):
         self.warnings = tuple(warnings)
         self.unlisted = dict(unlisted or {})
         self.works = tuple(works)
+        self.misnamed = ""
 
 
 class ArchiveConflict(PermanentError):

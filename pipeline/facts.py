@@ -71,6 +71,8 @@ def report_facts(bag: Bag, error: InvalidBag, zip_name: str) -> dict[str, Any]:
 
 def refusal(error: InvalidBag) -> str:
     """Why a bag was refused, in one line; the report has it all."""
+    if error.misnamed:
+        return f"the zip is named wrongly: the bag in it is {error.misnamed}, by all that it says of itself"
     first = error.faults[0]
     where = "/".join(part for part in (first.bag, first.path) if part)
     others = sum(report.counts(error).values()) - 1

@@ -5,8 +5,10 @@ ProcessMessage ─> Sync ─> Debag ─> Download
 
 import logging
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import luigi
@@ -24,7 +26,7 @@ from pipeline.steps import debag, download, sync
 from pipeline.steps.debag import DebaggedWork, report
 from pipeline.steps.record import Phase
 from pipeline.targets import SyncRows, WorkFolderTarget, ZipTarget
-from pipeline.work import Bag, human_bytes, human_count
+from pipeline.work import Bag, human_bytes, human_count, staging_key
 
 _log = logging.getLogger("pipeline.tasks")
 
@@ -148,11 +150,11 @@ class Sync(StepTask):
         home = here.record.synced(self.bag_id)
         for work in unpacked.works:
             if work.rid not in home:
-                self._bring_home(here, bag, work, place)
+                with self._leased(here, work.rid):
+                    self._bring_home(here, bag, work, place)
         finish(here, bag)
 
     def _bring_home(self, here: Site, bag: Bag, work: DebaggedWork, place: Place) -> None:
-        self._lease(here, work.rid)
         _log.info("%s: syncing %s, %s", work.rid, human_count(work.files, "file"), human_bytes(work.bytes))
         try:
             with Progress(work.rid, "syncing", show=self.show, log=_log) as progress:
@@ -181,9 +183,6 @@ class Sync(StepTask):
             facts=told,
             leases=here.leases,
         )
-        if work.rid != self.work_rid and here.heartbeat is not None:
-            here.heartbeat.drop(work.rid)
-            here.leases.release(work.rid)
         _log.info(
             "%s: synced to %s in %.1f s: %s, %d of them new, read back and matched in %s%s",
             *(work.rid, synced.path, synced.seconds, human_count(synced.files, "file"), synced.added),
@@ -191,14 +190,21 @@ class Sync(StepTask):
             "" if synced.cache_dropped else " (the page cache could not be dropped)",
         )
 
-    def _lease(self, here: Site, work_rid: str) -> None:
-        """The zip's own work is leased already; any other that it turned out to hold is leased before it is touched."""
+    @contextmanager
+    def _leased(self, here: Site, work_rid: str) -> Iterator[None]:
+        """The zip's own work is leased already; any other that it turned out to hold only while it is worked on."""
         if work_rid == self.work_rid:
+            yield
             return
         if not here.leases.take(work_rid, self.bag_id):
             raise WorkBusy("another lane works on this work", work_rid=work_rid, kept="everything stays in staging")
-        if here.heartbeat is not None:
-            here.heartbeat.hold(work_rid)
+        assert here.heartbeat is not None  # `run` has seen to it
+        here.heartbeat.hold(work_rid)
+        try:
+            yield
+        finally:
+            here.heartbeat.drop(work_rid)
+            here.leases.release(work_rid)
 
 
 class ProcessMessage(luigi.WrapperTask):
@@ -219,7 +225,9 @@ def finish(here: Site, bag: Bag) -> None:
 
 def _policy(here: Site, bag: Bag) -> debag.Policy:
     source = here.settings.source(bag.source) or here.settings.folder(bag.source)
-    return replace(here.settings.debag_policy, allow_unbagged=source is not None and source.allow_unbagged)
+    if source is None:  # by hand; what a person names on this host's disk may be a batch
+        return replace(here.settings.debag_policy, allow_unbagged=False, several_works=bag.is_local)
+    return replace(here.settings.debag_policy, allow_unbagged=source.allow_unbagged, several_works=source.several_works)
 
 
 def _went_on(fetched: download.Fetched) -> str:
@@ -232,7 +240,9 @@ def _say_what_is_kept(here: Site, bag: Bag, error: InvalidBag, *, kept: Path, re
     if folder is not None and folder.done is not WhenDone.KEEP:
         kept = folder.refused_dir(bag.work_rid, bag.bag_id) / kept.name
     error.kept = f"the zip is kept at {kept}, the report at {report_txt}"
-    if folder is not None:
+    if error.misnamed:
+        error.go_on = _renaming(error.misnamed, bag, kept, into=None if folder is None else folder.path)
+    elif folder is not None:
         error.go_on = f"a mended bag, put into {folder.path}"
     elif bag.is_local:
         error.go_on = f"a mended bag: run_pipeline.py work {shlex.quote(bag.key)}"
@@ -241,6 +251,17 @@ def _say_what_is_kept(here: Site, bag: Bag, error: InvalidBag, *, kept: Path, re
             f"a mended bag, put to S3 again; if only the download was bad: "
             f"run_pipeline.py work {shlex.quote(bag.work_rid)} --from download"
         )
+
+
+def _renaming(right_rid: str, bag: Bag, kept: Path, *, into: Path | None) -> str:
+    """The commands that give a zip its right name, and bring it home under that."""
+    if bag.is_local:
+        renamed = shlex.quote(str((into or kept.parent) / f"{right_rid}.bag.zip"))
+        moved = f"mv -n {shlex.quote(str(kept))} {renamed}"
+        return f"{moved} && run_pipeline.py {'run' if into else f'work {renamed}'}"
+    key = str(PurePosixPath(bag.key).parent / f"{right_rid}.bag.zip")
+    new = shlex.quote(f"s3://{bag.bucket}/{staging_key(right_rid) if bag.key == staging_key(bag.work_rid) else key}")
+    return f"aws s3 mv {shlex.quote(bag.address)} {new} && run_pipeline.py work {new}"
 
 
 def _zip_of(place: Place) -> Path:

@@ -106,6 +106,7 @@ def test_a_batch_comes_home_as_its_works_from_s3_and_from_a_folder(
     site: Site, tmp_path: Path, members: dict[str, bytes]
 ) -> None:
     inbox = add_folder(site)
+    site.settings["PIPELINE_SOURCE_TEST_SEVERAL_WORKS"] = "true"
     batch = write_zip(tmp_path / "batch.zip", members)
     etag = site.put(batch, key="a/batch.bag.zip")
     site.send({"Records": [site.event("a/batch.bag.zip", etag, batch.stat().st_size)]})

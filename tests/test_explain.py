@@ -95,6 +95,7 @@ def test_a_failed_work_says_when_it_is_tried_again_and_what_lies_in_staging(site
 def test_a_work_in_a_zip_of_several_finds_the_story_of_the_zip_also_before_it_is_home(
     site: Site, tmp_path: Path
 ) -> None:
+    site.settings["PIPELINE_SOURCE_TEST_SEVERAL_WORKS"] = "true"
     script = tmp_path / "sync.sh"
     script.write_text("exit 7\n")
     site.announce(write_zip(tmp_path / "W5.bag.zip", bag_members("W5") | bag_members("W6")))

@@ -92,6 +92,7 @@ def test_what_another_host_wrote_is_named_with_that_host(site: Site, tmp_path: P
 
 
 def test_a_work_from_a_zip_of_several_has_its_own_log(site: Site, tmp_path: Path) -> None:
+    site.settings["PIPELINE_SOURCE_TEST_SEVERAL_WORKS"] = "true"
     site.announce(write_zip(tmp_path / "W5.bag.zip", bag_members("W5") | bag_members("W6")))
     site.call("run", "--lanes", "1")
 

@@ -11,7 +11,7 @@ from pipeline.settings.paths import from_project
 from pipeline.settings.values import Folder, Source, WhenDone
 
 FIELDS = {
-    "queue": ("region", "bucket", "queue", "profile", "endpoint_url", "allow_unbagged"),
+    "queue": ("region", "bucket", "queue", "profile", "endpoint_url", "allow_unbagged", "several_works"),
     "folder": (
         "path",
         "done",
@@ -21,6 +21,7 @@ FIELDS = {
         "incomplete_seconds",
         "poll_seconds",
         "allow_unbagged",
+        "several_works",
     ),
 }
 _SETTLE_SECONDS, _INCOMPLETE_SECONDS, _POLL_SECONDS = 30.0, 3600.0, 10.0
@@ -66,8 +67,16 @@ def _value(section: str, field: str, problems: list[str]) -> str:
 
 def _queue(section: str, name: str, values: Mapping[str, str], problems: list[str]) -> Source:
     problems += [f"[{section}] {field} is missing" for field in ("region", "bucket", "queue") if not values[field]]
-    plain = {field: value for field, value in values.items() if field != "allow_unbagged"}
-    return Source(name=name, **plain, allow_unbagged=_flag(section, "allow_unbagged", values, problems))
+    return Source(
+        name=name,
+        region=values["region"],
+        bucket=values["bucket"],
+        queue=values["queue"],
+        profile=values["profile"],
+        endpoint_url=values["endpoint_url"],
+        allow_unbagged=_flag(section, "allow_unbagged", values, problems),
+        several_works=_flag(section, "several_works", values, problems),
+    )
 
 
 def _folder(section: str, name: str, values: Mapping[str, str], problems: list[str]) -> Folder:
@@ -88,6 +97,7 @@ def _folder(section: str, name: str, values: Mapping[str, str], problems: list[s
         incomplete_seconds=_seconds(section, "incomplete_seconds", values, problems, default=_INCOMPLETE_SECONDS),
         poll_seconds=_seconds(section, "poll_seconds", values, problems, default=_POLL_SECONDS),
         allow_unbagged=_flag(section, "allow_unbagged", values, problems),
+        several_works=_flag(section, "several_works", values, problems, default="true"),
     )
 
 
@@ -113,9 +123,9 @@ def _check_folders(folders: list[Folder], problems: list[str]) -> None:
                 problems.append(f"[source {folder.name}] {field} is a folder from which zips are taken")
 
 
-def _flag(section: str, field: str, values: Mapping[str, str], problems: list[str]) -> bool:
-    value = values[field].lower()
-    if value not in {"", "true", "false"}:
+def _flag(section: str, field: str, values: Mapping[str, str], problems: list[str], *, default: str = "false") -> bool:
+    value = values[field].lower() or default
+    if value not in {"true", "false"}:
         problems.append(f"[{section}] {field} is {value!r}, not true or false")
     return value == "true"
 

@@ -21,6 +21,7 @@ class Source:
         profile: section of the AWS credentials file; empty leaves the search to boto3.
         endpoint_url: another S3 and SQS than Amazon's; for trials.
         allow_unbagged: accept plain zips of works without a bag, recorded as verified by nothing.
+        several_works: whether a zip may hold other works than the one that its key names.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Source:
     profile: str = ""
     endpoint_url: str = ""
     allow_unbagged: bool = False
+    several_works: bool = False
 
 
 class WhenDone(StrEnum):
@@ -54,6 +56,7 @@ class Folder:
         incomplete_seconds: the same for a file that does not end as a zip does.
         poll_seconds: how long a look at the folder serves.
         allow_unbagged: accept plain zips of works without a bag, recorded as verified by nothing.
+        several_works: whether a zip may hold other works than the one that its name says.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Folder:
     incomplete_seconds: float
     poll_seconds: float
     allow_unbagged: bool = False
+    several_works: bool = True
 
     def refused_dir(self, work_rid: str, bag_id: str) -> Path:
         """Where a refused zip is kept with its report."""

@@ -69,6 +69,7 @@ class FaultKind(StrEnum):
     LITTER = "litter"  # warning: `__MACOSX`, `.DS_Store` and the like, listed by no manifest; not unpacked
     RID_INVALID = "rid-invalid"  # the bag's folder names no work
     RID_MISMATCH = "rid-mismatch"  # folder, BDRC-RID or the zip's key name different works; as Policy.rid_mismatch says
+    FOREIGN_WORK = "foreign-work"  # a work beside the one that the zip is named for; fault unless Policy.several_works
     SAME_WORK_TWICE = "same-work-twice"  # two bags of one zip would become the same work
     SHARED_BAG = "shared-bag"  # warning: the payload of one bag is several works
     OUTSIDE_WORK = "outside-work"  # a payload file that is in none of the works in its bag
@@ -168,10 +169,12 @@ class Findings:
 
     Attributes:
         count: faults so far.
+        misnamed: the work that the bag names in every way, where the zip's key or name alone says another.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self.misnamed = ""
         self._faults = _Listed()
         self._warnings = _Listed()
 

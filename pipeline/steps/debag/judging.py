@@ -146,14 +146,21 @@ def _name_root_bag(record: BagRecord, zip_name: str, say: Findings) -> None:
 
 
 def _check_works(bags: Sequence[FoundBag], policy: Policy, say: Findings, *, work_rid: str) -> None:
-    """No work twice; and a single bag is the work that the zip's key promised."""
+    """No work twice; and none but the one that the zip's key promised, unless it may hold several."""
     seen: dict[str, str] = {}
     for bag in bags:
         if bag.rid and bag.rid in seen:
             detail = f"{seen[bag.rid] or 'the root'} would become {bag.rid} too"
             say.fault(FaultKind.SAME_WORK_TWICE, bag=bag.folder, detail=detail)
         seen.setdefault(bag.rid, bag.folder)
-    if work_rid and len(bags) == 1 and bags[0].rid and bags[0].rid != work_rid:
-        detail = f"the zip's key promised {work_rid}, the bag is {bags[0].rid}"
-        refuse = policy.rid_mismatch == "refuse"
-        say.judge(FaultKind.RID_MISMATCH, refuse=refuse, bag=bags[0].folder, detail=detail)
+    for bag in bags:
+        if not work_rid or bag.rid in {"", work_rid}:
+            continue
+        if len(bags) == 1:
+            say.misnamed = bag.rid
+            detail = f"the zip is named for {work_rid}, the bag in it for {bag.rid}: if that is right, rename the zip"
+            say.judge(FaultKind.RID_MISMATCH, refuse=policy.rid_mismatch == "refuse", bag=bag.folder, detail=detail)
+        elif not policy.several_works:
+            say.fault(
+                FaultKind.FOREIGN_WORK, bag=bag.folder, detail=f"{bag.rid}, in a zip that is named for {work_rid}"
+            )

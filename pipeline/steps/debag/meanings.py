@@ -52,7 +52,9 @@ MEANINGS: Mapping[K, str] = {
     K.OUTSIDE_BAG: "A file lies beside the bags, so no manifest can prove it. Perhaps it was left out of its bag.",
     K.LITTER: "What an operating system left, and no manifest lists (`__MACOSX`, `._*`, `.DS_Store`, …), was left out.",
     K.RID_INVALID: "The bag's folder is not named after a work.",
-    K.RID_MISMATCH: "Folder, BDRC-RID and key name different works. Find out which it is before anything else.",
+    K.RID_MISMATCH: "Folder, BDRC-RID and key name different works. Find out which it is before anything else; where "
+    "only the zip's own name differs, rename the zip.",
+    K.FOREIGN_WORK: "The zip is named for one work and holds another, which it may not touch (`several_works`).",
     K.SAME_WORK_TWICE: "Two bags of the zip are of the same work.",
     K.SHARED_BAG: "The payload of a bag is several works. Each is one of its own now, with its part of the manifests.",
     K.OUTSIDE_WORK: "A file of the payload lies beside the works in it, so it belongs to none of them.",

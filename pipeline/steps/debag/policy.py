@@ -22,6 +22,7 @@ class Policy:
         max_tag_bytes: bytes of the tag files that are parsed, which are held in memory.
         allow_weak_digests: accept bags that have md5 or sha1 only, with a warning.
         rid_mismatch: what to do if the zip's key, the bag's folder and its BDRC-RID name different works.
+        several_works: whether a zip may hold other works than the one that its key names, if it holds several.
         require_tag_manifest: refuse bags without a tag manifest, which RFC 8493 allows.
         allow_unbagged: accept plain zips with works but no bag; they are recorded as not verified.
         reserve_bytes: disk that has to stay free.
@@ -35,6 +36,7 @@ class Policy:
     max_tag_bytes: int = 64 * _MEBIBYTE
     allow_weak_digests: bool = True
     rid_mismatch: Literal["warn", "refuse"] = "refuse"
+    several_works: bool = True
     require_tag_manifest: bool = False
     allow_unbagged: bool = False
     reserve_bytes: int = 64 * _MEBIBYTE

@@ -184,10 +184,15 @@ def needs_no_fetching(bag: BagRecord, _policy: Policy, say: Findings) -> None:
 
 
 def names_one_work(bag: BagRecord, policy: Policy, say: Findings) -> None:
-    """BDRC: the bag's folder and its BDRC-RID name the same work."""
+    """BDRC: the bag's folder and its BDRC-RID name the same work; a bag without a folder has the zip's name for it."""
     for label, value in bag.metadata:
         if label.casefold() == "bdrc-rid" and bag.found.rid and value != bag.found.rid:
             detail = f"BDRC-RID says {value[:200]!r}, the bag is {bag.found.rid}"
+            if not bag.found.folder:
+                say.misnamed = value
+                detail = (
+                    f"BDRC-RID says {value[:200]!r}, the zip is named for {bag.found.rid}: if that is wrong, rename it"
+                )
             refuse = policy.rid_mismatch == "refuse"
             say.judge(FaultKind.RID_MISMATCH, refuse=refuse, bag=bag.name, path="bag-info.txt", detail=detail)
 

@@ -8,11 +8,11 @@ from json.encoder import encode_basestring
 from pathlib import Path
 
 from pipeline.durable import start_write_back
-from pipeline.errors import InvalidBag, TransientError
+from pipeline.errors import InvalidBag, InvalidRid, TransientError
 from pipeline.fixity import digests_name
 from pipeline.steps.debag.copying import CopyPass
 from pipeline.steps.debag.derived import Derived, derived_tag_files
-from pipeline.steps.debag.faults import Findings, UnreadableZip
+from pipeline.steps.debag.faults import FaultKind, Findings, UnreadableZip
 from pipeline.steps.debag.jobs import Job, WorkPlan, plan
 from pipeline.steps.debag.judging import examine
 from pipeline.steps.debag.marker import MARKER, load_marker, marker_bytes
@@ -153,16 +153,27 @@ class _Run:
     def _refusal(self, bag_zip: Path, work_rid: str) -> InvalidBag:
         faults, warnings = self.say.in_order()
         more = f", and {self.say.count - 1:,} more" if self.say.count > 1 else ""
-        return InvalidBag(
+        foreign = any(fault.kind == FaultKind.FOREIGN_WORK for fault in faults)
+        error = InvalidBag(
             f"{bag_zip.name} is refused: {faults[0]}{more}",
             faults=faults,
             warnings=warnings,
             unlisted=self.say.unlisted,
-            works=self.works,
+            works=[work_rid] if foreign else self.works,  # what may not be touched is not told of in the record either
             work_rid=work_rid,
             kept=f"the zip is untouched: {bag_zip}",
             go_on=f"run_pipeline.py debag {shlex.quote(str(bag_zip))} --into DIR, once the bag is mended",
         )
+        error.misnamed = self._misnamed()
+        return error
+
+    def _misnamed(self) -> str:
+        """The work that the zip should be named for, where its name is all that is wrong."""
+        (first, *more) = set(self.say.faults)
+        try:
+            return "" if more or first.kind != FaultKind.RID_MISMATCH else checked_rid(self.say.misnamed)
+        except InvalidRid:  # BDRC-RID may say anything
+            return ""
 
 
 def _debagged_work(work: WorkPlan, into: Path) -> DebaggedWork:
