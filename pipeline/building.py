@@ -1,6 +1,7 @@
 """Builds under Luigi's scheduler, which shows and hands out the work; who may work on it, the leases say."""
 
 import base64
+import http
 import json
 import logging
 import shlex
@@ -19,7 +20,7 @@ from pipeline.errors import LeaseLost, SchedulerUnreachable, Stopping, Transient
 from pipeline.heartbeat import Heartbeat
 from pipeline.site import Failure, Site
 from pipeline.steps import intake
-from pipeline.work import Bag, without_user
+from pipeline.work import Bag, without_user, without_users
 
 _log = logging.getLogger(__name__)
 _PROBE_SECONDS = 10
@@ -52,12 +53,24 @@ def scheduler_paused(url: str) -> bool:
     try:
         with urllib.request.urlopen(request, timeout=_PROBE_SECONDS) as answer:  # noqa: S310  # as above
             return bool(json.load(answer)["response"]["paused"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except urllib.error.HTTPError as error:
+        if error.code != http.HTTPStatus.UNAUTHORIZED:
+            raise _unreachable(url, error) from error
         raise SchedulerUnreachable(
-            f"luigid at {without_user(url)} does not answer: {error}",
+            f"luigid at {without_user(url)} asks for another user or password",
             kept="no message was touched",
-            go_on="start luigid, or run with --local-scheduler",
+            go_on="the password of its door: [pipeline] scheduler_password_file; run_pipeline.py check",
         ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreachable(url, error) from error
+
+
+def _unreachable(url: str, error: Exception) -> SchedulerUnreachable:
+    return SchedulerUnreachable(
+        f"luigid at {without_user(url)} does not answer: {error}",
+        kept="no message was touched",
+        go_on="start luigid, or run with --local-scheduler",
+    )
 
 
 def build(
@@ -125,7 +138,8 @@ def _build_once(here: Site, bags: Sequence[Bag], *, local_scheduler: bool) -> No
         )
     except luigi.rpc.RPCError as error:
         raise SchedulerUnreachable(
-            f"luigid at {here.settings.scheduler.shown} stopped answering: {error.sub_exception or 'an empty answer'}",
+            f"luigid at {here.settings.scheduler.shown} stopped answering: "
+            f"{without_users(str(error.sub_exception or 'an empty answer'))}",
             kept="what was done so far stays, and is not done again",
             go_on="start luigid, then run again",
         ) from error

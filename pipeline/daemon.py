@@ -8,6 +8,7 @@ starter that was killed half-way deceive nobody.
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -165,3 +166,43 @@ def only_one(home: Path) -> Iterator[None]:
     with lock as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@dataclass(frozen=True)
+class Service:
+    """A daemon, where it answers, and what makes it ready for the pipeline.
+
+    Attributes:
+        address: for people; holds no password.
+        host: where it listens.
+        port: where it listens.
+        before: done before each start; makes its data where there is none.
+        after: done after each start.
+        data: what `reset` deletes.
+    """
+
+    daemon: Daemon
+    address: str
+    host: str
+    port: int
+    before: Callable[[], None] = lambda: None
+    after: Callable[[], None] = lambda: None
+    data: tuple[Path, ...] = ()
+
+    def answers(self) -> bool:
+        """Whether somebody listens there."""
+        with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as probe:
+            probe.settimeout(1)
+            return probe.connect_ex((self.host, self.port)) == 0
+
+    def claim(self) -> None:
+        """Make sure that nobody listens where this service is to listen.
+
+        Raises:
+            ServiceFailed: somebody does.
+        """
+        if self.answers():
+            raise ServiceFailed(
+                f"{self.daemon.name}: somebody else listens on {self.host}, port {self.port}",
+                go_on="local-services up, when that port is free or another one is set",
+            )

@@ -25,7 +25,7 @@ from pipeline.samples import make_sample_bag, sample_rid
 from pipeline.steps import intake, record
 from pipeline.steps.record import views
 from pipeline.trial import BUCKET, QUEUE, Stack, stack
-from pipeline.work import human_bytes, human_count, rid_from_name, staging_key
+from pipeline.work import SCHEDULER_USER, human_bytes, human_count, rid_from_name, staging_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -231,6 +231,7 @@ def _tell_places(out: Console, running: Stack, choices: Choices) -> None:
         "refused bags": running.home / "quarantine",
         "logs": running.home / "logs",
         "visualiser": f"{running.luigid_url}/static/visualiser/index.html"
+        f"  (user {SCHEDULER_USER}, password in {running.password_file})"
         + ("" if choices.keep else "  (ended with this demo; --keep leaves it running)"),
     }
     for name, place in places.items():

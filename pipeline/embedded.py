@@ -4,6 +4,7 @@ Each child ends when the pipe to it closes, so it ends with its parent however t
 demo, the tests and the benchmarks; nothing of it is used in production.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,7 +15,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
 
@@ -69,7 +70,7 @@ def moto(*, log: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def luigid(*, state: Path, log: Path) -> Iterator[str]:
-    """A central scheduler with its visualiser; yields its URL.
+    """A central scheduler with its visualiser, behind its door; yields its URL, with user and password.
 
     Raises:
         ChildFailed: it did not start; the log says why.
@@ -84,6 +85,11 @@ def luigid(*, state: Path, log: Path) -> Iterator[str]:
 def start_luigid(*, state: Path, log: Path, port: int = 0) -> Child:
     """As `luigid`, for who ends it himself; on a port of choice, to come back under the same address."""
     return _start("luigid", [str(state), str(port)], log=log)
+
+
+def password_file(state: Path) -> Path:
+    """Where the password of an embedded luigid lies; one that comes back with its state has the same."""
+    return state.with_name(f"{state.name}.password")
 
 
 def _start(what: str, arguments: list[str], *, log: Path) -> Child:
@@ -159,30 +165,26 @@ def _serve_moto() -> None:
 
 def _serve_luigid(state: str, port: int) -> None:
     import luigi.scheduler  # noqa: PLC0415  # only this child needs luigi's server
-    import luigi.server  # noqa: PLC0415  # as above
     import tornado.netutil  # noqa: PLC0415  # as above
 
+    from pipeline import door, durable  # noqa: PLC0415  # as above
+
     sockets = tornado.netutil.bind_sockets(port, address=LOOPBACK)
-    bound = sockets[0].getsockname()[1]
-
-    def bind(*_: Any, **__: Any) -> Any:
-        return sockets
-
-    # luigid takes a port, not a socket: it is handed the one that is bound already, so nobody can come in between.
-    tornado.netutil.bind_sockets = bind
+    rules = door.Rules(durable.secret_of(password_file(Path(state))))
     _end_with_parent()
-    _tell(f"http://{LOOPBACK}:{bound}")
-    luigi.server.run(
-        api_port=bound,
-        address=LOOPBACK,
-        scheduler=luigi.scheduler.Scheduler(
+    serving = door.serve(
+        luigi.scheduler.Scheduler(
             state_path=state,
             worker_disconnect_delay=3,
             prune_on_get_work=True,
             remove_delay=86400,
             stable_done_cooldown_secs=0,
         ),
+        sockets,
+        rules,
+        ready=lambda: _tell(f"http://{rules.user}:{rules.password}@{LOOPBACK}:{sockets[0].getsockname()[1]}"),
     )
+    asyncio.run(serving)
 
 
 if __name__ == "__main__":

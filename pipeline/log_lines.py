@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.errors import SettingsError
-from pipeline.work import printable
+from pipeline.work import printable, without_users
 
 _LOG_BYTES, _LOG_FILES = 10 << 20, 5
 # Of the process, not of a thread: a lane works on one bag at a time, with whatever threads a step takes for it.
@@ -58,12 +58,12 @@ class PlainLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name that logging calls
         """The line, but for a traceback."""
-        record.message = _plain(record.message)
+        record.message = _plain(without_users(record.message))
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  # the name that logging calls
         """The traceback: an exception's text may hold anything."""
-        return _plain(super().formatException(ei))
+        return _plain(without_users(super().formatException(ei)))
 
 
 def _plain(text: str) -> str:
@@ -89,11 +89,11 @@ class JsonLines(logging.Formatter):
             "lane": self._lane,
             "process": record.process or 0,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": without_users(record.getMessage()),
             **_about,
         }
         if record.exc_info:
-            told["error"] = self.formatException(record.exc_info)
+            told["error"] = without_users(self.formatException(record.exc_info))
         return json.dumps(told)
 
 

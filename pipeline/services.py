@@ -6,72 +6,27 @@ elsewhere is left to whoever runs it.
 """
 
 import argparse
-import glob
-import os
-import pwd
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline import aws, settings, show, trial
-from pipeline.daemon import Daemon, ServiceFailed, only_one
+from pipeline.daemon import Daemon, Service, ServiceFailed, only_one
 from pipeline.errors import PipelineError, SettingsError, UsageError
+from pipeline.local_postgresql import DATABASE, postgresql
 from pipeline.settings import Settings
 from pipeline.steps import record
+from pipeline.work import SCHEDULER_USER
 
 _ROOT = Path(__file__).resolve().parent.parent
 _HOME = _ROOT / "var" / "services"
-_DATABASE = "postgresql"
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 EXIT_DONE, EXIT_USAGE, EXIT_UNREACHABLE = 0, 2, 3
-
-
-@dataclass(frozen=True)
-class Service:
-    """A daemon, where it answers, and what makes it ready for the pipeline.
-
-    Attributes:
-        address: for people; holds no password.
-        host: where it listens.
-        port: where it listens.
-        before: done before each start; makes its data where there is none.
-        after: done after each start.
-        data: what `reset` deletes.
-    """
-
-    daemon: Daemon
-    address: str
-    host: str
-    port: int
-    before: Callable[[], None] = lambda: None
-    after: Callable[[], None] = lambda: None
-    data: tuple[Path, ...] = ()
-
-    def answers(self) -> bool:
-        """Whether somebody listens there."""
-        with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as probe:
-            probe.settimeout(1)
-            return probe.connect_ex((self.host, self.port)) == 0
-
-    def claim(self) -> None:
-        """Make sure that nobody listens where this service is to listen.
-
-        Raises:
-            ServiceFailed: somebody does.
-        """
-        if self.answers():
-            raise ServiceFailed(
-                f"{self.daemon.name}: somebody else listens on {self.host}, port {self.port}",
-                go_on="local-services up, when that port is free or another one is set",
-            )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         with only_one(home):
             if options.verb == "down":  # whatever the settings say by now, or whether they can be read
                 return _down(home)
-            chosen = settings.load()
+            chosen = settings.load(make_password=options.verb == "up")
             return _VERBS[options.verb](chosen, list(_services(chosen, home)), options)
     except (SettingsError, UsageError, PipelineError) as error:
         for line in error.problems if isinstance(error, SettingsError) else [str(error)]:
@@ -110,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 def _services(chosen: Settings, home: Path) -> Iterator[Service]:
     url = urlsplit(chosen.scheduler.url)
     if url.hostname in _LOOPBACK:
-        yield _luigid(home, url.hostname, url.port or 80)
+        yield _luigid(chosen, home)
     if chosen.environment != "dev":
         return
     seen: set[int] = set()
@@ -121,15 +76,25 @@ def _services(chosen: Settings, home: Path) -> Iterator[Service]:
             yield _moto(chosen, home, url.hostname, url.port or 80)
     database = record.parsed_url(chosen.database_url)
     if database.get_backend_name() == "postgresql" and database.host in _LOOPBACK:
-        yield _postgresql(chosen, home)
+        yield postgresql(chosen, home)
 
 
-def _luigid(home: Path, host: str, port: int) -> Service:
-    state = home / "luigid.pickle"
-    program = (sys.executable, "-c", "import luigi.cmdline; luigi.cmdline.luigid()")
-    command = (*program, "--address", host, "--port", str(port), "--state-path", str(state))
-    address = f"http://{host}:{port}/static/visualiser/index.html"
-    return Service(Daemon("luigid", home, command), address, host, port, data=(state,))
+def _luigid(chosen: Settings, home: Path) -> Service:
+    url, state = urlsplit(chosen.scheduler.url), home / "luigid.pickle"
+    host, port, file = url.hostname or "", url.port or 80, chosen.scheduler.password_file
+
+    def keep_password() -> None:
+        if url.password and not (file.exists() and file.read_text(encoding="utf-8").strip() == url.password):
+            raise ServiceFailed(
+                f"luigid: the URL of the scheduler has a password, and {file} another, or none",
+                go_on="take user and password out of the URL: lanes take them from that file",
+            )
+
+    where = ("--address", host, "--port", str(port), "--state-path", str(state), "--password-file", str(file))
+    command = (sys.executable, "-m", "pipeline.door", *where)
+    address = f"http://{host}:{port}/static/visualiser/index.html (user {SCHEDULER_USER}, password in {file})"
+    daemon = Daemon("luigid", home, command, environment={"PYTHONPATH": str(_ROOT)})
+    return Service(daemon, address, host, port, before=keep_password, data=(state,))
 
 
 def _moto(chosen: Settings, home: Path, host: str, port: int) -> Service:
@@ -148,76 +113,6 @@ def _moto(chosen: Settings, home: Path, host: str, port: int) -> Service:
     command = (sys.executable, "-m", "moto.server", "-H", host, "-p", str(port))
     daemon = Daemon(f"moto-{port}", home, command, environment={"MOTO_ACCOUNT_ID": "123456789012"})
     return Service(daemon, f"http://{host}:{port} (forgets everything when it ends)", host, port, after=make_queues)
-
-
-def _postgresql(chosen: Settings, home: Path) -> Service:
-    url = record.parsed_url(chosen.database_url)
-    host, port, user, data = url.host or "", url.port or 5432, url.username or "postgres", home / "postgresql"
-    owner = "postgres" if os.geteuid() == 0 else None
-    password = str(url.password or "")
-
-    def make_cluster() -> None:
-        if (data / "PG_VERSION").exists():
-            return
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        secret = home / "postgresql.password"
-        secret.touch(mode=0o600)
-        secret.write_text(password + "\n", encoding="utf-8")
-        if owner is not None:
-            for path in (data, secret):
-                os.chown(path, pwd.getpwnam(owner).pw_uid, pwd.getpwnam(owner).pw_gid)
-        how = ["--auth", "scram-sha-256", "--pwfile", str(secret)] if password else ["--auth", "trust"]
-        command = [_of_postgresql("initdb"), "-D", str(data), "-U", user, "--encoding", "UTF8", *how]
-        try:
-            _finish(command, owner, {})
-        except PipelineError:
-            shutil.rmtree(data)  # half a cluster would be taken for a whole one
-            raise
-        finally:
-            secret.unlink()
-
-    def make_database() -> None:
-        connect = ["-h", host, "-p", str(port), "-U", user]
-        query = [_of_postgresql("psql"), *connect, "-d", "postgres", "-Atc", "SELECT datname FROM pg_database"]
-        if url.database not in _finish(query, None, {"PGPASSWORD": password}).splitlines():
-            _finish([_of_postgresql("createdb"), *connect, str(url.database)], None, {"PGPASSWORD": password})
-
-    command = (
-        _of_postgresql("postgres"),
-        "-D",
-        str(data),
-        "-h",
-        host,
-        "-p",
-        str(port),
-        "-c",
-        "unix_socket_directories=",
-    )
-    daemon = Daemon(_DATABASE, home, command, stop_signal=signal.SIGINT, user=owner)
-    address = url.render_as_string(hide_password=True)
-    return Service(daemon, address, host, port, before=make_cluster, after=make_database, data=(data,))
-
-
-def _of_postgresql(name: str) -> str:
-    """A program of PostgreSQL, also where Debian hides it."""
-    found = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"))
-    path = shutil.which(name) or (found[-1] if found else None)
-    if path is None:
-        raise ServiceFailed(
-            "[database] url is a PostgreSQL on this machine, and it is not installed",
-            go_on="apt-get install postgresql, or another URL",
-        )
-    return path
-
-
-def _finish(command: list[str], user: str | None, secrets: dict[str, str]) -> str:
-    """Run a program to its end; its stdout."""
-    ended = subprocess.run(
-        command, capture_output=True, text=True, check=False, user=user, cwd="/", env={**os.environ, **secrets}
-    )
-    if ended.returncode:
-        raise ServiceFailed(f"{Path(command[0]).name} exited {ended.returncode}: {ended.stderr.strip()[-500:]}")
-    return ended.stdout
 
 
 def _up(chosen: Settings, services: list[Service], _options: argparse.Namespace) -> int:
@@ -245,8 +140,8 @@ def _up(chosen: Settings, services: list[Service], _options: argparse.Namespace)
 
 def _down(home: Path) -> int:
     """Stop all that has a pid file here, the database last."""
-    for file in sorted(home.glob("*.pid"), key=lambda file: (file.stem == _DATABASE, file.stem)):
-        stop_signal = signal.SIGINT if file.stem == _DATABASE else signal.SIGTERM
+    for file in sorted(home.glob("*.pid"), key=lambda file: (file.stem == DATABASE, file.stem)):
+        stop_signal = signal.SIGINT if file.stem == DATABASE else signal.SIGTERM
         ran = Daemon(file.stem, home, (), stop_signal=stop_signal).stop()
         sys.stdout.write(f"{file.stem}: {'stopped' if ran else 'did not run any more'}\n")
     return EXIT_DONE
@@ -288,7 +183,7 @@ def _tell(chosen: Settings, services: list[Service]) -> None:
         for service in services
     ]
     database = record.parsed_url(chosen.database_url)
-    if not any(service.daemon.name == _DATABASE for service in services):
+    if not any(service.daemon.name == DATABASE for service in services):
         where = database.render_as_string(hide_password=True)
         rows.append({"service": "database", "state": "no server of ours", "where": where})
     show.tell(show.console(), rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import aws, embedded
+from pipeline.work import without_user
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 BUCKET, QUEUE, DEAD_LETTERS = "glacier.staging.demo.example.org", "DemoReadyToIntake", "DemoDeadLetters"
 _RETENTION_SECONDS = 1_209_600
+_LUIGID_STATE = "luigid.pickle"
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Stack:
     home: Path
     moto_url: str
     luigid_url: str
+    password_file: Path
     s3: "S3Client"
     sqs: "SQSClient"
 
@@ -53,15 +56,16 @@ def stack(home: Path, *, lanes: int = 2) -> Iterator[Stack]:
     logs = home / "logs"
     with (
         embedded.moto(log=logs / "moto.log") as moto_url,
-        embedded.luigid(state=home / "luigid.pickle", log=logs / "luigid.log") as luigid_url,
+        embedded.luigid(state=home / _LUIGID_STATE, log=logs / "luigid.log") as with_password,
     ):
         with credentials():
             s3 = aws.s3_client(region="us-east-1", endpoint_url=moto_url)
             sqs = aws.sqs_client(region="us-east-1", endpoint_url=moto_url)
         set_up_aws(s3, sqs, bucket=BUCKET, queue=QUEUE, dead_letters=DEAD_LETTERS)
         (home / "archive").mkdir(exist_ok=True)  # never made by the pipeline: a missing archive is an unmounted one
+        luigid_url, password_file = without_user(with_password), embedded.password_file(home / _LUIGID_STATE)
         (home / "luigi.cfg").write_text(_luigi_cfg(home, moto_url, luigid_url, lanes), encoding="utf-8")
-        yield Stack(home, moto_url, luigid_url, s3, sqs)
+        yield Stack(home, moto_url, luigid_url, password_file, s3, sqs)
 
 
 @contextmanager
@@ -121,6 +125,7 @@ quarantine = {where}/quarantine
 logs = {where}/logs
 archive_root = {where}/archive
 margin_bytes = 16777216
+scheduler_password_file = {where}/{_LUIGID_STATE}.password
 
 [database]
 url = sqlite:///{where}/pipeline.db

@@ -143,6 +143,16 @@ def archive_dir(archive_root: Path, work_rid: str) -> Path:
     return archive_root / f"Archive{int(digits) // 25}" / digits / work_rid
 
 
+SCHEDULER_USER = "pipeline"
+DOOR_KEY_FILE = "var/scheduler.password"
+"""Who may ask luigid, and where the password lies unless something else is said; meant from the project's folder."""
+
+
+def without_users(text: str) -> str:
+    """A text as people may see it: without user and password of the URLs in it."""
+    return re.sub(r"(?<=://)[^/\s@'\"]+@", "", text)
+
+
 def without_user(url: str) -> str:
     """The URL as people may see it: without the user and password that it may hold."""
     scheme, separator, rest = url.partition("://")

@@ -8,7 +8,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from sqlalchemy import update
 
-from pipeline import embedded
+from pipeline import durable, embedded
 from pipeline.steps import record
 from pipeline.steps.record import tables
 from pipeline.steps.record.clock import utc_in
@@ -28,7 +28,10 @@ LUIGID_FORGETS_SECONDS = 4
 @when(r"luigid does not come up after a restart of the host\.")
 def luigid_down(day: Session) -> None:
     day.site.luigid_url = f"http://127.0.0.1:{servers.free_port()}"
+    password_file = embedded.password_file(day.folder / "luigid.state")
+    durable.secret_of(password_file)
     day.site.settings["PIPELINE_SCHEDULER_URL"] = day.site.luigid_url
+    day.site.settings["PIPELINE_PIPELINE_SCHEDULER_PASSWORD_FILE"] = str(password_file)
 
 
 @when(r"She starts it\.")

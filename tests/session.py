@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.work import without_user
 from tests.console import Chapter, Step, says
 from tests.stack import ROOT, Site
 
@@ -111,7 +112,7 @@ class Session:
             str(ROOT): CODE,
             self.site.bucket: BUCKET,
             self.site.queue: QUEUE,
-            self.site.luigid_url: "http://127.0.0.1:8082",
+            without_user(self.site.luigid_url): "http://127.0.0.1:8082",
             **self.names,
         }
 

@@ -18,7 +18,7 @@ from pipeline import aws, embedded, settings, standing, trial
 from pipeline import site as site_module
 from pipeline.ages import Ages
 from pipeline.settings import Source
-from pipeline.work import human_seconds
+from pipeline.work import human_seconds, without_user
 from tests.bags import make_bag_zip
 from tests.folders import add_folder, drop
 from tests.stack import Site, lines, wait_until
@@ -150,7 +150,7 @@ def test_a_right_that_is_missing_is_named_and_fails_nothing(tmp_path: Path, luig
 @pytest.mark.usefixtures("credentials")
 def test_what_is_no_cloudwatch_is_told_as_such(site: Site, luigid_url: str) -> None:
     """A source with an endpoint of its own: whatever stands there need not know CloudWatch."""
-    other = source_of(site, endpoint_url=luigid_url)
+    other = source_of(site, endpoint_url=without_user(luigid_url))
 
     told = Ages(patience_seconds=60).of([(other, site.queue)])[other, site.queue]
 

@@ -1,6 +1,7 @@
 """What containers need of the lanes: logs on stderr alone, and a file that tells that all of them run."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -81,8 +82,24 @@ def test_every_service_of_the_stack_is_hardened_bounded_and_watched() -> None:
         once = service.get("healthcheck") == {"disable": True}
         assert once == (name in {"migrate", "demo"}), name
         assert service["restart"] == "unless-stopped" or once, name
-        # luigid and metrics ask for no password, so nobody but this machine is let in.
+        # metrics asks for no password, and luigid's goes over the line as it is: nobody but this machine is let in.
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:${") or name == "proxy", name
         for variable, value in service.get("environment", {}).items():
             assert "PASSWORD" not in variable or "/run/secrets/" in value, name
+
+
+def test_luigid_is_asked_with_the_password_by_every_service_and_the_proxy() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    services, file = compose["services"], "/run/secrets/scheduler_password"
+
+    assert services["luigid"]["entrypoint"] == ["python", "-m", "pipeline.door"]
+    assert f"--password-file={file}" in services["luigid"]["command"]
+    assert f"--password-file={file}" in services["luigid"]["healthcheck"]["test"]
+    for name, service in services.items():
+        if "PIPELINE_SCHEDULER_URL" in service.get("environment", {}):
+            assert service["environment"]["PIPELINE_PIPELINE_SCHEDULER_PASSWORD_FILE"] == file, name
+            assert "scheduler_password" in service["secrets"], name
+    nginx = (ROOT / "docker" / "nginx.conf").read_text(encoding="utf-8")
+    (included,) = re.findall(r"include /run/secrets/(\w+);", nginx)
+    assert included in services["proxy"]["secrets"]

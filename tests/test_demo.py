@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from tests.bags import make_bag_zip
 from tests.stack import RUN_PIPELINE, lines, wait_until
@@ -104,13 +105,14 @@ def test_keep_leaves_the_visualiser_running_until_ctrl_c(tmp_path: Path) -> None
                 break
         page = re.search(r"http://127\.0\.0\.1:\d+/static/visualiser/index\.html", seen)
         assert page, seen
-        fetched = subprocess.run(
-            [sys.executable, "-c", f"import urllib.request as r; print(r.urlopen('{page[0]}').status)"],
-            capture_output=True,
-            text=True,
-            check=True,
+        password_file = re.search(r"password in (.*)\)", seen)
+        assert password_file, seen
+        password = Path(password_file[1]).read_text(encoding="ascii").strip()
+        page_alone, with_password = (
+            requests.get(page[0], auth=auth, timeout=10) for auth in (None, ("pipeline", password))
         )
-        assert fetched.stdout.strip() == "200"
+        assert (page_alone.status_code, with_password.status_code) == (401, 200)
+        assert password not in seen
     finally:
         os.kill(demo.pid, signal.SIGINT)
         demo.communicate(timeout=60)

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from pipeline import aws, trial
 from tests import servers
@@ -30,6 +32,8 @@ class Local:
         )  # fmt: skip
         self.site.database_url = f"sqlite:///{home}/pipeline.db"
         self.site.write_settings()
+        self.password_file = home / "scheduler.password"
+        self.site.settings = {"PIPELINE_PIPELINE_SCHEDULER_PASSWORD_FILE": str(self.password_file)}
         (home / "archive").mkdir()
 
     def command(self, *arguments: str) -> list[str]:
@@ -82,12 +86,16 @@ def test_what_up_starts_brings_a_bag_home_and_down_ends_it_all(local: Local, tmp
 
     run = local.site.call("run", "--lanes", "1")
     again, status = local.call("up"), local.call("status")
+    nobody = requests.get(f"{local.site.luigid_url}/api/is_paused", timeout=10).status_code
     down = local.call("down")
 
     assert run.returncode == 0, run.stderr
     assert local.site.archived("W1") == SMALL_WORK
     assert again.returncode == status.returncode == 0
     assert again.stdout == status.stdout == up.stdout
+    assert stat.S_IMODE(local.password_file.stat().st_mode) == 0o600
+    assert str(local.password_file) in up.stdout
+    assert nobody == 401
     assert down.returncode == 0
     assert local.processes() == []
     assert local.call("status").returncode == 3
@@ -171,6 +179,49 @@ def test_postgresql_is_made_started_and_reset_and_its_password_is_shown_nowhere(
     assert not (local.home / "services" / "postgresql").exists()
     assert "qx7Plant3d" not in f"{up.stdout}{up.stderr}{unasked.stderr}{reset.stdout}"
     assert not [path for path in (local.home / "services").rglob("*") if b"qx7Plant3d" in path.read_bytes()]
+
+
+@pytest.mark.skipif(servers.program("initdb", "/usr/lib/postgresql/*/bin") is None, reason="needs PostgreSQL")
+@pytest.mark.parametrize("trusting_before", [False, True])
+def test_postgresql_asks_every_user_of_the_host_for_a_password_that_nobody_had_to_make(
+    local: Local, *, trusting_before: bool
+) -> None:
+    port, password_file = servers.free_port(), local.home / "database.password"
+    local.site.database_url = f"postgresql+psycopg://pipe@127.0.0.1:{port}/works"
+    local.site.write_settings()
+    local.site.settings["PIPELINE_DATABASE_PASSWORD_FILE"] = str(password_file)
+    if trusting_before:  # as a release before this one made it
+        assert local.call("up").returncode == 0
+        assert local.call("down").returncode == 0
+        rules = local.home / "services" / "postgresql" / "pg_hba.conf"
+        rules.write_text(rules.read_text().replace("scram-sha-256", "trust"))
+        password_file.unlink()
+
+    up = local.call("up")
+
+    assert up.returncode == 0, up.stderr
+    assert stat.S_IMODE(password_file.stat().st_mode) == 0o600
+    sockets = local.home / "services" / "postgresql.socket"
+    assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+    assert local.site.call("db", "status").returncode == 0
+    for where in ("127.0.0.1", str(sockets)):
+        for known, password in ((True, password_file.read_text().strip()), (False, ""), (False, "wrong")):
+            told = psql(where, port, password)
+            assert (told.returncode == 0) is known, (where, password, told.stderr)
+    assert password_file.read_text().strip() not in f"{up.stdout}{up.stderr}"
+
+
+def psql(host: str, port: int, password: str) -> "subprocess.CompletedProcess[str]":
+    program = servers.program("psql", "/usr/lib/postgresql/*/bin")
+    assert program is not None
+    return subprocess.run(
+        [str(program), "-w", "-h", host, "-p", str(port), "-U", "pipe", "-d", "works", "-Atc", "SELECT 1"],
+        env={**os.environ, "PGPASSWORD": password, "PGPASSFILE": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
 
 
 def test_production_is_never_reset(local: Local) -> None:

@@ -1,8 +1,5 @@
 """luigid's page, as a person sees it: running works with how far they are, failures with what to do."""
 
-import json
-import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,8 @@ from tests.stack import Site, wait_until
 
 def tasks(site: Site, status: str) -> list[dict[str, Any]]:
     """The tasks of this test's works that luigid lists."""
-    query = urllib.parse.urlencode({"data": json.dumps({"status": status, "upstream_status": ""})})
-    with urllib.request.urlopen(f"{site.luigid_url}/api/task_list?{query}", timeout=10) as answer:
-        return [{"task_id": name, **task} for name, task in json.load(answer)["response"].items()]
+    listed = site.ask_luigid("task_list", status=status, upstream_status="")
+    return [{"task_id": name, **task} for name, task in listed.items()]
 
 
 def test_a_running_work_is_shown_with_its_rid_first_and_how_far_it_is(site: Site, tmp_path: Path) -> None:
@@ -48,9 +44,7 @@ def test_a_failed_work_s_page_names_the_failure_and_the_command_to_go_on_and_no_
     site.call("run", "--lanes", "1", PIPELINE_SYNC_SCRIPT=str(script), AWS_SECRET_ACCESS_KEY="hush-hush")
 
     (task,) = (task for task in tasks(site, "FAILED") if task["params"].get("work_rid") == "W8FAILED")
-    query = urllib.parse.urlencode({"data": json.dumps({"task_id": task["task_id"]})})
-    with urllib.request.urlopen(f"{site.luigid_url}/api/fetch_error?{query}", timeout=10) as answer:
-        error = json.load(answer)["response"]["error"]
+    error = site.ask_luigid("fetch_error", task_id=task["task_id"])["error"]
     assert "W8FAILED: the sync script exited 12" in error
     assert "go on with" in error
     assert "run_pipeline.py work W8FAILED" in error

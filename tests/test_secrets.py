@@ -2,11 +2,8 @@
 
 import json
 import os
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -67,21 +64,18 @@ def without_keys(site: Site) -> None:
     }
 
 
-def asked(site: Site, method: str, **data: Any) -> Any:
-    query = urllib.parse.urlencode({"data": json.dumps(data)})
-    with urllib.request.urlopen(f"{site.luigid_url}/api/{method}?{query}", timeout=10) as answer:
-        return json.load(answer)["response"]
-
-
 def told_by_luigid(site: Site) -> Iterator[str]:
     for status in ("FAILED", "DONE", "PENDING", "RUNNING", "DISABLED", "UPSTREAM_FAILED"):
-        tasks = asked(site, "task_list", status=status, upstream_status="")
+        tasks = site.ask_luigid("task_list", status=status, upstream_status="")
         yield json.dumps(tasks)
         for task in tasks if isinstance(tasks, dict) else {}:
             yield json.dumps(
-                [asked(site, name, task_id=task) for name in ("fetch_error", "dep_graph", "get_task_status_message")]
+                [
+                    site.ask_luigid(name, task_id=task)
+                    for name in ("fetch_error", "dep_graph", "get_task_status_message")
+                ]
             )
-    yield json.dumps([asked(site, "worker_list"), asked(site, "resource_list"), asked(site, "graph")])
+    yield json.dumps([site.ask_luigid("worker_list"), site.ask_luigid("resource_list"), site.ask_luigid("graph")])
 
 
 @pytest.mark.usefixtures("secrets")

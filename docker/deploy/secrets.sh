@@ -25,7 +25,9 @@ secrets() {
     if ((${#missing[@]} > 0)); then
         todo+=("$old has no section ${missing[*]}: $credentials has none. Needed by a source with that profile")
     fi
-    random | once 400 "$secrets/db_password"
+    for name in db_password scheduler_password; do random | once 400 "$secrets/$name"; done
+    printf 'proxy_set_header Authorization "Basic %s";\n' \
+        "$(printf 'pipeline:%s' "$(<"$secrets/scheduler_password")" | base64 -w 0)" | put 400 "$secrets/proxy_scheduler"
     for name in db_apps.config drs.config; do
         if [[ -r $home/.config/bdrc/docker/$name ]]; then
             put 400 "$secrets/$name" <"$home/.config/bdrc/docker/$name"

@@ -3,6 +3,7 @@
 from urllib.parse import urlsplit
 
 from pipeline.settings.sections import debag, download, pipeline, queue, sync
+from pipeline.work import without_user
 
 MOST_CONNECTIONS = 64
 _LEAST_BANDWIDTH = 100_000  # below, a connection's buffer would take longer than a connection may be silent
@@ -43,7 +44,7 @@ def check(main: pipeline, messages: queue, bags: debag, syncing: sync, problems:
     ]
     problems += [text for holds, text in rules if not holds]
     if urlsplit(scheduler).scheme not in {"http", "https"}:
-        problems.append(f"[core] default_scheduler_url is {scheduler!r}, not http(s)://…")
+        problems.append(f"[core] default_scheduler_url is {without_user(scheduler)!r}, not http(s)://…")
 
 
 def check_download(fetching: download, problems: list[str]) -> None:

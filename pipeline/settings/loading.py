@@ -15,7 +15,7 @@ from pipeline.settings.files import UNREADABLE, read_named_files, reason
 from pipeline.settings.notifying import read_notify
 from pipeline.settings.paths import from_project as _path
 from pipeline.settings.places import placed
-from pipeline.settings.secrets import aws_credentials, database_url, db_config_default
+from pipeline.settings.secrets import aws_credentials, database_url, db_config_default, scheduler_url
 from pipeline.settings.sections import SECTIONS, database, debag, download, notify, pipeline, queue, sync
 from pipeline.settings.sources import read_sources
 from pipeline.settings.unknown import unknown
@@ -26,11 +26,12 @@ from pipeline.steps.sync import BUILT_IN, DEFAULT_PATH, SITE_FILE, Options, of_s
 _Section = TypeVar("_Section", bound=luigi.Config)
 
 
-def load(*, working: bool = False) -> Settings:
+def load(*, working: bool = False, make_password: bool = False) -> Settings:
     """All settings, checked.
 
     Args:
         working: works are to be brought home, so what production needs for that has to be there too: the archive.
+        make_password: of a PostgreSQL of this host that has none yet.
 
     Raises:
         SettingsError: names every setting that is missing or wrong, at once.
@@ -43,9 +44,9 @@ def load(*, working: bool = False) -> Settings:
     telling = read_notify(_read(notify, problems), problems)
     sources, folders = read_sources(problems)
     problems += unknown([*sources, *folders])
-    url = database_url(data, problems)
+    url = database_url(data, problems, make_password=make_password)
     credentials = aws_credentials(sources, problems)
-    scheduler = _scheduler(problems)
+    scheduler = _scheduler(main.scheduler_password_file, problems)
     check_download(fetching, problems)
     check(main, messages, bags, syncing, problems, scheduler=scheduler.url)
     options = _sync_options(syncing.options_file, problems)
@@ -153,7 +154,7 @@ def _sync_options(options_file: str, problems: list[str]) -> Options:
     return BUILT_IN
 
 
-def _scheduler(problems: list[str]) -> Scheduler:
+def _scheduler(password_file: str, problems: list[str]) -> Scheduler:
     """The central scheduler, as Luigi's own sections tell of it."""
     config = luigi.configuration.get_config()
     seconds, url = Scheduler.disconnect_seconds, os.environ.get("PIPELINE_SCHEDULER_URL", "")
@@ -168,4 +169,8 @@ def _scheduler(problems: list[str]) -> Scheduler:
             url = f"http://{host}:{config.get('core', 'default_scheduler_port', '8082')}"
     except UNREADABLE as error:
         problems.append(f"[core] default_scheduler_url: {reason(error)}")
-    return Scheduler(url=url.rstrip("/"), disconnect_seconds=seconds)
+    return Scheduler(
+        url=scheduler_url(url.rstrip("/"), password_file, problems),
+        password_file=_path(password_file),
+        disconnect_seconds=seconds,
+    )

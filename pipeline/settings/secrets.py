@@ -6,15 +6,23 @@ has them: `~/.aws/credentials` and `~/.config/bdrc/db_apps.config`.
 
 import configparser
 import os
+import string
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from pipeline import durable
 from pipeline.errors import SettingsError
+from pipeline.settings.paths import from_project
 from pipeline.settings.sections import database
 from pipeline.settings.values import Source
 from pipeline.steps import record
+from pipeline.work import DOOR_KEY_FILE, SCHEDULER_USER
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+DATABASE_KEY_FILE = "var/database.password"
+_PLAIN = frozenset(f"{string.ascii_letters}{string.digits}-._~")
 _LEVELS = {"prod": "prod", "dev": "qa"}
 
 
@@ -50,8 +58,11 @@ def aws_credentials(sources: Sequence[Source], problems: list[str]) -> Path | No
     return file
 
 
-def database_url(data: database, problems: list[str]) -> str:
-    """The database's URL, with its password, from whichever of the settings holds it."""
+def database_url(data: database, problems: list[str], *, make_password: bool = False) -> str:
+    """The database's URL, with its password, from whichever of the settings holds it.
+
+    A PostgreSQL of this host whose URL has none is `local-services`'s own, which makes the file where there is none.
+    """
     given = [name for name in ("url_file", "db_config") if getattr(data, name)]
     if len(given) > 1:
         problems.append("[database] url_file and db_config are both set; one of them has to go")
@@ -63,10 +74,41 @@ def database_url(data: database, problems: list[str]) -> str:
     except SettingsError as error:
         problems += error.problems
         return ""
-    if url is None or not data.password_file:
+    if url is None:
         return text
-    password = content(data.password_file, "[database] password_file", problems)
+    file = data.password_file
+    if url.get_backend_name() == "postgresql" and url.host in LOOPBACK and not url.password:
+        path = from_project(file or DATABASE_KEY_FILE)
+        if make_password:
+            durable.secret_of(path)
+        file = str(path) if path.exists() else ""
+    if not file:
+        return text
+    password = content(file, "[database] password_file", problems)
     return url.set(password=password).render_as_string(hide_password=False)
+
+
+def scheduler_url(url: str, password_file: str, problems: list[str]) -> str:
+    """The scheduler's URL with the password of its door; as it is, where it has one, or where there is none.
+
+    The file that nobody named is that of this host's own luigid: its password is told to no other.
+    """
+    try:
+        place = urlsplit(url)
+        here = place.hostname in LOOPBACK
+    except ValueError:
+        return url  # which is told as no URL
+    file = from_project(password_file) if password_file else None
+    if file is None or place.username:
+        return url
+    if (here and not file.exists()) or (password_file == DOOR_KEY_FILE and not here):
+        return url  # on this host luigid's door makes it, when it first starts
+    what = "[pipeline] scheduler_password_file"
+    password = content(str(file), what, problems)
+    if set(password) - _PLAIN:
+        problems.append(f"{what}: {file}: a password of letters, digits, - . _ ~ alone is needed: Luigi takes no other")
+        return url
+    return place._replace(netloc=f"{SCHEDULER_USER}:{password}@{place.netloc}").geturl()
 
 
 def db_config_default(environment: str) -> str:

@@ -5,6 +5,8 @@ import warnings
 import luigi
 from luigi.parameter import UnconsumedParameterWarning
 
+from pipeline.work import DOOR_KEY_FILE
+
 # Luigi takes its own settings in [core] for unknown ones of a task. Ours are checked by `_unknown`.
 warnings.filterwarnings("ignore", category=UnconsumedParameterWarning)
 
@@ -28,6 +30,10 @@ class pipeline(luigi.Config):
     )
     alive_file = luigi.Parameter(
         default="", description="touched while all lanes run, or `notify --watch` does, for health checks; empty: none"
+    )
+    scheduler_password_file = luigi.Parameter(
+        default=DOOR_KEY_FILE,
+        description="holds the password of luigid's door (a secret); the default is for a luigid on this host",
     )
     archive_root = luigi.Parameter(
         default="var/archive", description="folder of Archive0 to Archive3; by default /mnt in production"

@@ -80,11 +80,13 @@ class Scheduler:
     """The central scheduler, from Luigi's own `[core]`.
 
     Attributes:
-        url: with user and password where it stands behind a proxy that asks for them.
+        url: with user and password, which its door asks for.
+        password_file: where that password lies, or is to be made.
         disconnect_seconds: after which luigid misses a worker that fell silent, if it reads the same luigi.cfg.
     """
 
     url: str = field(repr=False)
+    password_file: Path
     disconnect_seconds: float = 60.0
 
     @property
