@@ -174,6 +174,10 @@ class InvalidRid(PermanentError):
     """A name that is no work's identifier."""
 
 
+class LookAlike(PermanentError):
+    """A work's name looks like that of another work, and is written with other characters."""
+
+
 class ObjectGone(PermanentError):
     """The object is not in the bucket (any more)."""
 

@@ -22,11 +22,11 @@ from pipeline.settings import WhenDone
 from pipeline.site import Site
 from pipeline.staging import Place
 from pipeline.step_task import StepTask
-from pipeline.steps import debag, download, sync
+from pipeline.steps import debag, download, record, sync
 from pipeline.steps.debag import DebaggedWork, report
 from pipeline.steps.record import Phase
 from pipeline.targets import SyncRows, WorkFolderTarget, ZipTarget
-from pipeline.work import Bag, human_bytes, human_count, staging_key
+from pipeline.work import Bag, human_bytes, human_count, staging_key, written_plainly
 
 _log = logging.getLogger("pipeline.tasks")
 
@@ -43,6 +43,7 @@ class Download(StepTask):
     def step(self, here: Site, bag: Bag) -> None:
         """Fetch the zip, or take it back from quarantine, or leave it where a person put it."""
         place = self.place
+        _look_at_name(here, bag)
         if staging.take_back(place):
             # S3 was paid for these bytes already, and debag verifies every one of them again.
             facts: dict[str, Any] = {"verified": "quarantine", "etag": bag.etag}
@@ -155,6 +156,7 @@ class Sync(StepTask):
         finish(here, bag)
 
     def _bring_home(self, here: Site, bag: Bag, work: DebaggedWork, place: Place) -> None:
+        record.take_name(here.engine, work.rid)
         _log.info("%s: syncing %s, %s", work.rid, human_count(work.files, "file"), human_bytes(work.bytes))
         try:
             with Progress(work.rid, "syncing", show=self.show, log=_log) as progress:
@@ -228,6 +230,14 @@ def _policy(here: Site, bag: Bag) -> debag.Policy:
     if source is None:  # by hand; what a person names on this host's disk may be a batch
         return replace(here.settings.debag_policy, allow_unbagged=False, several_works=bag.is_local)
     return replace(here.settings.debag_policy, allow_unbagged=source.allow_unbagged, several_works=source.several_works)
+
+
+def _look_at_name(here: Site, bag: Bag) -> None:
+    plain = written_plainly(bag.work_rid)
+    if plain != bag.work_rid:
+        _log.warning("%s: this name is easily taken for %s, which it is not", bag.work_rid, plain)
+        here.record.note("intake", "odd-name", {"looks_like": plain}, work_rid=bag.work_rid, bag_id=bag.bag_id)
+    record.check_name(here.engine, bag.work_rid)
 
 
 def _went_on(fetched: download.Fetched) -> str:

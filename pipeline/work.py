@@ -25,6 +25,14 @@ _ARCHIVE_PARENTS = 4
 _WITHIN_WORDS = "\u058a\u05f3\u05f4\u0f0b\u30a0\u30fb"
 # Letters and marks that nobody sees (Unicode: Default_Ignorable_Code_Point): with them one name looks like another.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+# Cyrillic and Greek letters that look like a Latin letter or a digit, each before that: a part of the table of UTS #39.
+_LOOKS = (
+    "\u0410A\u0412B\u0415E\u0405S\u0406I\u0408J\u041aK\u041cM\u041dH\u041eO\u0420P\u0421C\u0422T\u0423Y\u0425X\u04aeY\u051aQ"
+    "\u051cW\u0474V\u04c0I\u04173\u0430a\u0435e\u043eo\u0440p\u0441c\u0443y\u0445x\u0455s\u0456i\u0458j\u04bbh\u0501d\u051bq"
+    "\u051dw\u0475v\u04cfl\u0391A\u0392B\u0395E\u0396Z\u0397H\u0399I\u039aK\u039cM\u039dN\u039fO\u03a1P\u03a4T\u03a5Y\u03a7X"
+    "\u03f9C\u037fJ\u03b1a\u03b3y\u03b9i\u03bdv\u03bfo\u03c1p\u03c3o\u03c5u"
+)
+_PLAIN = str.maketrans(dict(zip(_LOOKS[::2], _LOOKS[1::2], strict=True)))
 _BAG_ZIP = re.compile(r"\.bag\.zip\Z", re.IGNORECASE)
 
 
@@ -94,6 +102,20 @@ def checked_rid(text: str, *, source: str = "") -> str:
     if not sane:
         raise InvalidRid(f"{text[:80]!r} is no work identifier" + (f" (from {source[:200]!r})" if source else ""))
     return text
+
+
+def written_plainly(work_rid: str) -> str:
+    """The identifier as most people would type what they see: W1 for one in fullwidth or Cyrillic letters."""
+    return unicodedata.normalize("NFKC", work_rid).translate(_PLAIN)
+
+
+def skeleton(work_rid: str) -> str:
+    """The same for identifiers that look the same, in upper or lower case; 32 characters that mean nothing else.
+
+    UTS #39 calls it so; of its table only what looks Latin is taken, and case is left out besides.
+    """
+    seen = unicodedata.normalize("NFKC", written_plainly(work_rid).casefold())
+    return hashlib.sha256(seen.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def asked_rid(text: str) -> str:

@@ -3,6 +3,7 @@
 from pipeline.steps.record.archived import CHECK, ENDS_ALARM, FORGOTTEN, Archived, Broken, archived, broken, on_the_way
 from pipeline.steps.record.engine import connect, parsed_url, preload
 from pipeline.steps.record.leases import Leases
+from pipeline.steps.record.names import check_name, take_name
 from pipeline.steps.record.pauses import Pause, pause_of, set_pause
 from pipeline.steps.record.record import Record
 from pipeline.steps.record.schema import SchemaOutdated, downgrade, earlier, prepare, revisions, upgrade
@@ -25,6 +26,7 @@ __all__ = [
     "SchemaOutdated",
     "archived",
     "broken",
+    "check_name",
     "connect",
     "downgrade",
     "earlier",
@@ -38,5 +40,6 @@ __all__ = [
     "set_pause",
     "step_after",
     "superseded",
+    "take_name",
     "upgrade",
 ]

@@ -137,3 +137,10 @@ lanes = Table(
     Column("begun_on", Moment, nullable=False),
     Column("seen_on", Moment, nullable=False),  # when it last said that it is alive
 )
+
+names = Table(
+    "names",
+    metadata,
+    Column("skeleton", String(32), primary_key=True),  # of a name: `pipeline.work.skeleton`
+    Column("work_rid", Rid, nullable=False),  # the first work that came home under a name that looks so
+)
