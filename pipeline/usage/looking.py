@@ -124,8 +124,8 @@ VERBS = (
         ),
         about="A fixity check: it only reads, and each check is an event in the record. What came home by the record "
         "is checked, and what the archive has of works that the record never heard of. A check that fails is an alarm "
-        "in status, mails and metrics, until the work passes a check or comes home again, or --forget with --reason ends "
-        "it. One of RID, --all, --oldest and --forget is needed.",
+        "in status, mails and metrics, until the work passes a check or comes home again, or --forget with --reason "
+        "ends it. One of RID, --all, --oldest and --forget is needed.",
         options=_verify,
         exits={
             0: "nothing is wrong",
