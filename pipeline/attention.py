@@ -1,5 +1,6 @@
 """What of all that `status` tells needs a person; nothing, on most days."""
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,7 +50,7 @@ def _bags(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         works = [work["work_rid"] for work in told["works"] if work["stage"] == state]
         again = ", tried again by themselves" if count > 1 else ", tried again by itself"
-        verb = of_several if of_several and count > 1 else f"explain {works[0]}" if works else "status"
+        verb = of_several if of_several and count > 1 else f"explain {shlex.quote(works[0])}" if works else "status"
         yield f"{human_count(count, 'bag')} {state}{again if state == 'failed' else ''}", verb
 
 
@@ -61,4 +62,4 @@ def _letters(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _archived(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if broken := told["fixity_failed"]:
         what = human_count(len(broken), "archived work")
-        yield f"{what} failed the last fixity check", f"explain {broken[0]['work_rid']}"
+        yield f"{what} failed the last fixity check", f"explain {shlex.quote(broken[0]['work_rid'])}"

@@ -215,7 +215,7 @@ def _missing(folder: Path, why: str) -> ArchiveMissing:
     return ArchiveMissing(
         f"{folder} is out of reach ({why}); it may be unmounted",
         kept="what was checked so far is in the record",
-        go_on="mount it, then run_pipeline.py verify again",
+        go_on="mount it, then the same again",
     )
 
 

@@ -79,9 +79,13 @@ def named(here: Site, names: Sequence[str]) -> list[Kept]:
     for name in names:
         matching = [one for one in everything if name in {one.work_rid, one.bag_id}]
         if not matching:
+            row = here.record.bag(name)
+            rid = name if row is None else row.bag.work_rid
+            known = row is not None or here.record.bags_of(rid)
+            explain = f"run_pipeline.py explain {shlex.quote(rid)}, which names the host that had it last"
             raise UsageError(
                 f"{name}: nothing is kept of it in {here.settings.quarantine} on {here.host}",
-                go_on=f"run_pipeline.py explain {shlex.quote(name)}, which names the host that had it last",
+                go_on=explain if known else "run_pipeline.py quarantine list",
             )
         found += [one for one in matching if one not in found]
     return found

@@ -9,7 +9,16 @@ import luigi
 import luigi.rpc
 
 from pipeline import log_lines, site
-from pipeline.errors import LeaseLost, NoRoom, PipelineError, Stopping, TransientError, WorkBusy
+from pipeline.errors import (
+    LeaseLost,
+    NoRoom,
+    ObjectGone,
+    ObjectReplaced,
+    PipelineError,
+    Stopping,
+    TransientError,
+    WorkBusy,
+)
 from pipeline.site import Failure, Site
 from pipeline.staging import Place
 from pipeline.steps import intake
@@ -25,6 +34,17 @@ class Unexpected(TransientError):
 
 class NoLease(PipelineError):
     """A task was started by hand, past the lanes."""
+
+
+def way_on(bag: Bag, error: PipelineError) -> str:
+    """How to go on after a failure that does not say it itself: the work once more, unless that would fail the same."""
+    rid, address = shlex.quote(bag.work_rid), shlex.quote(bag.address)
+    if isinstance(error, ObjectReplaced):
+        return f"run_pipeline.py work {address}, which takes what is there now"
+    if isinstance(error, ObjectGone):
+        again = f"put its bag there again, then run_pipeline.py work {address}"
+        return f"{again}; or leave it out: run_pipeline.py skip {rid} --reason 'its bag is gone'"
+    return f"run_pipeline.py work {rid}"
 
 
 class StepTask(luigi.Task):
@@ -74,8 +94,7 @@ class StepTask(luigi.Task):
             self._failed(here, bag, error)
             raise
         except OSError as error:
-            again = f"run_pipeline.py work {shlex.quote(self.work_rid)}"
-            named = NoRoom(f"{self.phase}: {error}", work_rid=self.work_rid, go_on=again)
+            named = NoRoom(f"{self.phase}: {error}", work_rid=self.work_rid)
             self._failed(here, bag, named)
             raise named from error
         except Exception as error:
@@ -87,8 +106,7 @@ class StepTask(luigi.Task):
     def _failed(self, here: Site, bag: Bag, error: PipelineError) -> None:
         if not error.work_rid:
             error.work_rid = self.work_rid
-        if not error.go_on:
-            error.go_on = f"run_pipeline.py work {shlex.quote(self.work_rid)}"
+        error.go_on = error.go_on or way_on(bag, error)
         retry_seconds = 0
         if isinstance(error, Stopping | LeaseLost | WorkBusy):
             # Nothing is wrong with the bag; and once a lease is lost, its row is another lane's to write.

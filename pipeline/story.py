@@ -46,7 +46,7 @@ def stage_of(known: KnownBag) -> str:
     return "waiting" if known.row.state is BagState.UNFINISHED else str(known.row.state)
 
 
-def next_of(here: Site, known: KnownBag, *, now: datetime) -> Next:
+def next_of(here: Site, story: WorkStory, known: KnownBag) -> Next:
     """What happens to a bag next."""
     row, rid = known.row, shlex.quote(known.row.bag.work_rid)
     if known.holder is not None and row.state is not BagState.DONE:
@@ -56,15 +56,15 @@ def next_of(here: Site, known: KnownBag, *, now: datetime) -> Next:
         kept = here.place(row.bag).quarantine.exists()
         return Next("nothing: a later bag brought it home", f"run_pipeline.py quarantine drop {rid}" if kept else "")
     if row.state not in {BagState.UNFINISHED, BagState.FAILED}:
-        return _once_asked(here, row)
+        return _once_asked(here, story, row)
     elsewhere = f" on {row.host}" if row.host not in {"", here.host} else ""
-    if row.state is BagState.FAILED and known.retry_on is not None and known.retry_on > now:
+    if row.state is BagState.FAILED and known.retry_on is not None and known.retry_on > story.now:
         when = stamp(known.retry_on)
         return Next(f"it is tried again by itself{elsewhere} after {when}", f"run_pipeline.py retry {rid}")
     return Next(f"the next lane that is free{elsewhere} takes it up", "run_pipeline.py run")
 
 
-def _once_asked(here: Site, row: BagRow) -> Next:
+def _once_asked(here: Site, story: WorkStory, row: BagRow) -> Next:
     """Of a bag that no lane takes up by itself."""
     rid = shlex.quote(row.bag.work_rid)
     if row.state is BagState.DONE:
@@ -73,13 +73,15 @@ def _once_asked(here: Site, row: BagRow) -> Next:
         return Next("it waits for S3's event after a restore, which somebody has to ask for", _restore(here, row.bag))
     if row.state is BagState.SKIPPED:
         return Next("nothing: an operator left it out", f"run_pipeline.py retry {rid}")
-    if row.error_kind == "archive-conflict":
-        return Next(
-            "nothing by itself: a person has to find out which is right; if the bag is, go on",
-            f"run_pipeline.py work {rid} --replace",
-        )
-    look = f"quarantine show {rid}" if here.place(row.bag).report.exists() else f"retry {rid}"
-    return Next("nothing by itself: a person has to decide", f"run_pipeline.py {look}")
+    look = f"run_pipeline.py quarantine show {rid}" if here.place(row.bag).report.exists() else ""
+    look = look or _as_told(story, row) or f"run_pipeline.py retry {rid}"
+    return Next("nothing by itself: a person has to decide", look)
+
+
+def _as_told(story: WorkStory, row: BagRow) -> str:
+    """What the bag's last failure said of how to go on: whoever raised it knew best."""
+    mine = (event["detail"] for event in reversed(story.events) if event["bag_id"] == row.bag.bag_id)
+    return next((str(detail["go_on"]) for detail in mine if detail.get("go_on")), "")
 
 
 def _restore(here: Site, bag: Bag) -> str:
@@ -90,8 +92,8 @@ def _restore(here: Site, bag: Bag) -> str:
         else ["--region", source.region, *(["--profile", source.profile] if source.profile else [])]
     )
     request = '{"Days": 14, "GlacierJobParameters": {"Tier": "Standard"}}'
-    words = ["aws", "s3api", "restore-object", *where, "--bucket", bag.bucket, "--key", bag.key]
-    return shlex.join([*words, "--restore-request", request])
+    what = ["--bucket", bag.bucket, "--key", bag.key, *(["--version-id", bag.version_id] if bag.version_id else [])]
+    return shlex.join(["aws", "s3api", "restore-object", *where, *what, "--restore-request", request])
 
 
 def lying(here: Site, bag: Bag) -> list[Lying]:
@@ -175,7 +177,7 @@ def _next(here: Site, story: WorkStory) -> Next:
             "nothing by itself: the archive copy failed its last check; if the bag is right, bring it home again",
             f"run_pipeline.py work {shlex.quote(story.work_rid)} --from sync --replace",
         )
-    return next_of(here, story.bags[0], now=story.now)
+    return next_of(here, story, story.bags[0])
 
 
 def _is_rotten(story: WorkStory) -> bool:
@@ -212,7 +214,7 @@ def _bag(here: Site, story: WorkStory, known: KnownBag) -> dict[str, Any]:
         "verification": verification(story, known),
         "on_disk": [asdict(one) for one in lying(here, bag)],
         "archived": [_plain(asdict(copy)) for copy in known.copies],
-        "next": asdict(next_of(here, known, now=story.now)),
+        "next": asdict(next_of(here, story, known)),
     }
 
 

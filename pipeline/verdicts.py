@@ -10,6 +10,7 @@ from pipeline import plug, tasks
 from pipeline.building import build, scheduler_paused
 from pipeline.errors import LaneDied, LeaseLost, NotRestored, PermanentError, PipelineError, Stopping, WorkBusy
 from pipeline.site import Site
+from pipeline.step_task import way_on
 from pipeline.steps import download, record
 from pipeline.steps.record import BagRow, BagState, turns
 from pipeline.work import Bag
@@ -107,6 +108,7 @@ def _identified(here: Site, bag: Bag) -> Bag | Verdict:
     except Stopping as error:
         return verdict_of(here, error)
     except PipelineError as error:
+        error.go_on = error.go_on or way_on(bag, error)
         here.record.note("intake", "failed", {"kind": error.kind, "error": str(error)}, work_rid=bag.work_rid)
         return verdict_of(here, error, work_rid=bag.work_rid)
 

@@ -182,6 +182,8 @@ def test_a_test_that_fails_before_the_copy_is_a_permanent_failure_and_nothing_is
     assert caught.value.facts["audits"] == {"pre": "failed", "post": "not run: the sync ended before it"}
     assert "the pre audit failed" in str(caught.value)
     assert "I1 has no page 7" in str(caught.value)
+    assert "nothing was written" in caught.value.kept
+    assert "partial" not in caught.value.kept
 
 
 @pytest.mark.parametrize("copier", [SCRIPT, BUILTIN])

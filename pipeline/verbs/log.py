@@ -1,5 +1,6 @@
 """`run_pipeline.py log RID [--path] [--all]`: what the sync script and the audit tool printed for a work."""
 
+import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -26,7 +27,8 @@ def main(options: Namespace) -> int:
         known = views.other_spelling(here.engine, work_rid)
         raise UsageError(f"{work_rid}: the record knows no such work{known}", go_on="run_pipeline.py status")
     if not found:
-        sys.stderr.write(f"{work_rid}: no sync of it has left a log; go on with: run_pipeline.py explain {work_rid}\n")
+        again = f"go on with: run_pipeline.py explain {shlex.quote(work_rid)}"
+        sys.stderr.write(f"{work_rid}: no sync of it has left a log; {again}\n")
         return 0
     asked = found if options.all else found[-1:]
     for one in asked:

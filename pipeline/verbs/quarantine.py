@@ -72,9 +72,11 @@ def _release(here: Site, out: Console, options: Namespace) -> int:
     busy = 0
     for one in found:
         if one.row is None:
+            kept = next((path for path in one.zips if path.suffix == ".zip"), None)
+            drop = f"run_pipeline.py quarantine drop {shlex.quote(one.work_rid)}"
             raise UsageError(
                 f"{one.work_rid}: the record does not know bag {one.bag_id}",
-                go_on=f"run_pipeline.py work {shlex.quote(str(next(iter(one.zips), one.folder)))}",
+                go_on=f"run_pipeline.py work {shlex.quote(str(kept))}" if kept else drop,
             )
         try:
             out.print(f"{one.work_rid}: {repairs.hand_back(here, one.row, reason='released from quarantine')}")

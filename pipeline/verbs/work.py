@@ -2,15 +2,17 @@
 
 import logging
 import re
+import shlex
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline import lanes, log_lines, settings, site, staging
+from pipeline import lanes, log_lines, repairs, settings, site, staging
 from pipeline.building import scheduler_paused
-from pipeline.errors import InvalidRid, ObjectGone, PipelineError, UsageError
+from pipeline.errors import InvalidRid, ObjectGone, ObjectReplaced, UsageError
 from pipeline.signals import stopping_on_signals
 from pipeline.site import Site
+from pipeline.step_task import way_on
 from pipeline.steps import debag, download
 from pipeline.steps.record import BagState, Phase, views
 from pipeline.verdicts import Outcome, Verdict, bring_home
@@ -92,7 +94,7 @@ def _bag_of_rid(here: Site, work_rid: str) -> Bag:
     raise UsageError(
         f"{work_rid}: not known to the record{views.other_spelling(here.engine, work_rid)}, "
         f"and there is no {staging_key(work_rid)} in the buckets ({buckets})",
-        go_on=f"run_pipeline.py work s3://BUCKET/KEY, or {work_rid}.bag.zip",
+        go_on=f"run_pipeline.py work s3://BUCKET/KEY, or run_pipeline.py work {shlex.quote(work_rid)}.bag.zip",
     )
 
 
@@ -103,9 +105,9 @@ def _again(here: Site, bag: Bag, from_step: str | None) -> None:
         if row.state in {BagState.REFUSED, BagState.FAILED, BagState.NOT_RESTORED, BagState.SKIPPED}:
             here.record.reopen(row.bag, reason="tried again by hand")
         return
-    if not here.leases.take(bag.work_rid, bag.bag_id):
-        raise PipelineError("another lane works on it", work_rid=bag.work_rid, go_on="wait until it is done")
-    try:
+    with repairs.leased(here, bag.work_rid, bag.bag_id):
+        if row.state is BagState.DONE:
+            _see_zip(here, row.bag)
         here.record.reopen(row.bag, reason=f"asked for again from {from_step}", undo_syncs=True)
         place = here.place(row.bag)
         if from_step in {Phase.DOWNLOAD, Phase.DEBAG}:
@@ -114,5 +116,22 @@ def _again(here: Site, bag: Bag, from_step: str | None) -> None:
             staging.clear(place)
             staging.set_aside(place)
         staging.ask_for_sync(place)
-    finally:
-        here.leases.release(bag.work_rid)
+
+
+def _see_zip(here: Site, bag: Bag) -> None:
+    """A work that is home stays home where there is nothing to bring home once more.
+
+    Raises:
+        ObjectGone: its zip is not there.
+        ObjectReplaced: another one is.
+    """
+    try:
+        if bag.is_local:
+            download.adopt(bag)
+        else:
+            download.look(here.s3(bag), bag)
+    except (ObjectGone, ObjectReplaced) as error:
+        gone = isinstance(error, ObjectGone)
+        error.kept = "nothing was changed: the work stays home as it is"
+        error.go_on = "put its bag there again, then the same again" if gone else way_on(bag, error)
+        raise

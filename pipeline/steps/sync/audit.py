@@ -54,3 +54,9 @@ def _lines(file: Path) -> list[tuple[str, str]]:
         return []
     lines = [line.partition(" ") for line in content.decode("utf-8", "backslashreplace").splitlines()]
     return [(when, outcome[:200]) for when, _, outcome in lines if when in WHEN and outcome.isprintable()]
+
+
+def ended_before_copy(audits: Audits) -> bool:
+    """Whether the sync ended in the audit before the copy: then nothing was written."""
+    before = audits["pre"].partition(":")[0] not in {PASSED, NOT_RUN}
+    return before and audits["post"] == f"{NOT_RUN}: {ENDED_BEFORE}"

@@ -81,7 +81,7 @@ class Auditor:
             f"the {when} audit {outcome}{said}",
             work_rid=call.work_rid,
             kept=f"{copy}; what it printed is in {job.log}, its logs are in {job.audit_logs}; {call.staging_kept}",
-            go_on=call.command,
+            go_on=call.mended(audited=outcome == FAILED),
             facts={
                 "audits": dict(self.audits),
                 "audit_logs": str(job.audit_logs),

@@ -69,6 +69,10 @@ class Call:
         """The command to go on with."""
         return f"run_pipeline.py work {shlex.quote(self.work_rid)}"
 
+    def mended(self, *, audited: bool) -> str:
+        """The command to go on with once the work, or what the site does with it, was mended."""
+        return f"mend the work or the site's tests, then {self.command}" if audited else self.command
+
     @property
     def staging_kept(self) -> str:
         """Where the work's bytes are, besides the archive."""
@@ -184,12 +188,13 @@ class Call:
         said = f"; it ended with: {' / '.join(last_lines[-3:])}" if last_lines else "; it printed nothing"
         failed = [] if ended.timed_out else audit.failures(audits)
         kind, what = (AuditFailed, f"the {failed[0]} audit failed: ") if failed else (SyncFailed, "")
+        partial = f"the archive copy may be partial at {self.folder}"
+        copy = "nothing was written" if audit.ended_before_copy(audits) else partial
         return kind(
             f"{what}the sync script {how}{said}",
             work_rid=self.work_rid,
-            kept=f"its log is {job.log}, the audit tool's logs are in {job.audit_logs}; "
-            f"the archive copy may be partial at {self.folder}; {self.staging_kept}",
-            go_on=self.command,
+            kept=f"its log is {job.log}, the audit tool's logs are in {job.audit_logs}; {copy}; {self.staging_kept}",
+            go_on=self.mended(audited=bool(failed)),
             facts={
                 "exit_status": ended.status,
                 "timed_out": ended.timed_out,
