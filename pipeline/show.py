@@ -72,6 +72,11 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def _zip_bytes(size_bytes: int) -> str:
+    """The zip's, in brackets; nothing while S3 has not told it."""
+    return f"({human_bytes(size_bytes)})" if size_bytes else ""
+
+
 def works_rows(works: Sequence[WorkStatus]) -> list[Row]:
     """Works with their stage, files, bytes, time and place."""
     rows: list[Row] = []
@@ -82,7 +87,7 @@ def works_rows(works: Sequence[WorkStatus]) -> list[Row]:
                 "work": work.work_rid,
                 "stage": work.stage + running,
                 "files": str(work.files or ""),
-                "bytes": human_bytes(work.bytes) if work.bytes else f"({human_bytes(work.zip_bytes)})",
+                "bytes": human_bytes(work.bytes) if work.bytes else _zip_bytes(work.zip_bytes),
                 "seconds": f"{work.seconds:.1f}",
                 "taken up": "" if work.owner else _turn(work.taken_up_on),
                 "archive path, or why not": work.archive_path or work.error,

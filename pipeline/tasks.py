@@ -50,6 +50,8 @@ class Download(StepTask):
             staging.vouch(place.download_marker, place.bag_zip, facts)
             here.record.finished(self.phase, bag, facts)
             return
+        if not bag.is_local:
+            bag = self._sized(here, bag)
         make_room(here, bag)
         _log.info("%s: downloading %s, %s", self.work_rid, bag.address, human_bytes(bag.size_bytes))
         with Progress(self.work_rid, "downloading", show=self.show, log=_log) as progress:
@@ -74,6 +76,13 @@ class Download(StepTask):
             fetched.verified,
             "" if fetched.fetched_bytes == fetched.size_bytes or bag.is_local else _went_on(fetched),
         )
+
+    def _sized(self, here: Site, bag: Bag) -> Bag:
+        """The bag with the size that S3 tells: by that room is reserved, also from works that ask for theirs later."""
+        size = download.size_of(here.s3(bag), bag, pulse=here.pulse(self.work_rid, self.phase))
+        here.record.sized(bag, size)
+        here.leases.queue_for_room(self.work_rid)
+        return replace(bag, size_bytes=size)
 
 
 class Debag(StepTask):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.work import staging_key
 from tests.bags import make_bag_zip
 from tests.stack import Site
 
@@ -18,13 +17,15 @@ QUICK = {"PIPELINE_QUEUE_BACKOFF_SECONDS": "0", "PIPELINE_PIPELINE_MARGIN_BYTES"
 
 
 @contextmanager
-def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
-    """A file system of its own, so large and no larger."""
+def small_disk(folder: Path, size_bytes: int, *, files: int = 0) -> Iterator[Path]:
+    """A file system of its own, so large and no larger; and for so many files and folders, if that is told."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small file system")
     folder.mkdir(parents=True, exist_ok=True)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},nr_inodes={files}", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip(f"root may not mount here: {mounted.stderr.decode().strip()}")
@@ -34,27 +35,21 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def announce_as_tiny(site: Site, bag_zip: Path) -> None:
-    """The event says that the zip is one byte large: so the step meets the full disk, not the check before it."""
-    etag = site.put(bag_zip)
-    site.send({"Records": [site.event(staging_key("W1"), etag, 1)]})
-
-
 @pytest.mark.parametrize(
-    ("step", "factor", "left"), [("download", 0.5, []), ("debag", 1.5, ["W1.bag.zip", "download.json"])]
+    ("step", "files", "left"), [("download", 3, []), ("debag", 12, ["W1.bag.zip", "download.json"])]
 )
 def test_a_staging_disk_that_fills_up_leaves_no_half_step_and_names_the_reason(
-    site: Site, tmp_path: Path, step: str, factor: float, left: list[str]
+    site: Site, tmp_path: Path, step: str, files: int, left: list[str]
 ) -> None:
     bag_zip = make_bag_zip(tmp_path, "W1", files=PAYLOAD)
-    announce_as_tiny(site, bag_zip)
-    with small_disk(tmp_path / "disk", int(bag_zip.stat().st_size * factor)) as disk:
+    site.announce(bag_zip)
+    with small_disk(tmp_path / "disk", 100 * bag_zip.stat().st_size, files=files) as disk:  # room enough, it says
         full = site.call("run", "--lanes", "1", PIPELINE_PIPELINE_STAGING=str(disk), **QUICK)
-        files = sorted(path.name for path in disk.rglob("*") if path.is_file())
+        found = sorted(path.name for path in disk.rglob("*") if path.is_file())
         history = [(row["step"], row["outcome"]) for row in site.rows("events")]
 
     assert full.returncode == 1, full.stderr
-    assert files == left
+    assert found == left
     assert history[-1] == (step, "failed")
     assert site.works()["W1"].error_kind == "no-room"
     again = site.call("run", "--lanes", "1", **QUICK)

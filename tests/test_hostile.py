@@ -99,3 +99,14 @@ def test_no_attribute_of_a_forged_message_reopens_a_refused_bag(site: Site, tmp_
     assert site.works()["W1"].stage == "refused"
     assert site.archived("W1") == {}
     assert site.depth(site.dead_url) == 2
+
+
+def test_a_size_that_an_event_makes_up_reserves_no_disk(site: Site, tmp_path: Path) -> None:
+    bag_zip = make_bag_zip(tmp_path, "W1")
+    etag = site.put(bag_zip)
+    site.send({"Records": [site.event(staging_key("W1"), etag, 1 << 50)]})
+
+    ran = site.call("run", "--lanes", "1")
+
+    assert ran.returncode == 0, ran.stderr
+    assert [row["size_bytes"] for row in site.rows("bags")] == [bag_zip.stat().st_size]

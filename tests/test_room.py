@@ -8,6 +8,7 @@ import pytest
 from pipeline import site as site_module
 from pipeline.errors import NoRoom, NotRestored
 from pipeline.room import make_room, sweep
+from pipeline.steps.record import Leases
 from pipeline.work import Bag
 from tests.test_full_disk import small_disk
 
@@ -51,3 +52,23 @@ def test_half_a_download_waits_for_the_next_restore_unless_a_newer_bag_is_home(
     sweep(here)
 
     assert part.exists() is not newer_is_home
+
+
+def test_who_learns_its_size_later_lines_up_behind_who_has_begun(here: site_module.Site) -> None:
+    """A lane that waits for S3 to tell the size reserves nothing yet, so it has to see what others took meanwhile."""
+    mine, theirs = replace(BAG, size_bytes=0), replace(BAG, work_rid="W2", key="a/W2.bag.zip", size_bytes=0)
+    others = Leases(here.engine, owner=f"{here.host}/other", seconds=60)
+    here.record.see(mine)
+    here.record.see(theirs)
+    assert here.leases.take("W1", mine.bag_id)
+    assert others.take("W2", theirs.bag_id)
+
+    here.record.sized(theirs, MIB)
+    others.queue_for_room("W2")
+    before = here.leases.before_mine("W1", host=here.host)
+    here.record.sized(mine, 2 * MIB)
+    here.leases.queue_for_room("W1")
+
+    assert before == []
+    assert here.leases.before_mine("W1", host=here.host) == [("W2", theirs.bag_id, MIB)]
+    assert others.before_mine("W2", host=here.host) == []

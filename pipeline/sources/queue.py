@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipeline import plug, settings
 from pipeline.errors import NotUnderstood
@@ -95,7 +96,7 @@ class MessageParcel:
         return "its message was sent back from the dead-letter queue" if known else ""
 
     def open(self) -> Sequence[Bag]:
-        """The bags that it announces.
+        """The bags that it announces, without the sizes that it tells: whoever wrote it would reserve the disk.
 
         Raises:
             NotUnderstood: it is no event of S3.
@@ -107,7 +108,7 @@ class MessageParcel:
             detail = {"message_id": self._message.message_id, "why": list(ignored)}
             self._here.record.note("intake", "ignored", detail)
             _log.info("message %s: nothing to process: %s", self._message.message_id, intake.listed(ignored))
-        return self._delivery.bags
+        return [replace(bag, size_bytes=0) for bag in self._delivery.bags]
 
     def extend(self) -> None:
         """Hide it for another lease."""

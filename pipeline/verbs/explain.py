@@ -73,7 +73,8 @@ def _tell_bag(out: Console, bag: dict[str, Any], *, here: str) -> None:
     out.print()
     of = f" (the zip of {bag['work_rid']}, with {', '.join(bag['works'])})" if len(bag["works"]) > 1 else ""
     out.print(show.safe(f"bag {bag['bag_id']}: {bag['stage']}{of}"))
-    _pair(out, "from", f"{bag['from']}, {human_bytes(bag['zip_bytes'])}, seen {_when(bag['seen_on'])}")
+    zipped = [human_bytes(bag["zip_bytes"])] if bag["zip_bytes"] else []  # S3 tells it when the download begins
+    _pair(out, "from", ", ".join([bag["from"], *zipped, f"seen {_when(bag['seen_on'])}"]))
     _pair(
         out,
         "identity",

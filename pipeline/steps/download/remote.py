@@ -78,6 +78,18 @@ def identify(s3: "S3Client", bag: Bag, *, pulse: Pulse = no_pulse) -> Bag:
     return bag.identified(etag=told["ETag"].strip('"'), version_id=_version(told), size_bytes=told["ContentLength"])
 
 
+def size_of(s3: "S3Client", bag: Bag, *, pulse: Pulse = no_pulse) -> int:
+    """The bytes of the object that `bag` identifies, as S3 has them; what an event says of it anybody may have written.
+
+    Raises:
+        ObjectGone: it is not there (any more).
+        ObjectReplaced: the bucket now holds other bytes under the key.
+        PipelineError: S3 cannot be reached, or refuses; or what the pulse raised.
+    """
+    told = answered(lambda: _head(s3, bag, **_pin(bag)), waiting=lambda: pulse(0, 0))
+    return int(told["ContentLength"])
+
+
 def look(s3: "S3Client", bag: Bag) -> Remote:
     """What S3 says of the object that `bag` identifies; one request, a second one for a multipart upload.
 

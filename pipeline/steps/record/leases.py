@@ -128,6 +128,16 @@ class Leases:
             return 0
         return max(0, int((row.until - row.now).total_seconds() + 1))
 
+    def queue_for_room(self, work_rid: str) -> None:
+        """Line up behind all who have a lease now: from here on what this work needs is known, and counts for others.
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach.
+        """
+        mine = and_(leases.c.work_rid == work_rid, leases.c.owner == self.owner)
+        with writing(self._engine) as connection:
+            connection.execute(update(leases).where(mine).values(taken_on=utc_in()))
+
     def before_mine(self, work_rid: str, *, host: str) -> list[tuple[str, str, int]]:
         """Bags (RID, identity, zip bytes) that lanes of this host lease, and took before our lease of `work_rid`.
 
