@@ -186,6 +186,10 @@ class ObjectReplaced(PermanentError):
     """The bucket now holds other bytes under this key than the event announced."""
 
 
+class TriedTooLong(PermanentError):
+    """A bag has failed for reasons that may pass for longer than the settings allow; a person has to look."""
+
+
 class LaneDied(PermanentError):
     """The lanes that worked on a bag died one after the other in the same step; a person has to look."""
 

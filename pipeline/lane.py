@@ -5,17 +5,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pipeline.errors import DatabaseUnavailable, PipelineError, SchedulerUnreachable
 from pipeline.presence import Presence
 from pipeline.room import sweep
 from pipeline.site import Site
-from pipeline.sources import Parcel, Source
+from pipeline.sources import MOST_AT_ONCE, Parcel, Source
 from pipeline.sources.folder import FolderSource
-from pipeline.sources.queue import QueueSource
+from pipeline.sources.queue import QueueSource, give_up
 from pipeline.steps.record import BagRow, turns
-from pipeline.verdicts import Outcome, Verdict, bring_home, verdict_of, why_nothing_is_taken_in
+from pipeline.verdicts import Outcome, Verdict, bring_home, put_off, verdict_of, why_nothing_is_taken_in
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_SECONDS = 10.0
@@ -66,9 +67,14 @@ class Lane:
     on_change: Callable[[Tally], None] = lambda _tally: None
     tally: Tally = field(default_factory=Tally)
     _sources: "deque[_Inlet]" = field(default_factory=deque)
+    _turns: "deque[Callable[[], bool]]" = field(default_factory=deque)
+    _looks: "dict[bool, _Look]" = field(default_factory=lambda: {False: _Look(), True: _Look()})
     _paused: bool = False
-    _looked: float = 0.0
     _swept: float = 0.0
+
+    def __post_init__(self) -> None:
+        """What was begun comes first; then whatever there is takes turns, so that nothing keeps the rest waiting."""
+        self._turns.extend([partial(self._take_up, failed=False), partial(self._take_up, failed=True), self._take_in])
 
     def stop(self) -> None:
         """Called by a signal handler: end at the next safe point; at once when only waiting for a message."""
@@ -108,22 +114,29 @@ class Lane:
                 break
 
     def _once(self) -> bool:
-        """One round: a bag that the record knows as unfinished, else the next parcel; False when there was neither."""
+        """One turn: of what was begun, of what failed, or of what is new; False when there was nothing of any."""
         why = why_nothing_is_taken_in(self.here, local_scheduler=self.local_scheduler)
         self._paused = bool(why)
         if self._paused:
             _log.warning("%s", why)
             self.here.stopping.wait(_LOOK_AGAIN_SECONDS if self.watch else 0)
             return False
-        if self._take_up_unfinished():
-            return True
+        for _ in range(len(self._turns)):
+            turn = self._turns[0]
+            self._turns.rotate(-1)
+            if turn():
+                return True
+        self._tidy()
+        return False
+
+    def _take_in(self) -> bool:
+        """The next parcel of the source whose turn it is, or of one after it."""
         for _ in range(len(self._sources)):
             inlet = self._sources[0]
             self._sources.rotate(-1)  # each source has its turn, however much waits in the others
             if (parcel := self._receive(inlet)) is not None:
                 self._process(parcel)
                 return True
-        self._tidy()
         return False
 
     def _pause(self) -> bool:
@@ -158,20 +171,24 @@ class Lane:
         self.tally.unreachable = "; ".join(str(one.error) for one in self._sources if one.error is not None)
         return parcel
 
-    def _take_up_unfinished(self) -> bool:
-        now = time.monotonic()
-        if self._looked and now - self._looked < _LOOK_AGAIN_SECONDS:
+    def _take_up(self, *, failed: bool) -> bool:
+        """A bag that the record brings up: one that failed and is to be tried again, or one that was begun."""
+        look, now = self._looks[failed], time.monotonic()
+        if now < look.again_on:
             return False
-        self._looked = now
-        for bag_id in self._unfinished():
+        look.again_on = now + _LOOK_AGAIN_SECONDS
+        for bag_id in self._unfinished(failed=failed):
             row = self.here.record.bag(bag_id)
             if row is None or self.here.stopping.is_set() or not self._can_be_read(row):
                 continue
             _log.info("%s: taking up what was left unfinished", row.bag.work_rid)
-            verdicts = bring_home(self.here, [row.bag], local_scheduler=self.local_scheduler)
-            self._looked = 0.0
+            verdicts = bring_home(
+                self.here, [row.bag], local_scheduler=self.local_scheduler, given_up=partial(give_up, self.here)
+            )
             if all(verdict.outcome is Outcome.BUSY for verdict in verdicts):
+                look.again_on = 0.0
                 continue
+            look.next(in_vain=failed and self.watch and verdicts[0].outcome is Outcome.TRANSIENT)
             self.tally.count(verdicts)
             self.on_change(self.tally)
             return True
@@ -188,7 +205,7 @@ class Lane:
             self._swept = now
             sweep(self.here)
 
-    def _unfinished(self) -> list[str]:
+    def _unfinished(self, *, failed: bool) -> list[str]:
         # A host keeps what it gave back to itself for two leases, and what a lane of it died of for less: that lane is
         # started again after 5 s, unless the host is gone.
         lease_seconds = self.here.settings.lease_seconds
@@ -197,6 +214,7 @@ class Lane:
             host=self.here.host,
             others_after_seconds=2 * lease_seconds,
             dead_after_seconds=min(lease_seconds, _DEAD_LANE_SECONDS),
+            failed=failed,
         )
 
     def _process(self, parcel: Parcel) -> None:
@@ -218,13 +236,28 @@ class Lane:
             return [verdict_of(self.here, error)]
         if not bags:
             return []
-        return bring_home(
+        again = parcel.again
+        verdicts = bring_home(
             self.here,
-            bags,
+            bags[:MOST_AT_ONCE],
             local_scheduler=self.local_scheduler,
-            again=parcel.again,
+            again=again,
             extend_message=parcel.extend,
         )
+        return verdicts + put_off(self.here, bags[MOST_AT_ONCE:], again=again, extend_message=parcel.extend)
+
+
+@dataclass
+class _Look:
+    """When the record is asked again for what it brings up of a kind."""
+
+    again_on: float = 0.0
+    pause: float = 0.0
+
+    def next(self, *, in_vain: bool) -> None:
+        """At once; after tries that were in vain after a pause that grows, and ends with the first that was not."""
+        self.pause = min(_LOOK_AGAIN_SECONDS, max(1.0, 2 * self.pause)) if in_vain else 0.0
+        self.again_on = time.monotonic() + self.pause
 
 
 @dataclass

@@ -2,20 +2,31 @@
 
 import logging
 import shlex
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pipeline import plug, tasks
 from pipeline.building import build, scheduler_paused
-from pipeline.errors import LaneDied, LeaseLost, NotRestored, PermanentError, PipelineError, Stopping, WorkBusy
+from pipeline.errors import (
+    LaneDied,
+    LeaseLost,
+    NotRestored,
+    PermanentError,
+    PipelineError,
+    Stopping,
+    TriedTooLong,
+    WorkBusy,
+)
 from pipeline.site import Site
 from pipeline.step_task import way_on
 from pipeline.steps import download, record
 from pipeline.steps.record import BagRow, BagState, turns
-from pipeline.work import Bag
+from pipeline.work import Bag, human_seconds
 
 _log = logging.getLogger(__name__)
+GivenUp = Callable[[BagRow, PipelineError], None]
 _MOST_DEATHS = 3  # so many lanes may die of the same step of a bag
 
 
@@ -57,6 +68,7 @@ def bring_home(
     local_scheduler: bool,
     again: str = "",
     extend_message: Callable[[], None] = lambda: None,
+    given_up: GivenUp = lambda _row, _error: None,
 ) -> list[Verdict]:
     """Work on the bags of one message until each is home or has failed.
 
@@ -68,6 +80,8 @@ def bring_home(
         local_scheduler: without luigid.
         again: why bags that were refused are to be tried once more; empty: they are not.
         extend_message: hides the message further.
+        given_up: told of a bag before it is recorded that it is tried no more, where there is no message that will be
+            a dead letter.
 
     Raises:
         SchedulerUnreachable: luigid stopped answering; nothing is lost.
@@ -79,7 +93,7 @@ def bring_home(
     try:
         for bag in bags:
             known = _identified(here, bag)
-            verdict = known if isinstance(known, Verdict) else _before(here, known, held, again=again)
+            verdict = known if isinstance(known, Verdict) else _before(here, known, held, again, given_up)
             if verdict is not None:
                 verdicts.append(verdict)
             elif isinstance(known, Bag):
@@ -113,7 +127,7 @@ def _identified(here: Site, bag: Bag) -> Bag | Verdict:
         return verdict_of(here, error, work_rid=bag.work_rid)
 
 
-def _before(here: Site, bag: Bag, held: dict[str, None], *, again: str) -> Verdict | None:
+def _before(here: Site, bag: Bag, held: dict[str, None], again: str, given_up: GivenUp) -> Verdict | None:
     """The verdict on a bag that needs no work, or that somebody else works on; None: its lease is ours, as `held` says.
 
     The lease comes first: a bag that is seen and that nobody holds is unfinished, and any lane may take it up.
@@ -133,10 +147,10 @@ def _before(here: Site, bag: Bag, held: dict[str, None], *, again: str) -> Verdi
             tasks.finish(here, bag)  # a lane was killed after its last commit, before the clearing
         _log.info("%s: home already, nothing to do", bag.work_rid)
         return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
-    return _not_to_be_begun(here, row, again=again)
+    return _not_to_be_begun(here, row, again, given_up)
 
 
-def _not_to_be_begun(here: Site, row: BagRow, *, again: str) -> Verdict | None:
+def _not_to_be_begun(here: Site, row: BagRow, again: str, given_up: GivenUp) -> Verdict | None:
     """The verdict on a bag, ours and not home, that is not to be worked on all the same; None: it is."""
     bag = row.bag
     if row.state == BagState.REFUSED and again:
@@ -150,7 +164,29 @@ def _not_to_be_begun(here: Site, row: BagRow, *, again: str) -> Verdict | None:
         return Verdict(bag.work_rid, bag.bag_id, Outcome.SKIPPED, reason=row.error, kind=row.error_kind)
     elif (died := turns.deaths(here.engine, bag)) >= _MOST_DEATHS:
         return _set_aside(here, row, died)
+    elif row.state == BagState.FAILED and (seconds := turns.failing_seconds(here.engine, bag)) > patience_seconds(here):
+        error = tried_too_long(seconds, row.error, work_rid=bag.work_rid)
+        given_up(row, error)
+        _log.error("%s", error)
+        here.record.failed(bag, "intake", error)
+        return verdict_of(here, error, work_rid=bag.work_rid, bag_id=bag.bag_id)
     return None
+
+
+def tried_too_long(seconds: float, last: str, *, work_rid: str = "") -> TriedTooLong:
+    """The failure of what has failed for so long for reasons that may pass; `last` is the last of them."""
+    again = f"run_pipeline.py retry {shlex.quote(work_rid)}" if work_rid else "run_pipeline.py dead-letters resend"
+    return TriedTooLong(
+        f"it has failed for {human_seconds(seconds)}, and is tried no more; the last time: {last}",
+        work_rid=work_rid,
+        kept="what was done so far stays",
+        go_on=f"see to the cause, then: {again}",
+    )
+
+
+def patience_seconds(here: Site) -> float:
+    """For how long what may pass is tried again."""
+    return here.settings.retry_days * 86_400
 
 
 def _set_aside(here: Site, row: BagRow, died: int) -> Verdict:
@@ -166,6 +202,41 @@ def _set_aside(here: Site, row: BagRow, died: int) -> Verdict:
     _log.error("%s", error)
     here.record.failed(bag, step, error)
     return verdict_of(here, error, work_rid=bag.work_rid, bag_id=bag.bag_id)
+
+
+def put_off(
+    here: Site, bags: Sequence[Bag], *, again: str = "", extend_message: Callable[[], None] = lambda: None
+) -> list[Verdict]:
+    """What is known of bags that a message announces besides those of this turn; they are seen, and have turns of their
+    own: one message with thousands of bags holds up no other.
+
+    Raises:
+        DatabaseUnavailable: the record cannot be read or written; nothing is lost.
+    """
+    verdicts: list[Verdict] = []
+    due = 0.0
+    for bag in bags:
+        if here.stopping.is_set():
+            return [*verdicts, Verdict("", "", Outcome.STOPPED, "stopped before it began")]
+        if time.monotonic() >= due:
+            extend_message()
+            due = time.monotonic() + here.settings.heartbeat_seconds
+        verdicts.append(_put_off(here, bag, again=again))
+    return verdicts
+
+
+def _put_off(here: Site, bag: Bag, *, again: str) -> Verdict:
+    waits = Verdict(bag.work_rid, "", Outcome.BUSY, "its turn comes", "work-busy", here.settings.lease_seconds)
+    if not (bag.etag or bag.version_id):
+        return waits  # S3 is asked which bytes these are when they have their turn: another time, others come first
+    row = here.record.see(bag)
+    if row.state == BagState.REFUSED and again:
+        here.record.reopen(bag, reason=again)
+        return replace(waits, bag_id=bag.bag_id)
+    ended = {BagState.DONE: Outcome.DONE, BagState.REFUSED: Outcome.PERMANENT, BagState.SKIPPED: Outcome.SKIPPED}
+    if row.state not in ended:
+        return replace(waits, bag_id=bag.bag_id)
+    return Verdict(bag.work_rid, bag.bag_id, ended[row.state], reason=row.error, kind=row.error_kind)
 
 
 def why_nothing_is_taken_in(here: Site, *, local_scheduler: bool) -> str:

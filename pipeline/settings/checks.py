@@ -31,6 +31,7 @@ def check(main: pipeline, messages: queue, bags: debag, syncing: sync, problems:
             0 <= messages.backoff_seconds <= messages.backoff_limit_seconds <= 43_200,
             "[queue] backoff_seconds and backoff_limit_seconds: not in order within 0 and 12 h",
         ),
+        (0 < messages.retry_days < float("inf"), f"[queue] retry_days is {messages.retry_days}, not a number of days"),
         (bags.threads >= 0, "[debag] threads is negative"),
         (
             syncing.copier == "script" or not syncing.web_parent,

@@ -75,6 +75,7 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
         heartbeat_seconds=messages.heartbeat_seconds,
         backoff_seconds=messages.backoff_seconds,
         backoff_limit_seconds=messages.backoff_limit_seconds,
+        retry_days=messages.retry_days,
         download_connections=fetching.connections,
         download_chunk_bytes=fetching.chunk_bytes,
         download_bandwidth_bytes_per_second=fetching.bandwidth_bytes_per_second,

@@ -60,6 +60,7 @@ class queue(luigi.Config):
     heartbeat_seconds = luigi.FloatParameter(default=60.0, description="how often lease and visibility are renewed")
     backoff_seconds = luigi.IntParameter(default=60, description="first delay after a failure; doubles each time")
     backoff_limit_seconds = luigi.IntParameter(default=3600, description="longest delay after a failure")
+    retry_days = luigi.FloatParameter(default=10.0, description="what fails for longer is a dead letter, until `retry`")
 
 
 class download(luigi.Config):

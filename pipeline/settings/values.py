@@ -136,6 +136,7 @@ class Settings:
     heartbeat_seconds: float
     backoff_seconds: int
     backoff_limit_seconds: int
+    retry_days: float
     download_connections: int
     download_chunk_bytes: int
     download_bandwidth_bytes_per_second: int

@@ -10,6 +10,9 @@ from typing import Protocol
 from pipeline.verdicts import Verdict
 from pipeline.work import Bag
 
+MOST_AT_ONCE = 10
+"""So many bags of one parcel are worked on in its turn; S3 announces one in each message."""
+
 
 class Parcel(Protocol):
     """What a source hands over at a time; it is ours until it is settled or given back."""

@@ -2,17 +2,24 @@
 
 import logging
 import secrets
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from pipeline import plug, settings
-from pipeline.errors import NotUnderstood
+from pipeline.errors import DatabaseUnavailable, NotUnderstood, PipelineError
 from pipeline.site import Site
+from pipeline.sources import MOST_AT_ONCE
 from pipeline.steps import intake
 from pipeline.steps.intake import Delivery, Message, Queue
-from pipeline.steps.record import views
-from pipeline.verdicts import Outcome, Verdict
+from pipeline.steps.record import BagRow, views
+from pipeline.verdicts import Outcome, Verdict, patience_seconds, tried_too_long
 from pipeline.work import Bag
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
 
 _log = logging.getLogger(__name__)
 _EMPTY_POLL_SECONDS = 1  # a short poll asks only some of SQS's servers: an empty answer would prove nothing
@@ -108,7 +115,11 @@ class MessageParcel:
             detail = {"message_id": self._message.message_id, "why": list(ignored)}
             self._here.record.note("intake", "ignored", detail)
             _log.info("message %s: nothing to process: %s", self._message.message_id, intake.listed(ignored))
-        return [replace(bag, size_bytes=0) for bag in self._delivery.bags]
+        bags = deque(replace(bag, size_bytes=0) for bag in self._delivery.bags)
+        # Only the first ones have their turn now. Those that tell no ETag are not known to the record either: at each
+        # delivery others come first.
+        bags.rotate((1 - self._message.receives) * MOST_AT_ONCE)
+        return list(bags)
 
     def extend(self) -> None:
         """Hide it for another lease."""
@@ -130,9 +141,14 @@ class MessageParcel:
         What may still succeed decides first, then what never will; only a message of which everything is done goes.
         """
         open_ones = [v for v in verdicts if v.outcome in {Outcome.TRANSIENT, Outcome.BUSY, Outcome.STOPPED}]
+        unknown = next((v for v in open_ones if v.outcome is Outcome.TRANSIENT and not v.bag_id), None)
         permanent = next((v for v in verdicts if v.outcome is Outcome.PERMANENT), None)
         if any(verdict.outcome is Outcome.STOPPED for verdict in verdicts):
             intake.hide(self._sqs, self._message, seconds=0)
+        elif unknown is not None and self._age_seconds > patience_seconds(self._here):
+            # The record knows of no bag that it could give up by itself.
+            over = tried_too_long(self._age_seconds, unknown.reason)
+            self._dead_letter(Verdict(unknown.work_rid, "", Outcome.PERMANENT, reason=str(over), kind=over.kind))
         elif open_ones:
             waits = [
                 intake.busy_seconds(self._message, lease_seconds=verdict.wait_seconds)
@@ -162,29 +178,60 @@ class MessageParcel:
         _log.error("message %s: %s", self._message.message_id, verdict.reason)
         self._dead_letter(verdict)
 
+    @property
+    def _age_seconds(self) -> float:
+        """For how long the message has been in its queue."""
+        return self._message.received_at - self._message.sent_at if self._message.sent_at else 0.0
+
     def _dead_letter(self, verdict: Verdict) -> None:
-        record, message = self._here.record, self._message
-        reason = {
-            "ErrorKind": verdict.kind,
-            "Reason": verdict.reason,
-            "WorkRid": verdict.work_rid,
-            "BagId": verdict.bag_id,
-            "Agent": self._here.agent,
-        }
-        seal = secrets.token_hex(16)
-        detail = {
-            "message_id": message.message_id,
-            "queue": message.queue.dead_letter_url,
-            "seal": intake.seal_digest(seal),  # the record is shown to people; the seal is what only the letter has
-            **reason,
-        }
+        message = self._message
         if message.queue.dead_letter_url:
-            if not record.is_dead_lettered(verdict.work_rid, message_id=message.message_id):
-                intake.dead_letter(self._sqs, message, reason={**reason, intake.SEAL: seal})
-                record.note("intake", "dead-lettered", detail, work_rid=verdict.work_rid, bag_id=verdict.bag_id)
+            if not self._here.record.is_dead_lettered(verdict.work_rid, message_id=message.message_id):
+                _send_letter(self._here, self._sqs, message, verdict)
             intake.acknowledge(self._sqs, message)
             _log.error("message %s moved to the dead-letter queue: %s", message.message_id, verdict.reason)
         else:
             # Never deleted silently: without a dead-letter queue it stays, and comes back after the longest delay.
             _log.error("message %s stays, its queue has no dead-letter queue: %s", message.message_id, verdict.reason)
             intake.hide(self._sqs, message, seconds=self._here.settings.backoff_limit_seconds)
+
+
+def give_up(here: Site, row: BagRow, error: PipelineError) -> None:
+    """Send a dead letter of a bag that the record alone has brought up again; its message may be long gone.
+
+    It is the bag's last word, not its condition: where SQS is out of reach the record says the same.
+    """
+    source = here.settings.source(row.bag.source)
+    if source is None:
+        return
+    name = f"bag-{row.bag.bag_id}-{row.failures}"  # killed after this, the same is found to be sent
+    try:
+        sqs = here.sqs(source)
+        queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
+        if queue.dead_letter_url and not here.record.is_dead_lettered(row.bag.work_rid, message_id=name):
+            body, now = intake.body_of(row.bag), datetime.now(UTC).timestamp()
+            verdict = Verdict(row.bag.work_rid, row.bag.bag_id, Outcome.PERMANENT, reason=str(error), kind=error.kind)
+            _send_letter(here, sqs, Message(queue, name, "", body, row.failures, now), verdict)
+    except DatabaseUnavailable:
+        raise
+    except PipelineError as refused:
+        _log.warning("%s: no dead letter could be sent: %s", row.bag.work_rid, refused)
+
+
+def _send_letter(here: Site, sqs: "SQSClient", message: Message, verdict: Verdict) -> None:
+    seal = secrets.token_hex(16)
+    reason = {
+        "ErrorKind": verdict.kind,
+        "Reason": verdict.reason,
+        "WorkRid": verdict.work_rid,
+        "BagId": verdict.bag_id,
+        "Agent": here.agent,
+    }
+    detail = {
+        "message_id": message.message_id,
+        "queue": message.queue.dead_letter_url,
+        "seal": intake.seal_digest(seal),  # the record is shown to people; the seal is what only the letter has
+        **reason,
+    }
+    intake.dead_letter(sqs, message, reason={**reason, intake.SEAL: seal})
+    here.record.note("intake", "dead-lettered", detail, work_rid=verdict.work_rid, bag_id=verdict.bag_id)

@@ -2,7 +2,7 @@
 
 from pipeline.steps.intake.ages import CLOUDWATCH_ERRORS, RIGHT, Age, oldest_messages, queue_name, why_not_told
 from pipeline.steps.intake.dead_letters import DeadLetter, dead_letters, send_back
-from pipeline.steps.intake.events import Delivery, listed, parse
+from pipeline.steps.intake.events import Delivery, body_of, listed, parse
 from pipeline.steps.intake.folders import (
     Dropped,
     Listing,
@@ -41,6 +41,7 @@ __all__ = [
     "Queue",
     "acknowledge",
     "backoff_seconds",
+    "body_of",
     "busy_seconds",
     "clock_ahead_seconds",
     "dead_letter",

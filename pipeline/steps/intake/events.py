@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from pipeline.errors import NotUnderstood
 from pipeline.steps.intake.records import Record, text_of
@@ -66,6 +67,19 @@ def parse(body: str, *, source: str = "", bucket: str = "") -> Delivery:
     if not_understood and not bags:
         raise NotUnderstood(listed(not_understood), facts={"body": body[:2000]})
     return Delivery(tuple(bags.values()), tuple(ignored), tuple(not_understood))
+
+
+def body_of(bag: Bag) -> str:
+    """A message that announces a bag as S3 does, for one of which no message is left."""
+    thing = {"key": quote(bag.key), "eTag": bag.etag, "versionId": bag.version_id or "null"}
+    record = {
+        "eventSource": "bag-pipeline",  # not S3's word: a person who reads it is to see that
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": bag.bucket}, "object": thing},
+    }
+    if bag.event_time is not None:
+        record["eventTime"] = bag.event_time.isoformat()
+    return json.dumps({"Records": [record]})
 
 
 def listed(reasons: Sequence[str]) -> str:

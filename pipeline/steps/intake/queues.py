@@ -61,6 +61,7 @@ class Message:
     Attributes:
         receives: how often SQS has delivered it, this time included.
         received_at: the local clock's reading, seconds since the epoch; what SQS counts its 12 hours from.
+        sent_at: when it was sent, by SQS's clock, seconds since the epoch; 0 where nobody told.
         seal: what a dead letter of this pipeline was sealed with, and of which work it is; empty of other messages.
             Anybody who can send messages can claim one: the record knows those that were given.
     """
@@ -71,6 +72,7 @@ class Message:
     body: str
     receives: int
     received_at: float
+    sent_at: float = 0.0
     seal: tuple[str, str] = ("", "")
 
 
@@ -154,7 +156,7 @@ def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_sec
             MaxNumberOfMessages=1,
             WaitTimeSeconds=wait_seconds,
             VisibilityTimeout=visibility_seconds,
-            MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             MessageAttributeNames=[SEAL, SEALED_WORK],
         )
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
@@ -167,6 +169,7 @@ def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_sec
             body=message.get("Body", ""),
             receives=int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")),
             received_at=now,
+            sent_at=int(message.get("Attributes", {}).get("SentTimestamp", "0")) / 1000,
             seal=(_attribute(message, SEAL), _attribute(message, SEALED_WORK)),
         )
     return None

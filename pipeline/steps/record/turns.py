@@ -4,9 +4,9 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, and_, func, or_, select
+from sqlalchemy import ColumnElement, Engine, and_, func, or_, select, true
 
-from pipeline.errors import LeaseLost
+from pipeline.errors import LeaseLost, NotRestored, RestoreExpired
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
 from pipeline.steps.record.tables import bags, events, leases
@@ -17,11 +17,20 @@ TO_COME = (BagState.UNFINISHED, BagState.FAILED)
 """What a lane takes up by itself, when its time has come."""
 _IN_ORDER = {"done", "failed", "asked"}
 _MOST_LOOKED_AT = 100
+_EFFORTS = ("failed", "asked", "seen")
+_FROZEN = {NotRestored("").kind, RestoreExpired("").kind}
+_MOST_FAILURES = 2000
 _taken = leases.alias("taken")  # a query that asks this may have the leases in it besides
 
 
 def unfinished(
-    engine: Engine, *, host: str, others_after_seconds: int = 0, dead_after_seconds: int = 0, limit: int = 1000
+    engine: Engine,
+    *,
+    host: str,
+    others_after_seconds: int = 0,
+    dead_after_seconds: int = 0,
+    failed: bool | None = None,
+    limit: int = 1000,
 ) -> list[str]:
     """Bags that somebody began and nobody works on: their lease has expired, their time to be tried again has come.
 
@@ -37,6 +46,7 @@ def unfinished(
         host: this host.
         others_after_seconds: how long what another host gave back, or failed with, is left to it.
         dead_after_seconds: the same of what a lane of another host died of, from the end of its lease.
+        failed: only those that failed and are to be tried again, or only the others; None: all.
         limit: so many at most.
 
     Raises:
@@ -46,10 +56,12 @@ def unfinished(
     begun_here = bags.c.host.in_([host, ""])
     given_back = func.coalesce(bags.c.retry_on, bags.c.updated_on) <= utc_in(-others_after_seconds)
     died = lane_died()
+    to_be_retried = and_(bags.c.state == BagState.FAILED, ~died)
     query = (
         select(bags.c.bag_id)
         .where(
             bags.c.state.in_(TO_COME),
+            true() if failed is None else to_be_retried if failed else ~to_be_retried,
             or_(
                 and_(begun_here, or_(due, died)),
                 and_(due, given_back, ~died),
@@ -89,6 +101,26 @@ def deaths(engine: Engine, bag: Bag) -> int:
     alive = {row.agent for row in since if row.outcome == LeaseLost("").kind}
     owners = [row.detail["from"] for row in since if (row.step, row.outcome) == ("lease", "taken-over")]
     return sum(1 for owner in owners if owner.rpartition("/")[0] not in alive)
+
+
+def failing_seconds(engine: Engine, bag: Bag) -> float:
+    """For how long a bag has failed for reasons that may pass, since it was first seen or last asked for by a person.
+
+    Time in which it was frozen does not count: nothing was tried.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(events.c.at, events.c.outcome, events.c.detail, utc_in().label("now"))
+        .where(events.c.work_rid == bag.work_rid, events.c.bag_id == bag.bag_id, events.c.outcome.in_(_EFFORTS))
+        .order_by(events.c.id.desc())
+        .limit(_MOST_FAILURES)
+    )
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    failures = list(takewhile(lambda row: row.outcome == "failed" and row.detail.get("kind") not in _FROZEN, rows))
+    return float((failures[-1].now - failures[-1].at).total_seconds()) if failures else 0.0
 
 
 def lane_died() -> ColumnElement[bool]:
