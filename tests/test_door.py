@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -148,6 +149,32 @@ def test_a_lane_that_has_no_password_or_a_wrong_one_says_so_and_shows_neither(si
     assert check.returncode == 3
     assert not lines("".join(f"{one.stdout}{one.stderr}" for one in [*ended, check]), "wr0ngOne")
     assert site.depth() == 1
+
+
+class Bare(BaseHTTPRequestHandler):
+    """A luigid that asks nobody for anything, as far as a check asks it."""
+
+    def do_GET(self) -> None:
+        answer = b'{"response": {"paused": false}}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """It keeps quiet."""
+
+
+def test_check_tells_of_a_luigid_that_has_no_door(site: Site) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Bare) as bare:
+        threading.Thread(target=bare.serve_forever, daemon=True).start()
+        warned = site.call("check", PIPELINE_SCHEDULER_URL=f"http://127.0.0.1:{bare.server_address[1]}").stdout
+        bare.shutdown()
+    behind = site.call("check").stdout
+
+    assert lines(warned, "scheduler", "answers", "asks nobody for a password", "pipeline.door")
+    assert lines(behind, "scheduler", "answers")
+    assert not lines(behind, "asks nobody")
 
 
 def test_what_the_client_says_of_an_url_has_no_password_in_it() -> None:

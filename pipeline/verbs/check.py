@@ -13,7 +13,7 @@ import botocore.exceptions
 
 from pipeline import abilities, aws, building, durable, settings, show
 from pipeline.ages import Ages
-from pipeline.errors import FolderUnreachable, PipelineError, SettingsError, StorageUnreachable
+from pipeline.errors import FolderUnreachable, PipelineError, SchedulerUnreachable, SettingsError, StorageUnreachable
 from pipeline.settings import Folder, Settings, Source, WhenDone
 from pipeline.show import folder_line
 from pipeline.site import Site
@@ -116,9 +116,15 @@ def _database(chosen: Settings) -> str:
 
 def _scheduler(chosen: Settings) -> str:
     paused = building.scheduler_paused(chosen.scheduler.url)
-    return f"answers: {chosen.scheduler.shown}" + (
-        ", paused: nothing is taken in until it is resumed" if paused else ""
+    told = ", paused: nothing is taken in until it is resumed" if paused else ""
+    try:
+        building.scheduler_paused(chosen.scheduler.shown)
+    except SchedulerUnreachable:
+        return f"answers: {chosen.scheduler.shown}{told}"
+    bare = (
+        "it asks nobody for a password: whoever reaches it can stop lanes and steer them; python -m pipeline.door does"
     )
+    return f"answers: {chosen.scheduler.shown}{told}; {bare}"
 
 
 def _queue(here: Site, source: Source, read: dict[str, str]) -> str:
