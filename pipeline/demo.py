@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 RUN_PIPELINE = Path(__file__).resolve().parent.parent / "run_pipeline.py"
 _REFRESH_SECONDS = 0.3
+_ENDED = "  (ended with this demo; --keep leaves it running)"
 
 
 class DemoFailed(PipelineError):
@@ -231,8 +232,7 @@ def _tell_places(out: Console, running: Stack, choices: Choices) -> None:
         "refused bags": running.home / "quarantine",
         "logs": running.home / "logs",
         "visualiser": f"{running.luigid_url}/static/visualiser/index.html"
-        f"  (user {SCHEDULER_USER}, password in {running.password_file})"
-        + ("" if choices.keep else "  (ended with this demo; --keep leaves it running)"),
+        + (f"  (user {SCHEDULER_USER}, password in {running.password_file})" if choices.keep else _ENDED),
     }
     for name, place in places.items():
         out.print(f"{name:13} {place}")

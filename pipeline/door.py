@@ -16,6 +16,7 @@ import base64
 import hashlib
 import hmac
 import http
+import os
 import re
 import signal
 import socket
@@ -238,18 +239,17 @@ def main(arguments: Sequence[str]) -> int:
     """luigid, as its own command is, but behind the door; 2 where it cannot be."""
     options = _parser().parse_args(arguments)
     try:
-        password = durable.secret_of(options.password_file)
+        if not (password := durable.secret_of(options.password_file)):
+            raise OSError(0, "it is empty", str(options.password_file))  # noqa: TRY301  # told as the others
         if options.make_password:
             return 0
         sockets = [] if options.ask else tornado.netutil.bind_sockets(options.port, address=options.address)
     except OSError as error:
         sys.stderr.write(f"scheduler: {error.filename or f'port {options.port}'}: {error.strerror}\n")
         return 2
-    if not password:
-        sys.stderr.write(f"scheduler: {options.password_file} is empty\n")
-        return 2
     if options.ask:
         return _ask(options.port, f"{options.user}:{password}")
+    os.umask(0o077)  # for what it keeps
     beginning.begin()
     import luigi.configuration  # noqa: PLC0415  # reads luigi.cfg, whose place is known now
     import luigi.scheduler  # noqa: PLC0415  # as above

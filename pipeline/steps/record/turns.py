@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Engine, and_, func, or_, select, true
 from pipeline.errors import LeaseLost, NotRestored, RestoreExpired
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
-from pipeline.steps.record.tables import bags, events, leases
+from pipeline.steps.record.tables import bags, events, lanes, leases
 from pipeline.steps.record.words import BagState
 from pipeline.work import Bag
 
@@ -84,23 +84,25 @@ def unfinished(
 def deaths(engine: Engine, bag: Bag) -> int:
     """How many lanes have died of a bag since a step of it last ended in order, or a person asked for it again.
 
-    A lane that lost its lease and says so was alive: it was cut off from the database, or stood still.
+    A lane that lost its lease and says so, or was seen since, was alive: it stood still, or was cut off.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
     query = (
-        select(events.c.step, events.c.outcome, events.c.agent, events.c.detail)
+        select(events.c.at, events.c.step, events.c.outcome, events.c.agent, events.c.detail)
         .where(events.c.work_rid == bag.work_rid, events.c.bag_id == bag.bag_id)
         .order_by(events.c.id.desc())
         .limit(_MOST_LOOKED_AT)
     )
     with reading(engine) as connection:
         rows = connection.execute(query).all()
-    since = list(takewhile(lambda row: row.outcome not in _IN_ORDER, rows))
-    alive = {row.agent for row in since if row.outcome == LeaseLost("").kind}
-    owners = [row.detail["from"] for row in since if (row.step, row.outcome) == ("lease", "taken-over")]
-    return sum(1 for owner in owners if owner.rpartition("/")[0] not in alive)
+        since = list(takewhile(lambda row: row.outcome not in _IN_ORDER, rows))
+        taken = [(row.detail["from"], row.at) for row in since if (row.step, row.outcome) == ("lease", "taken-over")]
+        known = select(lanes.c.owner, lanes.c.seen_on).where(lanes.c.owner.in_([owner for owner, _ in taken]))
+        seen = {row.owner: row.seen_on for row in connection.execute(known)} if taken else {}
+    told = {row.agent for row in since if row.outcome == LeaseLost("").kind}
+    return sum(1 for owner, at in taken if owner.rpartition("/")[0] not in told and seen.get(owner, at) <= at)
 
 
 def failing_seconds(engine: Engine, bag: Bag) -> float:
