@@ -143,3 +143,15 @@ def test_what_stands_in_dot_env_is_told_to_stand_there(tmp_path: Path) -> None:
     assert lines(told.stderr, "PIPELINE_SYNC_SCRPT", f"(in {tmp_path}/.env)")
     assert lines(told.stderr, "[queue] lease_seconds", f"(PIPELINE_QUEUE_LEASE_SECONDS in {tmp_path}/.env)")
     assert lines(told.stderr, "[pipeline] lanes is 0", "(PIPELINE_PIPELINE_LANES in the environment)")
+
+
+@pytest.mark.parametrize("value", ["x://u:hunter2@${NOWHERE}/x", "x://u:hunter2@%(hunter2)s/x", "x://u:hunter2%@h/x"])
+def test_a_value_that_cannot_be_read_is_not_shown_as_it_may_hold_a_password(site: Site, value: str) -> None:
+    config = site.home / "luigi.cfg"
+    config.write_text(config.read_text().replace(site.database_url, value), encoding="utf-8")
+
+    told = site.call("run")
+
+    assert told.returncode == 2
+    assert lines(told.stderr, "[database] url: ", f"({site.home}/luigi.cfg)")
+    assert "hunter2" not in told.stderr

@@ -54,8 +54,11 @@ def read_named_files() -> None:
 
 
 def reason(error: Exception) -> str:
-    """Why a value cannot be read. One that is badly quoted is not told: it may be a password."""
-    if isinstance(error, configparser.InterpolationSyntaxError):
-        return "a % has to be written %%"
-    # Luigi tells the reason of a failed ${NAME} only in the cause.
-    return f"{error}" + (f" ({error.__cause__})" if error.__cause__ else "")
+    """Why a value cannot be read. One with a `%` or `$` in it is never shown: it may hold a password."""
+    if not isinstance(error, configparser.InterpolationError):
+        return f"{error}"
+    # ${NAME} is Luigi's, which tells of the name by the look that failed, and of the whole value in its own words.
+    missing = error.__cause__ or error.__context__
+    if isinstance(missing, KeyError) and not isinstance(error, configparser.InterpolationMissingOptionError):
+        return f"the environment has no {missing.args[0]}, which it refers to"
+    return "a % has to be written %%"
