@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import InvalidBag
+from pipeline.steps import debag
 from tests.bags import SMALL_WORK, bag_members, make_bag_zip, write_zip
 from tests.folders import add_folder, drop, lying_in
 from tests.stack import Site, lines
@@ -139,3 +141,31 @@ def test_an_object_with_a_wrong_name_is_renamed_by_the_commands_that_are_told(si
     site.s3.copy_object(Bucket=bucket, Key=key, CopySource=old.removeprefix("s3://"))
     assert typed(site, then).returncode == 0
     assert site.archived("W2") == SMALL_WORK
+
+
+@pytest.mark.parametrize(
+    ("folder", "told", "spoilt", "misnamed"),
+    [
+        ("W2.bag/", "W2", False, "W2"),
+        ("W2.bag/", "", False, "W2"),
+        ("", "W2", False, "W2"),
+        ("W2.bag/", "W1", False, ""),
+        ("W2.bag/", "W3", False, ""),
+        ("W1.bag/", "W2", False, ""),
+        ("", "../W2", False, ""),
+        ("W2.bag/", "W2", True, ""),
+    ],
+)
+def test_only_where_the_zip_s_own_name_is_all_that_is_wrong_it_is_to_be_renamed(
+    tmp_path: Path, folder: str, told: str, *, spoilt: bool, misnamed: str
+) -> None:
+    members = bag_members("W1", bag_info={"BDRC-RID": told} if told else {"Note": "no name"})
+    members = {f"{folder}{name.removeprefix('W1.bag/')}": content for name, content in members.items()}
+    if spoilt:
+        members[f"{folder}data/images/more.jpg"] = b"unlisted"
+
+    with pytest.raises(InvalidBag) as refused:
+        debag.unpack(write_zip(tmp_path / "W1.bag.zip", members), into=tmp_path / "out", work_rid="W1")
+
+    assert refused.value.misnamed == misnamed
+    assert "rid-mismatch" in {fault.kind for fault in refused.value.faults}
