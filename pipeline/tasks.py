@@ -80,9 +80,9 @@ class Download(StepTask):
     def _sized(self, here: Site, bag: Bag) -> Bag:
         """The bag with the size that S3 tells: by that room is reserved, also from works that ask for theirs later."""
         size = download.size_of(here.s3(bag), bag, pulse=here.pulse(self.work_rid, self.phase))
-        here.record.sized(bag, size)
-        here.leases.queue_for_room(self.work_rid)
-        return replace(bag, size_bytes=size)
+        sized = replace(bag, size_bytes=size)
+        here.leases.queue_for_room(sized)
+        return sized
 
 
 class Debag(StepTask):

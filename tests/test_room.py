@@ -63,11 +63,9 @@ def test_who_learns_its_size_later_lines_up_behind_who_has_begun(here: site_modu
     assert here.leases.take("W1", mine.bag_id)
     assert others.take("W2", theirs.bag_id)
 
-    here.record.sized(theirs, MIB)
-    others.queue_for_room("W2")
+    others.queue_for_room(replace(theirs, size_bytes=MIB))
     before = here.leases.before_mine("W1", host=here.host)
-    here.record.sized(mine, 2 * MIB)
-    here.leases.queue_for_room("W1")
+    here.leases.queue_for_room(replace(mine, size_bytes=2 * MIB))
 
     assert before == []
     assert here.leases.before_mine("W1", host=here.host) == [("W2", theirs.bag_id, MIB)]

@@ -11,6 +11,7 @@ from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading, writing
 from pipeline.steps.record.tables import bags, events, leases
 from pipeline.steps.record.turns import TO_COME
+from pipeline.work import Bag
 
 
 class Leases:
@@ -128,14 +129,18 @@ class Leases:
             return 0
         return max(0, int((row.until - row.now).total_seconds() + 1))
 
-    def queue_for_room(self, work_rid: str) -> None:
-        """Line up behind all who have a lease now: from here on what this work needs is known, and counts for others.
+    def queue_for_room(self, bag: Bag) -> None:
+        """Line up behind all who have a lease now: from here on what this bag needs is known, and counts for others.
+
+        Args:
+            bag: with the size that S3 tells.
 
         Raises:
             DatabaseUnavailable: the database is out of reach.
         """
-        mine = and_(leases.c.work_rid == work_rid, leases.c.owner == self.owner)
+        mine = and_(leases.c.work_rid == bag.work_rid, leases.c.owner == self.owner)
         with writing(self._engine) as connection:
+            connection.execute(update(bags).where(bags.c.bag_id == bag.bag_id).values(size_bytes=bag.size_bytes))
             connection.execute(update(leases).where(mine).values(taken_on=utc_in()))
 
     def before_mine(self, work_rid: str, *, host: str) -> list[tuple[str, str, int]]:

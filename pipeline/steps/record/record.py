@@ -80,11 +80,6 @@ class Record:
             ).all()
         return [bag_row(row) for row in rows]
 
-    def sized(self, bag: Bag, size_bytes: int) -> None:
-        """S3 has told how large the zip is."""
-        with writing(self._engine) as connection:
-            connection.execute(update(bags).where(bags.c.bag_id == bag.bag_id).values(size_bytes=size_bytes))
-
     def finished(self, phase: Phase, bag: Bag, facts: Mapping[str, Any], *, works: tuple[str, ...] = ()) -> None:
         """A step is done: the event, the dates of its works, and after debag what the zip turned out to hold."""
         with writing(self._engine) as connection:
