@@ -32,22 +32,28 @@ class _StopReceiving(BaseException):
 
 @dataclass
 class Tally:
-    """What a lane has done; `unreachable` says that it ended because something it depends on is."""
+    """What a lane has done; `unreachable` says that it ended because something it depends on is.
+
+    A bag counts once, however often it comes: as done when this lane brought it home, as failed until it is home.
+    """
 
     done: int = 0
-    failed: int = 0
-    busy: int = 0
     unreachable: str = ""
+    _failed: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """How many bags, and messages without one, are not home by a failure."""
+        return sum(self._failed.values())
 
     def count(self, verdicts: Sequence[Verdict]) -> None:
         """Add the verdicts on one message."""
         for verdict in verdicts:
             if verdict.outcome is Outcome.DONE:
-                self.done += 1
+                self.done += not verdict.already
+                self._failed.pop(verdict.bag_id, None)
             elif verdict.outcome in {Outcome.TRANSIENT, Outcome.PERMANENT}:
-                self.failed += 1
-            elif verdict.outcome is Outcome.BUSY:
-                self.busy += 1
+                self._failed[verdict.bag_id] = 1 if verdict.bag_id else self._failed.get("", 0) + 1
 
 
 @dataclass

@@ -174,9 +174,10 @@ def _since(moment: datetime, now: datetime) -> str:
 
 
 def _by_work(troubles: Any) -> list[list[Trouble]]:
-    found: dict[tuple[str, str], list[Trouble]] = {}
+    """The troubles of each work, in order; a message that names none stands for itself."""
+    found: dict[tuple[str, int], list[Trouble]] = {}
     for one in troubles:
-        found.setdefault((one.work_rid, one.kind), []).append(one)
+        found.setdefault((one.work_rid, 0 if one.work_rid else one.event_id), []).append(one)
     return list(found.values())
 
 

@@ -26,6 +26,7 @@ class Kept:
         row: what the record knows of it; None: nothing.
         report: what was wrong; empty where the report is gone.
         zips: what is kept of it besides the reports, in bytes by path; its owner's own zip is not among them.
+        owners_zip: its owner's own zip, where it lies now; None: there is none, or it is gone.
         since: when its report was written.
         superseded: a later bag brought its works home since.
     """
@@ -38,6 +39,7 @@ class Kept:
     zips: dict[Path, int]
     since: datetime
     superseded: bool = False
+    owners_zip: Path | None = None
 
     @property
     def state(self) -> str:
@@ -64,7 +66,8 @@ def kept(here: Site) -> list[Kept]:
         since = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
         rid = folder.name.rpartition("-")[0]
         row = here.record.bag(bag_id)
-        found.append(Kept(folder, rid, bag_id, row, report, zips, since, superseded=bag_id in over))
+        theirs = None if row is None else _owners_zip(here, row)
+        found.append(Kept(folder, rid, bag_id, row, report, zips, since, bag_id in over, theirs))
     return sorted(found, key=lambda one: one.since, reverse=True)
 
 
@@ -93,14 +96,14 @@ def named(here: Site, names: Sequence[str]) -> list[Kept]:
 
 def other_copy(here: Site, one: Kept) -> str:
     """Where else the bytes of a kept zip are; empty: nowhere that could be seen, so this is the only copy."""
+    if one.owners_zip is not None:
+        return f"its owner's zip is at {one.owners_zip}"
     if not one.zips:
         return "no zip is kept here"
-    if one.row is None:
-        return ""
-    if one.row.state is BagState.DONE:
+    if one.row is not None and one.row.state is BagState.DONE:
         return "the work is home since"
-    if one.row.bag.is_local:
-        return f"its owner's zip is at {one.row.bag.key}" if Path(one.row.bag.key).exists() else ""
+    if one.row is None or one.row.bag.is_local:
+        return ""
     try:
         download.look(here.s3(one.row.bag), one.row.bag)
     except PipelineError:
@@ -127,9 +130,21 @@ def drop(here: Site, one: Kept, *, by: str) -> None:
     here.record.note("quarantine", "dropped", facts, work_rid=one.work_rid, bag_id=one.bag_id)
 
 
-def size_of(one: Kept) -> str:
+def what_of(one: Kept) -> str:
     """What is kept, for people."""
-    return human_bytes(sum(one.zips.values())) if one.zips else "report alone"
+    if one.zips:
+        return human_bytes(sum(one.zips.values()))
+    return "report alone" if one.owners_zip is None else f"report; the zip is {one.owners_zip}"
+
+
+def _owners_zip(here: Site, row: BagRow) -> Path | None:
+    """A zip that a person dropped or named: where she put it, or with the refused ones of its folder."""
+    if not row.bag.is_local:
+        return None
+    folder = here.settings.folder(row.bag.source)
+    refused = folder.refused_dir(row.bag.work_rid, row.bag.bag_id) if folder else None
+    moved = sorted(refused.glob("*.[zZ][iI][pP]")) if refused else []
+    return next((path for path in (Path(row.bag.key), *moved) if path.exists()), None)
 
 
 def _report(path: Path) -> dict[str, Any]:

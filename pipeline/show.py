@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipeline.errors import UsageError
 from pipeline.steps.record.views import WorkStatus
-from pipeline.work import Pulse, human_bytes, human_count, human_seconds, no_pulse, printable
+from pipeline.work import Pulse, exact_seconds, human_bytes, human_count, human_seconds, no_pulse, printable
 
 Row = Mapping[str, str]
 
@@ -88,7 +88,7 @@ def works_rows(works: Sequence[WorkStatus]) -> list[Row]:
                 "stage": work.stage + running,
                 "files": str(work.files or ""),
                 "bytes": human_bytes(work.bytes) if work.bytes else _zip_bytes(work.zip_bytes),
-                "seconds": f"{work.seconds:.1f}",
+                "seconds": exact_seconds(work.seconds),
                 "taken up": "" if work.owner else _turn(work.taken_up_on),
                 "archive path, or why not": work.archive_path or work.error,
             }

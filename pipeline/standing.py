@@ -55,7 +55,7 @@ def document(here: Site, *, within_hours: int, ages: Ages, most_ended: int) -> d
         "disk": [_disk(name, getattr(here.settings, name)) for name in ("staging", "quarantine", "archive_root")],
         "works": [asdict(work) for work in works],
         "works_left_out": left_out,
-        "messages_not_understood": views.unreadable_messages(here.engine),
+        "messages_not_understood": overview.unreadable_messages(here.engine),
     }
     return {"needs_you": attention.needs_you(told), **told}
 

@@ -51,6 +51,7 @@ class Verdict:
         reason: why it is not done; empty when it is.
         kind: the failure's name; empty when there is none.
         wait_seconds: after how many seconds to look again.
+        already: it was home before this delivery.
     """
 
     work_rid: str
@@ -59,6 +60,7 @@ class Verdict:
     reason: str = ""
     kind: str = ""
     wait_seconds: int = 0
+    already: bool = False
 
 
 def bring_home(
@@ -136,7 +138,7 @@ def _before(here: Site, bag: Bag, held: dict[str, None], again: str, given_up: G
         here.record.see(bag)
         if here.record.all_synced(bag.bag_id):
             _log.info("%s: home already, nothing to do", bag.work_rid)
-            return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
+            return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE, already=True)
         wait = _rest_of_lease(here, bag.work_rid)
         _log.info("%s: another lane works on it", bag.work_rid)
         return Verdict(bag.work_rid, bag.bag_id, Outcome.BUSY, "another lane works on it", "work-busy", wait)
@@ -146,7 +148,7 @@ def _before(here: Site, bag: Bag, held: dict[str, None], again: str, given_up: G
         if row.state != BagState.DONE or here.place(bag).staging.exists():
             tasks.finish(here, bag)  # a lane was killed after its last commit, before the clearing
         _log.info("%s: home already, nothing to do", bag.work_rid)
-        return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
+        return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE, already=True)
     return _not_to_be_begun(here, row, again, given_up)
 
 

@@ -72,6 +72,11 @@ def human_seconds(seconds: float) -> str:
     return f"{whole // 60} min" if whole >= 60 else f"{whole} s"
 
 
+def exact_seconds(seconds: float) -> str:
+    """How long something took, which was measured: `41.3`, `0.042`; what took time is never told as none."""
+    return f"{seconds:.1f}" if seconds >= 1 else f"{max(seconds, 0.001):.2g}"
+
+
 def printable(text: str) -> str:
     """Text from outside, without what a terminal, a mail reader or a browser would obey."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from pipeline.errors import InvalidBag, NotRestored, StorageUnreachable
+from pipeline.errors import InvalidBag, NotRestored, ObjectGone, StorageUnreachable
 from pipeline.steps import record
 from pipeline.steps.record import Leases, Phase, Record, views
 from pipeline.work import Bag
@@ -117,6 +117,26 @@ def test_refused_bags_whose_zips_were_deleted_still_have_a_way_on(site: Site, tm
         site.call("skip", rid, "--reason", "its master is lost", "--yes")
     assert "2 bags refused" not in needed(site)
     assert "refused bag" not in site.call("quarantine", "list").stdout
+
+
+def test_all_bags_that_are_counted_as_refused_are_listed_wherever_they_are_kept(site: Site, tmp_path: Path) -> None:
+    site.announce(make_bag_zip(tmp_path, "W1", corrupt="images/I1/I10001.jpg"))
+    site.call("run", "--lanes", "1")
+    elsewhere = Record(record.connect(site.database_url), agent="line2/1/1", host="line2")
+    for rid in ("W2", "W3"):
+        elsewhere.see(bag(rid))
+        elsewhere.failed(bag(rid), Phase.DOWNLOAD, ObjectGone("it is not there"))
+
+    listed = site.call("quarantine", "list").stdout
+
+    assert needed(site)["3 bags refused"] == "run_pipeline.py quarantine list"
+    assert [line.split()[0] for line in listed.splitlines() if " refused " in line and line.startswith("W")] == [
+        "W1",
+        "W2",
+        "W3",
+    ]
+    assert "on line2" in listed
+    assert "object-gone" in listed
 
 
 def test_who_needs_a_person_stands_above_what_came_home_later(site: Site, tmp_path: Path) -> None:

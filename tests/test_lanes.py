@@ -44,6 +44,16 @@ def test_several_lanes_bring_several_works_home_each_once(site: Site, tmp_path: 
     assert lines(ended.stderr, "ended: 8 done, 0 failed")
 
 
+def test_a_bag_is_counted_once_however_often_it_comes(site: Site, tmp_path: Path) -> None:
+    good, bad = make_bag_zip(tmp_path, "W1"), make_bag_zip(tmp_path, "W2", corrupt="images/I1/I10001.jpg")
+    for _ in range(2):
+        site.announce(good, bad)
+
+    ended = site.call("run", "--lanes", "1")
+
+    assert lines(ended.stderr, "ended: 1 done, 1 failed")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_run_within_seconds_in_the_middle_of_a_step_and_gives_everything_back(
     site: Site, tmp_path: Path, number: signal.Signals

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InvalidBag, StorageUnreachable
+from pipeline.errors import ArchiveConflict, InvalidBag, StorageUnreachable
 from pipeline.steps import record
 from pipeline.steps.record import Phase, Record, notices
 from pipeline.work import Bag
@@ -31,6 +31,21 @@ def fail(site: Site, count: int, *, times: int = 1, words: str = "the bag is ref
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET at = '2026-01-01 00:00:00.000000'")
     engine.dispose()
+
+
+def test_a_work_that_failed_in_two_ways_is_one_work(site: Site, webhook: list[dict[str, Any]]) -> None:
+    site.call("notify")  # from here on
+    fail(site, 1)
+    engine = record.connect(site.database_url)
+    bag = Bag("W0", "bucket", "W0.bag.zip", etag="0")
+    Record(engine, agent="here/1/1", host="here").failed(bag, Phase.SYNC, ArchiveConflict("it has other content"))
+    engine.dispose()
+    threading.Event().wait(SETTLED)
+
+    site.call("notify", PIPELINE_NOTIFY_INTERVAL_SECONDS="1", PIPELINE_NOTIFY_WEBHOOK_FORMAT="json")
+
+    assert webhook[0]["subject"].endswith(": 1 work failed")
+    assert [(one["work"], one["kind"]) for one in webhook[0]["failed"]] == [("W0", "archive-conflict")]
 
 
 def test_a_sample_goes_through_each_channel(site: Site, mailbox: Mailbox, webhook: list[dict[str, Any]]) -> None:

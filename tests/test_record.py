@@ -153,6 +153,8 @@ def test_a_zip_of_two_works_is_home_only_when_both_are(engine: Engine, book: Rec
 
     synced(book, owner, "W1")
     assert not book.all_synced(BAG.bag_id)
+    told = [(work.work_rid, work.stage, work.archive_path) for work in views.works(engine)]
+    assert told == [("W1", "done", "/a"), ("W2", "sync", "")]
     synced(book, owner, "W2")
 
     assert book.all_synced(BAG.bag_id)

@@ -357,12 +357,14 @@ def test_a_dropped_zip_that_was_refused_is_put_back_into_its_folder_and_tried_ag
     drop(make_bag_zip(tmp_path, "W1", algorithms=("md5",)), inbox)
     site.call(*RUN, **WEAK)
     refused_ones = lying_in(inbox / "refused")
+    listed = site.call("quarantine", "list").stdout
 
     given_back = site.call(*words)
     back = lying_in(inbox)
     site.call(*RUN)
 
     assert len(refused_ones) == 1
+    assert lines(listed, "W1", f"report; the zip is {inbox}/refused/")
     assert given_back.returncode == 0, given_back.stderr
     assert lines(given_back.stdout, "W1: was refused", str(inbox))
     assert back == ["W1.bag.zip"]

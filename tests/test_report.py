@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InvalidBag
+from pipeline.report import pictures
+from pipeline.report.figures import Story
 from pipeline.steps import record
 from pipeline.steps.record import Leases, Phase, Record
-from pipeline.work import Bag
+from pipeline.steps.record.chronicle import Happening
+from pipeline.work import Bag, exact_seconds
 from tests import browser
 from tests.bags import make_bag_zip
 from tests.stack import ROOT, Site, wait_until
@@ -122,6 +125,23 @@ def test_the_table_has_a_line_for_each_work_and_no_formulas(told: Site) -> None:
     }
     assert next(row["address"] for row in rows if row["work_rid"] == "W4") == "'=cmd|' /C calc'!A0"
     assert next(row["bytes"] for row in rows if row["work_rid"] == "W2HOME") == "9000000"
+
+
+def test_a_step_of_seconds_is_drawn_as_a_hairline_in_a_picture_of_a_week_and_told_as_it_was() -> None:
+    now = datetime(2026, 11, 28, tzinfo=UTC)
+    done = [
+        Happening(now - timedelta(days=days), rid, rid, "sync", "done", "here", seconds=0.004)
+        for rid, days in (("W1", 7), ("W2", 0))
+    ]
+
+    drawn = pictures.timeline(Story(now - timedelta(days=30), now, [], done))
+
+    bars = re.findall(r'<path d="M ([\d.]+) [^"]*?L ([\d.]+) [^>]*stroke: var\(--sync\); stroke-width: ([\d.]+)', drawn)
+    points = [float(right) - float(left) + float(edge) for left, right, edge in bars]
+    week = max(float(right) for _, right, _ in bars) - min(float(left) for left, _, _ in bars)
+    assert len(points) == 2
+    assert max(points) / week * timedelta(days=7) < timedelta(minutes=6)
+    assert [exact_seconds(seconds) for seconds in (0, 0.004, 0.25, 41.26)] == ["0.001", "0.004", "0.25", "41.3"]
 
 
 def test_nothing_asked_for_is_wrong_usage(site: Site) -> None:

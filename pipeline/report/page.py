@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from pipeline.report import pictures
 from pipeline.report.figures import Story, durations, failures, throughput, totals
-from pipeline.work import human_bytes, printable
+from pipeline.work import exact_seconds, human_bytes, printable
 
 _FOLDER = Path(__file__).resolve().parent
 MOST_ROWS = 5000
@@ -21,7 +21,7 @@ def html(story: Story, *, host: str) -> str:
     """The page as text."""
     # Escaping is the template engine's: nothing has to be remembered at each place where a name is shown.
     engine = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    engine.filters |= {"bytes": human_bytes, "minute": _minute, "printable": printable}
+    engine.filters |= {"bytes": human_bytes, "minute": _minute, "printable": printable, "seconds": exact_seconds}
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
     shown: dict[str, Any] = {
         "story": story,

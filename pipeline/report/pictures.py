@@ -24,6 +24,7 @@ from pipeline.steps.record.chronicle import STEPS, Happening
 from pipeline.work import human_count
 
 MOST_IN_TIMELINE = 40
+_HAIRLINE = 0.3  # points: some four minutes of a week
 _INK, _GRID = "#01fe01", "#02fe01"
 _COLOURS = {"download": "#03fe01", "debag": "#04fe01", "sync": "#05fe01", "failed": "#06fe01", "waiting": "#07fe01"}
 _VARIABLES = {_INK: "var(--ink)", _GRID: "var(--grid)"} | {
@@ -132,10 +133,9 @@ def _draw_work(axes: Axes, line: int, happened: Sequence[Happening]) -> None:
         elif one.outcome == "done" and one.step in STEPS:
             start = date2num(one.at - timedelta(seconds=one.seconds))
             colour = _COLOURS[one.step]
-            # The edge keeps minutes visible on a picture of days.
-            axes.barh(
-                line, date2num(one.at) - start, left=start, height=0.5, color=colour, edgecolor=colour, linewidth=1.5
-            )
+            # A hairline keeps minutes visible on a picture of days, and makes no half hours of them.
+            width = date2num(one.at) - start
+            axes.barh(line, width, left=start, height=0.5, color=colour, edgecolor=colour, linewidth=_HAIRLINE)
 
 
 @contextmanager

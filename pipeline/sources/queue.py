@@ -14,7 +14,7 @@ from pipeline.site import Site
 from pipeline.sources import MOST_AT_ONCE
 from pipeline.steps import intake
 from pipeline.steps.intake import Delivery, Message, Queue
-from pipeline.steps.record import BagRow, views
+from pipeline.steps.record import BagRow, overview
 from pipeline.verdicts import Outcome, Verdict, patience_seconds, tried_too_long
 from pipeline.work import Bag
 
@@ -172,7 +172,7 @@ class MessageParcel:
             "message_id": self._message.message_id,
             "kind": verdict.kind,
             "error": verdict.reason,
-            "body": self._message.body[: views.SAID],
+            "body": self._message.body[: overview.SAID],
         }
         self._here.record.note("intake", "failed", detail)
         _log.error("message %s: %s", self._message.message_id, verdict.reason)

@@ -6,7 +6,7 @@ from pipeline.usage.kinds import positive, size
 from pipeline.usage.verb import DATABASE, SETTINGS, SOURCES, Verb
 
 _FOLDERS = "`[pipeline]`: staging, quarantine, archive"
-_NO_WORK = {0: "it was told", 1: ""}
+_NO_WORK = {0: "it was told", 1: "", 2: "wrong usage or settings, or nothing is known of the work"}
 
 
 def _status(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +95,7 @@ VERBS = (
         about="When, where and what; how it was verified; attempts and failures; the logs of its syncs; what is on "
         "the disks of this host.",
         options=_explain,
-        exits={**_NO_WORK, 2: "wrong usage or settings, or nothing is known of the work"},
+        exits=_NO_WORK,
         reads=(SETTINGS, DATABASE, _FOLDERS),
     ),
     Verb(

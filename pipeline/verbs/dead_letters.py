@@ -14,7 +14,7 @@ from pipeline.settings import Source
 from pipeline.site import Site
 from pipeline.steps import intake
 from pipeline.steps.intake import DeadLetter, Queue
-from pipeline.steps.record import SUPERSEDED, BagState, superseded, views
+from pipeline.steps.record import SUPERSEDED, BagState, overview, superseded
 from pipeline.story import stamp
 from pipeline.work import Bag, human_count
 
@@ -152,7 +152,7 @@ def _resend(here: Site, out: Console, letters: Sequence[_Letter]) -> int:
         if not here.record.is_dead_lettered(work_rid, seal=intake.seal_digest(seal)):
             _reopen(here, one)
         intake.send_back(sqs, one.queue, one.letter)
-        _note(here, one, "resent", {} if one.bags else {"body": one.letter.message.body[: views.SAID]})
+        _note(here, one, "resent", {} if one.bags else {"body": one.letter.message.body[: overview.SAID]})
         intake.acknowledge(sqs, one.letter.message)
         out.print(f"{one.message_id}: sent back to {one.source.queue}: {show.safe(one.carries)}")
     out.print(f"{len(letters)} sent back; lanes take them up by themselves, or: run_pipeline.py run")

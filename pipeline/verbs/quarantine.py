@@ -11,7 +11,7 @@ from pipeline import quarantine, repairs, settings, show, site
 from pipeline.errors import UsageError, WorkBusy
 from pipeline.quarantine import Kept
 from pipeline.site import Site
-from pipeline.steps.record import BagState, views
+from pipeline.steps.record import BagRow, overview
 from pipeline.work import human_count
 
 _SHOWN_LINES = 100  # of a report, which has a line for every fault
@@ -28,18 +28,35 @@ def main(options: Namespace) -> int:
 
 
 def _list(here: Site, out: Console, options: Namespace) -> int:
+    """All that are refused, wherever they are kept: `status` counts them all."""
     found = quarantine.kept(here)
+    here_kept = {one.bag_id for one in found}
+    others = [row for row in overview.refused(here.engine) if row.bag.bag_id not in here_kept]
     if options.json:
-        show.as_json(
-            {"host": here.host, "folder": str(here.settings.quarantine), "kept": [_document(one) for one in found]}
-        )
-    elif not found:
+        told = {"host": here.host, "folder": str(here.settings.quarantine), "kept": [_document(one) for one in found]}
+        show.as_json({**told, "not_kept_here": [_not_kept(here, row) for row in others]})
+        return 0
+    if not found:
         out.print(f"nothing is in quarantine on {here.host} ({here.settings.quarantine})")
-        if refused := views.counts(here.engine).get(BagState.REFUSED, 0):
-            told = f"kept on another host, or deleted: {human_count(refused, 'refused bag')}"
-            out.print(f"{told}; put mended ones to S3, or leave their works out: run_pipeline.py skip RID --reason WHY")
-    show.tell(out, [] if options.json else [_row(one) for one in found])
+    show.tell(out, [*map(_row, found), *(_not_kept(here, row) for row in others)])
+    if others:
+        out.print(
+            f"not kept here: {human_count(len(others), 'refused bag')}; put mended ones to S3, or leave their works "
+            "out: run_pipeline.py skip RID --reason WHY; more of each: run_pipeline.py explain RID"
+        )
     return 0
+
+
+def _not_kept(here: Site, row: BagRow) -> dict[str, str]:
+    where = "nothing" if row.host in {"", here.host} else f"on {row.host}"
+    return {
+        "work": row.bag.work_rid,
+        "bag": row.bag.bag_id,
+        "state": str(row.state),
+        "kept since": "",
+        "kept": where,
+        "faults": row.error_kind,
+    }
 
 
 def _show(here: Site, out: Console, options: Namespace) -> int:
@@ -97,7 +114,7 @@ def _drop(here: Site, out: Console, options: Namespace) -> int:
             go_on="the same with --only-copy, if they may be lost",
         )
     for one in found:
-        sys_line = f"{one.work_rid}: {quarantine.size_of(one)} in {one.folder}; {others[one.bag_id] or 'THE ONLY COPY'}"
+        sys_line = f"{one.work_rid}: {quarantine.what_of(one)} in {one.folder}; {others[one.bag_id] or 'THE ONLY COPY'}"
         out.print(show.safe(sys_line))
     show.agreed(f"{human_count(len(found), 'refused bag')} will be deleted. Delete?", yes=options.yes)
     for one in found:
@@ -115,7 +132,7 @@ def _row(one: Kept) -> dict[str, str]:
         "bag": one.bag_id,
         "state": one.state,
         "kept since": f"{one.since:%F %T}",
-        "size": quarantine.size_of(one),
+        "kept": quarantine.what_of(one),
         "faults": ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "no report",
     }
 

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from pipeline import settings, show, site, standing, sync_logs
 from pipeline.ages import Ages
+from pipeline.errors import UsageError
 from pipeline.site import Site
-from pipeline.steps.record import SUPERSEDED, views
+from pipeline.steps.record import SUPERSEDED, stories, views
 from pipeline.steps.record.views import WorkStatus
 from pipeline.work import human_bytes, human_count, human_seconds
 
@@ -25,7 +26,11 @@ _Part = str | Sequence[show.Row]
 
 
 def main(options: Namespace) -> int:
-    """Show it, once or until Ctrl-C; queues that do not answer are shown as such, the record has to."""
+    """Show it, once or until Ctrl-C; queues that do not answer are shown as such, the record has to.
+
+    Raises:
+        UsageError: nothing is known of the work that is asked for.
+    """
     here = site.open_site(settings.load(), lane="status")
     if options.rid:
         return _one(here, options.rid, as_json=options.json)
@@ -191,17 +196,19 @@ def _lane_row(lane: dict[str, Any]) -> show.Row:
 
 
 def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
-    works = views.works(here.engine, work_rid=work_rid)
+    story = stories.story(here.engine, work_rid)
+    if story is None:
+        known = views.other_spelling(here.engine, work_rid)
+        raise UsageError(f"{work_rid}: the record knows no such work{known}", go_on="run_pipeline.py status")
+    own = {known.row.bag.bag_id for known in story.bags if known.row.bag.work_rid == work_rid}
+    works = views.works(here.engine, bag_ids=[known.row.bag.bag_id for known in story.bags])
+    works = [work for work in works if work.work_rid == work_rid or work.bag_id in own]
     history = views.history(here.engine, work_rid)
     logs = [one.as_data() for one in sync_logs.of(here, work_rid, history)]
     if as_json:
         show.as_json({"works": [asdict(work) for work in works], "history": history, "sync_logs": logs})
         return 0
     out = show.console()
-    if not works and not history:
-        known = views.other_spelling(here.engine, work_rid)
-        out.print(f"{show.safe(work_rid)}: the record knows no such work{show.safe(known)}")
-        return 0
     show.tell(out, show.works_rows(works))
     for event in history:
         out.print(show.event_line(event))

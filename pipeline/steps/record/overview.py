@@ -1,15 +1,22 @@
 """How the whole line stands: who is at work, what is at risk, what waits longest."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Engine, func, select
 
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
 from pipeline.steps.record.superseded import superseded_in
-from pipeline.steps.record.tables import bags, leases
-from pipeline.steps.record.words import BagState
+from pipeline.steps.record.tables import bags, events, leases
+from pipeline.steps.record.words import BagRow, BagState, bag_row
+
+_MOST_LOOKED_AT = 1000
+_CLEARED = ("dropped", "resent")
+SAID = 2000
+"""So many characters of a message that was not understood are kept."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,18 @@ def holders(engine: Engine) -> list[AtWork]:
         )
         for row in rows
     ]
+
+
+def refused(engine: Engine) -> list[BagRow]:
+    """The bags that are refused and not superseded, the oldest first.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = select(bags).where(bags.c.state == BagState.REFUSED).order_by(bags.c.seen_on, bags.c.bag_id)
+    with reading(engine) as connection:
+        over = superseded_in(connection)
+        return [bag_row(row) for row in connection.execute(query) if row.bag_id not in over]
 
 
 def failed_with(engine: Engine, kind: str) -> list[str]:
@@ -137,6 +156,35 @@ def oldest_refused(engine: Engine) -> datetime | None:
         over = superseded_in(connection)
         since = [row.updated_on for row in connection.execute(query) if row.bag_id not in over]
     return _utc(min(since, default=None))
+
+
+def unreadable_messages(engine: Engine, *, limit: int = 20) -> list[dict[str, Any]]:
+    """The latest messages that were not understood, newest first; not those that were dropped or sent back since.
+
+    Among the dead letters a message has another identity: it is known again by what it says.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(events.c.at, events.c.outcome, events.c.detail)
+        .where(events.c.step == "intake", events.c.outcome.in_(["failed", *_CLEARED]), events.c.bag_id == "")
+        .order_by(events.c.id.desc())
+        .limit(_MOST_LOOKED_AT)
+    )
+    cleared: Counter[str] = Counter()
+    found: list[dict[str, Any]] = []
+    with reading(engine) as connection:
+        for row in connection.execute(query):
+            body = str(row.detail.get("body", ""))[:SAID]
+            if row.outcome in _CLEARED:
+                cleared[body] += bool(body)
+            elif cleared[body]:
+                cleared[body] -= 1
+            elif "message_id" in row.detail or "file" in row.detail:  # else it was understood, and S3 did not answer
+                moment = row.at.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
+                found.append({"at": moment, **row.detail})
+    return found[:limit]
 
 
 def _utc(moment: datetime | None) -> datetime | None:

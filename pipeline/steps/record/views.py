@@ -1,12 +1,13 @@
 """What an operator asks the record."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Engine, Select, and_, func, or_, select, union
+from sqlalchemy import Engine, Select, and_, func, select, union
 
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
@@ -17,10 +18,6 @@ from pipeline.steps.record.words import BagRow, BagState, bag_row, step_after
 
 _AT_ONCE = 500  # parameters of one statement
 _ENDED = (BagState.DONE, BagState.SKIPPED)
-_MOST_LOOKED_AT = 1000
-_CLEARED = ("dropped", "resent")
-SAID = 2000
-"""So many characters of a message that was not understood are kept."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +54,18 @@ class WorkStatus:
     taken_up_on: str
 
 
-def works(engine: Engine, *, work_rid: str = "") -> list[WorkStatus]:
-    """All works (or one), the one last heard of first; a zip of several works has a line for each that is home.
+def works(engine: Engine, *, bag_ids: Collection[str] | None = None) -> list[WorkStatus]:
+    """The works of all bags, or of these, the one last heard of first; a zip of several works has a line for each.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
     query = _works_query()
-    if work_rid:
-        query = query.where(or_(bags.c.work_rid == work_rid, syncs.c.work_rid == work_rid))
+    if bag_ids is not None:
+        query = query.where(bags.c.bag_id.in_(bag_ids))
     with reading(engine) as connection:
         over = superseded_in(connection)
-        return [_work_status(row, is_over=row.bag_id in over) for row in connection.execute(query)]
+        return _statuses(connection.execute(query), over)
 
 
 def latest_works(engine: Engine, *, most_ended: int) -> tuple[list[WorkStatus], int]:
@@ -95,7 +92,7 @@ def latest_works(engine: Engine, *, most_ended: int) -> tuple[list[WorkStatus], 
             some = shown[first : first + _AT_ONCE]
             rows += connection.execute(_works_query().where(bags.c.bag_id.in_(some)))
     rows.sort(key=lambda row: row.updated_on, reverse=True)
-    return [_work_status(row, is_over=row.bag_id in over) for row in rows], max(0, count - len(shown))
+    return _statuses(rows, over), max(0, count - len(shown))
 
 
 def _works_query() -> Select[Any]:
@@ -205,55 +202,39 @@ def counts(engine: Engine) -> dict[str, int]:
     return {state: count for state, count in found.items() if count > 0}
 
 
-def unreadable_messages(engine: Engine, *, limit: int = 20) -> list[dict[str, Any]]:
-    """The latest messages that were not understood, newest first; not those that were dropped or sent back since.
-
-    Among the dead letters a message has another identity: it is known again by what it says.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
-    query = (
-        select(events.c.at, events.c.outcome, events.c.detail)
-        .where(events.c.step == "intake", events.c.outcome.in_(["failed", *_CLEARED]), events.c.bag_id == "")
-        .order_by(events.c.id.desc())
-        .limit(_MOST_LOOKED_AT)
-    )
-    cleared: Counter[str] = Counter()
-    found: list[dict[str, Any]] = []
-    with reading(engine) as connection:
-        for row in connection.execute(query):
-            body = str(row.detail.get("body", ""))[:SAID]
-            if row.outcome in _CLEARED:
-                cleared[body] += bool(body)
-            elif cleared[body]:
-                cleared[body] -= 1
-            elif "message_id" in row.detail or "file" in row.detail:  # else it was understood, and S3 did not answer
-                found.append({"at": _rfc3339(row.at), **row.detail})
-    return found[:limit]
-
-
 def _rfc3339(moment: datetime) -> str:
     return moment.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
 
 
-def _work_status(row: Any, *, is_over: bool) -> WorkStatus:
-    stage = SUPERSEDED if is_over else str(row.state)
+def _statuses(rows: Iterable[Any], over: Collection[str]) -> list[WorkStatus]:
+    """A line for each work that a bag holds, once that is known; the name of a zip of several works is no work."""
+    found: list[WorkStatus] = []
+    for bag_id, group in groupby(rows, key=lambda row: row.bag_id):
+        bag, *others = group
+        home = {row.synced_rid: row for row in (bag, *others) if row.synced_rid}
+        names = {**home, **dict.fromkeys(bag.works or (() if home else (bag.work_rid,)))}
+        found += [_work_status(bag, home.get(name), name, is_over=bag_id in over) for name in names]
+    return found
+
+
+def _work_status(row: Any, home: Any, work_rid: str, *, is_over: bool) -> WorkStatus:
+    """A work of a bag; `home`: the same row with the work's sync, None where it has none."""
+    stage = SUPERSEDED if is_over else BagState.DONE if home is not None else str(row.state)
     if stage != BagState.DONE and row.owner:
         stage = step_after(row.phase)
     elif stage == BagState.UNFINISHED:
         stage = "waiting"
     return WorkStatus(
-        work_rid=row.synced_rid or row.work_rid,
+        work_rid=work_rid,
         bag_id=row.bag_id,
         stage=stage,
         phase=row.phase,
         address=f"s3://{row.bucket}/{row.object_key}" if row.bucket else row.object_key,
         zip_bytes=row.size_bytes,
-        files=row.files or 0,
-        bytes=row.bytes or 0,
-        archive_path=row.archive_path or "",
-        seconds=((row.synced_on or row.updated_on) - row.seen_on).total_seconds(),
+        files=0 if home is None else home.files,
+        bytes=0 if home is None else home.bytes,
+        archive_path="" if home is None else home.archive_path,
+        seconds=((row.updated_on if home is None else home.synced_on) - row.seen_on).total_seconds(),
         done_bytes=(row.done_bytes or 0) if row.step == stage else 0,
         total_bytes=(row.total_bytes or 0) if row.step == stage else 0,
         owner=row.owner or "",
