@@ -335,6 +335,7 @@ ELSEWHERE = {
     "database-unavailable": "of no work: run_pipeline.py check",
     "stopping": "by itself",
     "storage-unreachable": "by itself: it is only waited for",
+    "tried-too-long": "tests/test_fair_turns.py",
     "work-busy": "by itself, in docs/operations.md, chapter 12",
 }
 

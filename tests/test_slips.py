@@ -196,7 +196,7 @@ def test_a_misspelt_rid_is_no_lost_work(site: Site) -> None:
     ended = site.call("verify", "W4711")
 
     assert ended.returncode == 2
-    assert lines(ended.stderr, "W4711: the record knows no such work")
+    assert lines(ended.stderr, "W4711: not archived: the record knows no such work")
     assert site.rows("events") == []
 
 
