@@ -1,6 +1,8 @@
 """Sending a notification: by e-mail, and to a webhook. What is told of a failure holds no secret."""
 
+import http.client
 import json
+import re
 import smtplib
 import ssl
 import urllib.error
@@ -16,6 +18,8 @@ from pipeline.errors import TransientError
 from pipeline.settings import Notify
 
 _PATIENCE_SECONDS = 20
+# A scheme's colon, a dot before a letter (IDNA takes three others for dots), an @; our own program's name stays.
+_LINKS = re.compile(r"(?<!\bs3):(?=//)|(?<=\w)(?<!\brun_pipeline)[.\u3002\uff0e\uff61](?=[^\W\d_])|@")
 
 
 class NotDelivered(TransientError):
@@ -29,6 +33,15 @@ class Note:
     subject: str
     text: str
     facts: Mapping[str, Any]
+
+
+def inert(text: str) -> str:
+    """Names from outside, so that no mail reader or chat makes a link of them, or calls somebody.
+
+    Chats look for addresses on their own servers, whatever they are asked (Slack ignores `parse` for webhooks), and
+    `.zip` is a domain: `W1.bag.zip` would lead to whoever bought `bag.zip`. s3:// leads nowhere in a browser.
+    """
+    return _LINKS.sub(lambda found: f"[{found[0]}]", text).replace("](", "] (")
 
 
 def channels(chosen: Notify) -> list[str]:
@@ -96,5 +109,5 @@ def _post(chosen: Notify, note: Note) -> None:
     except urllib.error.HTTPError as error:
         error.close()
         raise NotDelivered(f"the webhook at {host} answered {error.code}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise NotDelivered(f"the webhook at {host} does not answer: {type(error).__name__}") from None

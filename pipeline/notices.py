@@ -1,5 +1,6 @@
 """What operators are told, and when: one digest of what is new instead of a hundred messages."""
 
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -101,8 +102,8 @@ def compose(news: News, *, environment: str) -> Note:
     heads = [human_count(count, one, many) for count, one, many in counts if count]
     facts: dict[str, Any] = {
         "environment": environment,
-        "failed": [{"work": ones[-1].work_rid, "kind": ones[-1].kind, "error": ones[-1].error} for ones in works],
-        "dead_letters": [{"work": one.work_rid, "kind": one.kind, "error": one.error} for one in dead],
+        "failed": [_facts(ones[-1]) for ones in works],
+        "dead_letters": [_facts(one) for one in dead],
         "dead_letter_queues": [{"queue": one.queue, "new": one.new, "dead_letters": one.count} for one in news.grown],
         "expiring": [{"work": one.work_rid, "expires_on": one.expires_on.isoformat()} for one in news.expiring],
         "digest": list(news.digest),
@@ -184,7 +185,13 @@ def _by_work(troubles: Any) -> list[list[Trouble]]:
 def _told_of(ones: Sequence[Trouble]) -> str:
     last = ones[-1]
     times = f", {human_count(len(ones), 'time')}" if len(ones) > 1 else ""
-    return f"{_name(last)} ({_line(last.kind)}{times}): {_line(last.error)}"
+    told, rid = _line(last.error), shlex.quote(last.work_rid)
+    more = f"; as it is written: run_pipeline.py explain {rid}" if last.work_rid and told not in last.error else ""
+    return f"{_name(last)} ({_line(last.kind)}{times}): {told}{more}"
+
+
+def _facts(trouble: Trouble) -> dict[str, str]:
+    return {"work": trouble.work_rid, "kind": trouble.kind, "error": _line(trouble.error)}
 
 
 def _section(title: str, lines: Sequence[str]) -> str:
@@ -199,4 +206,4 @@ def _name(trouble: Trouble) -> str:
 
 
 def _line(text: str) -> str:
-    return printable(text[:1000])
+    return messengers.inert(printable(text[:1000]))

@@ -1,5 +1,6 @@
 """Notifications: a real mail server, a real webhook, and one message where a hundred would do."""
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -135,6 +136,28 @@ def test_words_of_a_bag_give_no_orders_to_a_chat(site: Site, webhook: list[dict[
     site.call("notify")
 
     assert "&lt;!channel&gt; &amp; \N{REPLACEMENT CHARACTER}[2J" in webhook[0]["text"]
+
+
+LINK = re.compile(r"(?<!s3)://|[\w-]+[.\u3002\uff0e\uff61][^\W\d_]|(^|\W)@\w|\w@\w|\]\(|<http", re.MULTILINE)
+"""What any mail reader or chat might make a link of, or take for a call."""
+
+
+def test_names_make_no_links_in_mails_and_chats(site: Site, mailbox: Mailbox, webhook: list[dict[str, Any]]) -> None:
+    site.call("notify")
+    words = "http://a.example/x W1.bag.zip www.b\u3002org <ftp://x.example|y> [z](//x.example) @channel a@b.example"
+    fail(site, 1, words=f"{words}; its zip is s3://bucket/W 1/x")
+
+    site.call("notify", PIPELINE_NOTIFY_WEBHOOK_FORMAT="json")
+
+    (letter,) = mailbox.letters
+    told = [letter.partition("\n\n")[2] or letter, webhook[0]["text"], webhook[0]["failed"][0]["error"]]
+    for text in told:
+        body = text[text.index("W0") :].replace("run_pipeline.py", "")
+        assert LINK.search(words)
+        assert LINK.search(body) is None, body
+        assert "s3://bucket/W 1/x" in body
+        assert "W1[.]bag[.]zip" in body
+    assert "as it is written: run_pipeline.py explain W0" in letter
 
 
 def test_a_restore_that_expires_soon_is_told_once(site: Site, mailbox: Mailbox) -> None:
