@@ -3,6 +3,7 @@
 import logging
 import shutil
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from pipeline.steps.record import SUPERSEDED, BagState, counting, overview, roll
 from pipeline.steps.record.chronicle import STEPS
 
 _BOUNDS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 43200)
+_ASKED_SECONDS = 60.0  # SQS's own counts are no younger, and each question costs a little
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +33,8 @@ class Collector:
         self._here = here
         self._ages = Ages()
         self._lock = threading.Lock()
+        self._told: list[Metric] | PipelineError = []
+        self._asked_again = 0.0
         self._last = 0
         self._events: Counter[tuple[str, str, str]] = Counter()
         self._bytes: Counter[str] = Counter()
@@ -122,7 +126,23 @@ class Collector:
             lanes.add_metric([one.host, "gone"], one.silent)
         return lanes
 
-    def _queues(self) -> Iterator[Metric]:
+    def _queues(self) -> list[Metric]:
+        """What AWS was asked last: once a minute at most, however often this is scraped, also where it failed.
+
+        Raises:
+            PipelineError: it did not answer then.
+        """
+        if time.monotonic() >= self._asked_again:
+            self._asked_again = time.monotonic() + _ASKED_SECONDS
+            try:
+                self._told = list(self._asked())
+            except PipelineError as error:
+                self._told = error
+        if isinstance(self._told, PipelineError):
+            raise self._told.with_traceback(None)
+        return self._told
+
+    def _asked(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("pipeline_queue_messages", "Messages of each queue", labels=["queue", "state"])
         oldest = GaugeMetricFamily(
             "pipeline_queue_oldest_message_seconds", "Its age, where CloudWatch tells it", labels=["queue", "state"]

@@ -4,18 +4,32 @@ import json
 import re
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline import embedded, settings
+from pipeline import site as site_module
+from pipeline.metrics import Collector
 from pipeline.steps import record
 from pipeline.steps.record import Leases, roll
-from tests import servers
+from tests import faulty, servers
 from tests.bags import make_bag_zip
 from tests.folders import add_folder
 from tests.stack import ROOT, Site, wait_until
 
 SETTLED = 2.5
+
+
+@pytest.fixture
+def until_end() -> Iterator[ExitStack]:
+    """What a test has opened."""
+    with ExitStack() as stack:
+        yield stack
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
@@ -49,9 +63,17 @@ def test_a_run_is_counted_by_outcome_bytes_and_time(site: Site, tmp_path: Path) 
     assert found["pipeline_disk_bytes", "staging", "free"] > 0
 
 
-def test_a_server_answers_each_scrape_anew_and_counts_each_event_once(site: Site, tmp_path: Path) -> None:
-    port = servers.free_port()
-    running = site.start("metrics", "--listen", str(port))
+def test_a_server_answers_each_scrape_anew_counts_each_event_once_and_asks_aws_once_a_minute(
+    site: Site, tmp_path: Path, until_end: ExitStack
+) -> None:
+    port, asked = servers.free_port(), []
+
+    def fault(_method: str, path: str) -> str:
+        asked.append(path)
+        return ""
+
+    proxy = until_end.enter_context(faulty.faulty(site.moto_url, fault))
+    running = site.start("metrics", "--listen", str(port), PIPELINE_SOURCE_TEST_ENDPOINT_URL=proxy)
 
     def scrape() -> dict[tuple[str, ...], float]:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
@@ -60,14 +82,38 @@ def test_a_server_answers_each_scrape_anew_and_counts_each_event_once(site: Site
     try:
         wait_until(lambda: servers_answers(port))
         assert ("pipeline_events_total", "", "done", "sync") not in scrape()
+        questions = len(asked)
         site.announce(make_bag_zip(tmp_path, "W1"))
         site.call("run", "--lanes", "1")
         time.sleep(SETTLED)
         assert [scrape()["pipeline_events_total", "", "done", "sync"] for _ in range(2)] == [1, 1]
+        assert len(asked) == questions > 0
     finally:
         running.terminate()
         _, err = running.communicate(timeout=30)
     assert running.returncode == 0, err
+
+
+def test_aws_that_refuses_is_not_asked_again_at_once(
+    here: site_module.Site, monkeypatch: pytest.MonkeyPatch, moto_url: str, until_end: ExitStack
+) -> None:
+    asked: list[str] = []
+
+    def fault(_method: str, path: str) -> str:
+        asked.append(path)
+        return "AccessDenied"
+
+    proxy = until_end.enter_context(faulty.faulty(moto_url, fault))
+    for name, value in embedded.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    source = settings.Source("test", region="us-east-1", bucket="b", queue="q", endpoint_url=proxy)
+    here.settings = replace(here.settings, sources=(source,))
+    collector = Collector(here)
+
+    up = [next(iter(collector.collect())).samples[0].value for _ in range(3)]
+
+    assert up == [0, 0, 0]
+    assert len(asked) == 1
 
 
 def servers_answers(port: int) -> bool:
