@@ -151,6 +151,41 @@ def test_what_is_wrong_with_a_secret_is_told_without_showing_it(
     assert PLANTED not in refused.stdout + refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        (
+            "NOTIFY_WEBHOOK_URL_FILE",
+            f"https://hooks.example.org/{PLANTED}\nits second line",
+            "holds more than one line",
+        ),
+        ("NOTIFY_WEBHOOK_URL_FILE", f"https://hooks.example.org/{PLANTED} and a blank", "holds a blank"),
+        ("NOTIFY_WEBHOOK_URL_FILE", f"https://[{PLANTED}", "is not http(s)://host"),
+        ("NOTIFY_WEBHOOK_URL_FILE", f"https://me:{PLANTED}", "is not http(s)://host"),
+        ("DATABASE_PASSWORD_FILE", f"{PLANTED}\n{PLANTED}", "holds more than one line"),
+        ("SOURCE_TEST_ENDPOINT_URL", f"http://me:{PLANTED}@127.0.0.1:1", "endpoint_url holds a user or a password"),
+        ("SOURCE_TEST_QUEUE", f"https://me:{PLANTED}@sqs.example.org/1/q", "queue holds a user or a password"),
+        ("SOURCE_TEST_QUEUE", f"https://sqs.example.org:{PLANTED}/1/q", "queue is not http(s)://host"),
+        ("SCHEDULER_URL", f"http://me:{PLANTED}/word@127.0.0.1:1", "default_scheduler_url is not http(s)://host"),
+        ("SCHEDULER_URL", f"ftp://me:{PLANTED}@127.0.0.1:1", "default_scheduler_url is not http(s)://host"),
+    ],
+)
+def test_an_address_that_is_wrong_is_told_without_showing_it(
+    site: Site, tmp_path: Path, setting: str, value: str, told: str
+) -> None:
+    if setting.endswith("_FILE"):
+        (tmp_path / "secret").write_text(value)
+        value = str(tmp_path / "secret")
+
+    for verb in ("check", "notify"):
+        refused = site.call(verb, **{f"PIPELINE_{setting}": value})
+
+        assert refused.returncode == 2
+        assert lines(refused.stdout + refused.stderr, told)
+        assert PLANTED not in refused.stdout + refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.usefixtures("secrets")
 def test_a_profile_may_stand_in_boto3_s_own_configuration(site: Site) -> None:
     config = site.home / "aws-config"

@@ -3,7 +3,6 @@
 from urllib.parse import urlsplit
 
 from pipeline.settings.sections import debag, download, pipeline, queue, sync
-from pipeline.work import without_user
 
 MOST_CONNECTIONS = 64
 _LEAST_BANDWIDTH = 100_000  # below, a connection's buffer would take longer than a connection may be silent
@@ -44,8 +43,20 @@ def check(main: pipeline, messages: queue, bags: debag, syncing: sync, problems:
         (syncing.audit_limit_seconds >= 0, "[sync] audit_limit_seconds is negative"),
     ]
     problems += [text for holds, text in rules if not holds]
-    if urlsplit(scheduler).scheme not in {"http", "https"}:
-        problems.append(f"[core] default_scheduler_url is {without_user(scheduler)!r}, not http(s)://…")
+    if wrong := wrong_address(scheduler):
+        problems.append(f"[core] default_scheduler_url {wrong}")
+
+
+def wrong_address(url: str) -> str:
+    """What is wrong with a web address; empty: nothing. It may hold a password, so nothing of it is shown."""
+    if not url.isprintable() or " " in url:
+        return "holds a blank or a line break"
+    try:
+        split = urlsplit(url)
+        whole = split.scheme in {"http", "https"} and bool(split.hostname) and split.port != 0
+    except ValueError:  # its words quote what they are about
+        whole = False
+    return "" if whole else "is not http(s)://host…"
 
 
 def check_download(fetching: download, problems: list[str]) -> None:

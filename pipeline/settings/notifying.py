@@ -1,7 +1,6 @@
 """Reading `[notify]`: how operators are told of trouble."""
 
-from urllib.parse import urlsplit
-
+from pipeline.settings.checks import wrong_address
 from pipeline.settings.secrets import content
 from pipeline.settings.sections import notify
 from pipeline.settings.values import Notify
@@ -14,6 +13,7 @@ def read_notify(told: notify, problems: list[str]) -> Notify:
         content(told.smtp_password_file, "[notify] smtp_password_file", problems) if told.smtp_password_file else ""
     )
     webhook = content(told.webhook_url_file, "[notify] webhook_url_file", problems) if told.webhook_url_file else ""
+    wrong = wrong_address(webhook) if webhook else ""
     addresses = [told.mail_from, *receivers]
     rules = [
         (
@@ -25,10 +25,7 @@ def read_notify(told: notify, problems: list[str]) -> Notify:
             not password or told.smtp_security != "none",
             "[notify] smtp_security is none: a password is sent over a protected connection only",
         ),
-        (
-            not webhook or urlsplit(webhook).scheme in {"http", "https"},
-            "[notify] webhook_url_file: what it holds is not http(s)://...",
-        ),
+        (not wrong, f"[notify] webhook_url_file: what it holds {wrong}"),
         (told.interval_seconds >= 1, "[notify] interval_seconds is less than 1"),
         (told.expiry_hours >= 1, "[notify] expiry_hours is less than 1"),
         (-1 <= told.digest_hour <= 23, "[notify] digest_hour is not -1 to 23"),

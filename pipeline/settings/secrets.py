@@ -190,6 +190,9 @@ def content(file: str, what: str, problems: list[str]) -> str:
         return ""
     if not text:
         problems.append(f"{what}: {file} is empty")
+    elif len(text.splitlines()) > 1:
+        problems.append(f"{what}: {file} holds more than one line")
+        return ""
     return text
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import luigi.configuration
 
+from pipeline.settings.checks import wrong_address
 from pipeline.settings.files import UNREADABLE, reason
 from pipeline.settings.paths import from_project
 from pipeline.settings.values import Folder, Source, WhenDone
@@ -67,6 +68,9 @@ def _value(section: str, field: str, problems: list[str]) -> str:
 
 def _queue(section: str, name: str, values: Mapping[str, str], problems: list[str]) -> Source:
     problems += [f"[{section}] {field} is missing" for field in ("region", "bucket", "queue") if not values[field]]
+    problems += [
+        f"[{section}] {field} {wrong}" for field in ("queue", "endpoint_url") if (wrong := _odd(values[field]))
+    ]
     return Source(
         name=name,
         region=values["region"],
@@ -77,6 +81,14 @@ def _queue(section: str, name: str, values: Mapping[str, str], problems: list[st
         allow_unbagged=_flag(section, "allow_unbagged", values, problems),
         several_works=_flag(section, "several_works", values, problems),
     )
+
+
+def _odd(address: str) -> str:
+    """What is wrong with the address of a service, if it is one; its words show nothing of it."""
+    if "://" not in address:
+        return ""
+    named = "@" in address.partition("://")[2].partition("/")[0]
+    return wrong_address(address) or ("holds a user or a password: those belong to the profile" if named else "")
 
 
 def _folder(section: str, name: str, values: Mapping[str, str], problems: list[str]) -> Folder:
