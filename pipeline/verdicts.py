@@ -178,6 +178,7 @@ def _not_to_be_begun(here: Site, row: BagRow, again: str, given_up: GivenUp) -> 
 def tried_too_long(seconds: float, last: str, *, work_rid: str = "") -> TriedTooLong:
     """The failure of what has failed for so long for reasons that may pass; `last` is the last of them."""
     again = f"run_pipeline.py retry {shlex.quote(work_rid)}" if work_rid else "run_pipeline.py dead-letters resend"
+    last = last.partition("; go on with: ")[0]
     return TriedTooLong(
         f"it has failed for {human_seconds(seconds)}, and is tried no more; the last time: {last}",
         work_rid=work_rid,

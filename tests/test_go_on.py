@@ -232,6 +232,14 @@ def the_script_fails(day: Day) -> None:
     day.fail(**day.script("exit 7"))
 
 
+@trouble("tried-too-long")
+def fails_for_too_long(day: Day) -> None:
+    at_once = {"PIPELINE_QUEUE_BACKOFF_SECONDS": "0", "PIPELINE_QUEUE_BACKOFF_LIMIT_SECONDS": "0"}
+    day.put()
+    day.fail(**day.script("exit 7"), **at_once)
+    day.site.call("run", "--lanes", "1", PIPELINE_QUEUE_RETRY_DAYS="0.000001", **at_once)
+
+
 @trouble("read-back-failed")
 def the_script_copies_nothing(day: Day) -> None:
     day.put()
