@@ -66,7 +66,12 @@ def _drop_letters(parser: argparse.ArgumentParser) -> None:
 
 
 _QUARANTINE = (
-    Verb("list", "all refused bags on this host", ("quarantine list", "quarantine list --json"), options=_json),
+    Verb(
+        "list",
+        "all refused bags, and what is kept of each and where",
+        ("quarantine list", "quarantine list --json"),
+        options=_json,
+    ),
     Verb(
         "show",
         "everything that is wrong with a bag, and whether it is the only copy",
