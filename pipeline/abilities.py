@@ -1,14 +1,18 @@
-"""What the file system of a folder can do, found out by trying it there; nothing is left behind."""
+"""What a file system can do: found out by trying it, and done as far as it can."""
 
+import contextlib
+import errno
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import durable, guarded
 
+# What a share answers that will not set times or modes: CIFS with another uid, FUSE, a squashed root.
+_REFUSES = durable.CANNOT | {errno.EPERM, errno.EACCES}
 LONGEST_NAME_BYTES = 255  # what Linux allows, and bags may use
 _LONG_AGO_SECONDS = 1_000_000_000
 _EXACT_SECONDS = 2  # FAT keeps every second second
@@ -71,8 +75,8 @@ def probe(folder: Path) -> Abilities:
 def _tried(place: Path) -> Abilities:
     file = place / "a"
     file.write_bytes(b"")
-    durable.set_times(file, float(_LONG_AGO_SECONDS))
-    durable.set_mode(file, _MODE)
+    set_times(file, float(_LONG_AGO_SECONDS))
+    set_mode(file, _MODE)
     status = file.stat()
     renames = durable.rename_in_one(file, place / "b")
     return Abilities(
@@ -110,3 +114,43 @@ def _longest_name(place: Path) -> int:
         else:
             goes = length
     return goes
+
+
+def set_times(target: Path | int, times: os.stat_result | float, *, at: int | None = None) -> bool:
+    """Give a file or folder its times; False where its share refuses.
+
+    Times and modes are never a reason to lose content that was proved: who cares for them looks what came of it.
+
+    Args:
+        target: a path, whose link is not followed, or a descriptor.
+        times: the times of another file; or seconds since the epoch, for both the last access and the last change.
+        at: the descriptor of the folder that a path is relative to.
+    """
+    if isinstance(times, os.stat_result):
+        both = times.st_atime_ns, times.st_mtime_ns
+    else:
+        both = (round(times * 1e9),) * 2
+    with _unless_refused() as said:
+        if isinstance(target, int):
+            os.utime(target, ns=both)
+        else:
+            os.utime(target, ns=both, dir_fd=at, follow_symlinks=False)
+    return not said
+
+
+def set_mode(target: Path | int, mode: int) -> bool:
+    """Give a file or folder its mode; False where its share refuses."""
+    with _unless_refused() as said:
+        os.chmod(target, mode)
+    return not said
+
+
+@contextlib.contextmanager
+def _unless_refused() -> Iterator[list[OSError]]:
+    said: list[OSError] = []
+    try:
+        yield said
+    except OSError as error:
+        if error.errno not in _REFUSES:
+            raise
+        said.append(error)

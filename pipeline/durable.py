@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import stat
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,10 +20,9 @@ from pipeline import plug
 _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _SYNC_FILE_RANGE_WRITE = 2
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # What a file system answers that has no such operation; whoever asks goes on without it, or does it in another way.
 CANNOT = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-# What a share answers that will not set times or modes: CIFS with another uid, FUSE, a squashed root.
-_REFUSES = CANNOT | {errno.EPERM, errno.EACCES}
 
 # statfs(2)'s f_type of file systems whose syncfs(2) is known to write everything back and to tell when that failed:
 # ext2 to ext4, XFS, Btrfs, F2FS, overlayfs, tmpfs. ZFS is missing because it has no fixed number, network file systems
@@ -155,46 +155,6 @@ def free_bytes(folder: Path | int) -> int | None:
     return facts.f_bavail * facts.f_frsize if facts.f_blocks else None
 
 
-def set_times(target: Path | int, times: os.stat_result | float, *, at: int | None = None) -> bool:
-    """Give a file or folder its times; False where its share refuses.
-
-    Times and modes are never a reason to lose content that was proved: who cares for them looks what came of it.
-
-    Args:
-        target: a path, whose link is not followed, or a descriptor.
-        times: the times of another file; or seconds since the epoch, for both the last access and the last change.
-        at: the descriptor of the folder that a path is relative to.
-    """
-    if isinstance(times, os.stat_result):
-        both = times.st_atime_ns, times.st_mtime_ns
-    else:
-        both = (round(times * 1e9),) * 2
-    with _unless_refused() as said:
-        if isinstance(target, int):
-            os.utime(target, ns=both)
-        else:
-            os.utime(target, ns=both, dir_fd=at, follow_symlinks=False)
-    return not said
-
-
-def set_mode(target: Path | int, mode: int) -> bool:
-    """Give a file or folder its mode; False where its share refuses."""
-    with _unless_refused() as said:
-        os.chmod(target, mode)
-    return not said
-
-
-@contextlib.contextmanager
-def _unless_refused() -> Iterator[list[OSError]]:
-    said: list[OSError] = []
-    try:
-        yield said
-    except OSError as error:
-        if error.errno not in _REFUSES:
-            raise
-        said.append(error)
-
-
 def rename_new(source: Path, target: Path) -> None:
     """Rename, unless something has that name already; not durable until both folders are fsynced.
 
@@ -207,23 +167,32 @@ def rename_new(source: Path, target: Path) -> None:
     plug.after(plug.Act.RENAME)
 
 
-def rename_to_free(source: Path, target: Path) -> None:
-    """The rename of `rename_new` alone: renameat2(2), as rename(2) would replace a file or an empty folder."""
-    if not rename_in_one(source, target):
-        if os.path.lexists(target):  # nobody else writes here while we hold the lease
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-        os.rename(source, target)
+def rename_to_free(source: Path | str, target: Path | str, *, at: int | None = None, to: int | None = None) -> None:
+    """The rename of `rename_new` alone: renameat2(2), as rename(2) would replace a file or an empty folder.
+
+    Args:
+        source: what has another name now.
+        target: the new name.
+        at: the descriptor of the folder that `source` is relative to.
+        to: that of `target`.
+    """
+    if rename_in_one(source, target, at=at, to=to):
+        return
+    with contextlib.suppress(FileNotFoundError):  # nobody else writes here while we hold the lease
+        os.stat(target, dir_fd=to, follow_symlinks=False)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    os.rename(source, target, src_dir_fd=at, dst_dir_fd=to)
 
 
-def rename_in_one(source: Path, target: Path) -> bool:
+def rename_in_one(source: Path | str, target: Path | str, *, at: int | None = None, to: int | None = None) -> bool:
     """Rename without replacing, in one instant; False where the file system cannot, as NFS, and nothing was done.
 
     Raises:
         FileExistsError: something has that name.
         OSError: it cannot be renamed.
     """
-    paths = (_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target))
-    if _libc.renameat2(*paths, _RENAME_NOREPLACE) == 0:
+    folders = [_AT_FDCWD if folder is None else folder for folder in (at, to)]
+    if _libc.renameat2(folders[0], os.fsencode(source), folders[1], os.fsencode(target), _RENAME_NOREPLACE) == 0:
         return True
     code = ctypes.get_errno()
     if code not in CANNOT:
@@ -241,32 +210,66 @@ def publish(source: Path, target: Path) -> None:
         fsync_folder(source.parent)
 
 
-def publish_new(source: Path, target: Path) -> bool:
+def publish_new(source: Path | str, target: Path | str, *, at: int | None = None, to: int | None = None) -> bool:
     """Give `source` its final name durably, unless something has that name already: then False, and nothing is done.
+
+    Args:
+        source: what has another name now.
+        target: its final name.
+        at: the descriptor of the folder that the name `source` lies in; None: it is a path.
+        to: that of `target`.
 
     Raises:
         OSError: it cannot be renamed; with EXDEV they lie on different file systems.
     """
+    from_folder = Path(source).parent if at is None else at
+    to_folder = Path(target).parent if to is None else to
     plug.before(plug.Act.RENAME)
     try:
-        rename_to_free(source, target)
+        rename_to_free(source, target, at=at, to=to)
     except FileExistsError:
         return False
-    fsync_folder(target.parent)
+    fsync_folder(to_folder)
     plug.after(plug.Act.RENAME)
-    if source.parent != target.parent:
-        fsync_folder(source.parent)
+    if from_folder != to_folder:
+        fsync_folder(from_folder)
     return True
 
 
-def write_file(target: Path, content: bytes) -> None:
-    """Write `target` so that at any instant it is either what it was or complete, also after a power cut."""
-    part = target.with_name(f".{target.name}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    publish(part, target)
+def write_file(target: Path | str, content: bytes, *, at: int | None = None) -> None:
+    """Write `target` so that at any instant it is either what it was or complete, also after a power cut.
+
+    Whatever has the name already, and whatever somebody puts in the way, is replaced and never written through.
+
+    Args:
+        target: the file.
+        content: all of it.
+        at: the descriptor of the folder that the name `target` lies in; None: it is a path.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = Path(target)
+    with _descriptor(path.parent if at is None else at) as folder:
+        part = f".{path.name}.part"
+        try:
+            os.unlink(part, dir_fd=folder)  # what a killed run left; or a link
+        except FileNotFoundError:
+            pass
+        except OSError:  # another user's, in a sticky folder
+            part = f".{path.name}.{uuid.uuid4().hex}.part"
+        descriptor = os.open(part, _NEW_FILE, 0o666, dir_fd=folder)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+            there, ours = os.stat(part, dir_fd=folder, follow_symlinks=False), os.fstat(descriptor)
+        if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
+            raise OSError(errno.EEXIST, "somebody else writes it at the same time", str(target))
+        plug.before(plug.Act.RENAME)
+        os.replace(part, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        fsync_folder(folder)
+        plug.after(plug.Act.RENAME)
 
 
 def write_json(target: Path, facts: Mapping[str, object]) -> None:

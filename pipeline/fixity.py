@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import durable
+from pipeline import durable, guarded
 from pipeline.errors import StagingDamaged
 
 
@@ -75,7 +75,7 @@ def load(path: Path) -> Fixity:
         StagingDamaged: the file is gone or is not what `save` writes.
     """
     try:
-        facts = json.loads(path.read_bytes())
+        facts = json.loads(guarded.read_file(path))
         files = {
             name: FileFixity(size_bytes=int(entry.pop("bytes")), digests=dict(entry))
             for name, entry in facts["files"].items()

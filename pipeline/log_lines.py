@@ -12,8 +12,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from pipeline import guarded
 from pipeline.errors import SettingsError
 from pipeline.work import printable, without_users
 
@@ -113,10 +115,11 @@ def log_to(folder: os.PathLike[str] | None, name: str, *, verbose: bool = False,
             handlers[0].setFormatter(PlainLines("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
         path = os.path.join(folder, f"{name}.log")
         try:
-            os.makedirs(folder, exist_ok=True)
-            file = LogFile(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8")
+            os.makedirs(os.path.dirname(folder), exist_ok=True)
+            with guarded.ours(Path(folder), make=True):
+                file = LogFile(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8")
         except OSError as error:
-            raise SettingsError([f"[pipeline] logs: {error}"]) from error
+            raise SettingsError([f"[pipeline] logs: {error.filename or folder}: {error.strerror}"]) from error
         file.setFormatter(full)
         handlers.append(file)
     root = logging.getLogger()

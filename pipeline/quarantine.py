@@ -116,6 +116,10 @@ def drop(here: Site, one: Kept, *, by: str) -> None:
 
     Killed at any instant: the record says that it is being dropped, and dropping it again finishes it.
     """
+    try:
+        guarded.see_nobody_can_swap(one.folder.parent)
+    except OSError as error:
+        raise UsageError(f"{error.strerror}; nothing was deleted") from error
     facts = {"by": by, "folder": str(one.folder), "zips": {path.name: size for path, size in one.zips.items()}}
     here.record.note("quarantine", "dropping", facts, work_rid=one.work_rid, bag_id=one.bag_id)
     plug.before(plug.Act.DELETE)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline import durable
 from pipeline.errors import FolderUnreachable, UsageError, WorkBusy
 from pipeline.site import Site
+from pipeline.steps import intake
 from pipeline.steps.record import BagRow, BagState, views
 from pipeline.work import asked_rid
 
@@ -51,7 +51,7 @@ def hand_back(here: Site, row: BagRow, *, reason: str) -> str:
         return f"home already, nothing to do; once more: run_pipeline.py work {rid} --from download, debag or sync"
     with leased(here, row.bag.work_rid, row.bag.bag_id):
         if (refused := _moved_out(here, row)) is not None:
-            return _put_back(row, refused)
+            return _put_back(here, row, refused)
         here.record.reopen(row.bag, reason=f"{reason} by {operator()}")
     where = f" on {row.host}" if row.host not in {"", here.host} else ""
     return f"was {row.state}, is unfinished now: the next free lane{where} takes it up"
@@ -66,10 +66,12 @@ def _moved_out(here: Site, row: BagRow) -> Path | None:
     return found[0] if found else None
 
 
-def _put_back(row: BagRow, refused: Path) -> str:
+def _put_back(here: Site, row: BagRow, refused: Path) -> str:
     """Put a refused zip into its folder again, in one rename: its folder takes it from there, as if a person had."""
     try:
-        put = durable.publish_new(refused, Path(row.bag.key))
+        folder = here.settings.folder(row.bag.source)
+        root = folder.refused_path if folder else refused.parent
+        put = intake.put_again(refused, Path(row.bag.key), root=root)
     except OSError as error:
         raise FolderUnreachable(
             f"{refused} cannot be put back to {row.bag.key}: {error.strerror}", work_rid=row.bag.work_rid

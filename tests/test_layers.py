@@ -60,11 +60,11 @@ LAYERS = [
     "fixity",
     "abilities",
     "durable",
-    "guarded",
     "plug",
     "signals",
     "beginning",
     "log_lines",
+    "guarded",
     "work",
     "errors",
 ]

@@ -2,6 +2,8 @@
 
 from urllib.parse import urlsplit
 
+from pipeline import guarded
+from pipeline.settings.paths import from_project
 from pipeline.settings.sections import debag, download, pipeline, queue, sync
 
 MOST_CONNECTIONS = 64
@@ -57,6 +59,17 @@ def wrong_address(url: str) -> str:
     except ValueError:  # its words quote what they are about
         whole = False
     return "" if whole else "is not http(s)://host…"
+
+
+def check_ours(main: pipeline, problems: list[str]) -> None:
+    """See that nobody else decides what lies in the folders of this host; what is wrong is added to `problems`."""
+    for name in ("staging", "quarantine", "logs"):
+        try:
+            guarded.see_nobody_can_swap(from_project(getattr(main, name)))
+        except guarded.NotOurs as error:
+            problems.append(f"[pipeline] {name}: {error.strerror}")
+        except OSError:
+            continue  # whoever uses it says what is wrong with it
 
 
 def check_download(fetching: download, problems: list[str]) -> None:

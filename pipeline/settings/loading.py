@@ -10,7 +10,7 @@ import luigi.configuration
 
 from pipeline.errors import OptionsNotUnderstood, SettingsError
 from pipeline.settings import production
-from pipeline.settings.checks import check, check_download
+from pipeline.settings.checks import check, check_download, check_ours
 from pipeline.settings.files import UNREADABLE, read_named_files, reason
 from pipeline.settings.notifying import read_notify
 from pipeline.settings.paths import from_project as _path
@@ -54,6 +54,8 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
         production.refuse_demo_settings(url, sources, problems)
         if working:
             problems += production.missing_archive(_path(main.archive_root), marker=syncing.mount_marker)
+    if working:
+        check_ours(main, problems)
     if problems:
         raise SettingsError(placed(problems))
     return Settings(

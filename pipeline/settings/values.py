@@ -70,6 +70,13 @@ class Folder:
     allow_unbagged: bool = False
     several_works: bool = True
 
+    @property
+    def targets(self) -> tuple[Path, ...]:
+        """Where zips are moved to."""
+        if self.done is WhenDone.KEEP:
+            return ()
+        return (self.refused_path, *([self.done_path] if self.done is WhenDone.MOVE else []))
+
     def refused_dir(self, work_rid: str, bag_id: str) -> Path:
         """Where a refused zip is kept with its report."""
         return self.refused_path / f"{work_rid}-{bag_id}"

@@ -90,6 +90,7 @@ class FolderSource:
 
     def _look(self) -> None:
         intake.see_usable(self._folder.path, writable=self._folder.done is not WhenDone.KEEP)
+        intake.see_ours(self._folder.path, self._folder.targets)
         self._finish_moves()
         listing = intake.look(self._folder.path)
         if listing.zips and self._folder.done is not WhenDone.KEEP:

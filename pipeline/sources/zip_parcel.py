@@ -3,9 +3,8 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from pipeline import durable, plug
+from pipeline import plug
 from pipeline.errors import InvalidRid
 from pipeline.heartbeat import Heartbeat
 from pipeline.settings import Folder, WhenDone
@@ -106,7 +105,7 @@ class ZipParcel:
 
     def _home(self, verdict: Verdict) -> None:
         if self._folder.done is WhenDone.MOVE:
-            moved = intake.move_out(self._dropped, self._folder.done_path)
+            moved = intake.move_out(self._dropped, self._folder.done_path, root=self._folder.done_path)
             if moved is not None:
                 self._note(verdict, "moved", {"to": str(moved)})
                 _log.info("%s: home; its zip was moved to %s", verdict.work_rid, moved)
@@ -125,25 +124,20 @@ class ZipParcel:
         into = self._folder.refused_dir(verdict.work_rid, verdict.bag_id)
         if not verdict.bag_id:
             into = self._folder.refused_dir("name", self._dropped.claim.rpartition(":")[2])
-        self._report(verdict, into)
-        plug.point("refusal reported")
-        moved = intake.move_out(self._dropped, into)
+        # The report first: a zip among the refused ones is never without its reason.
+        moved = intake.move_out(self._dropped, into, root=self._folder.refused_path, report=self._report(verdict))
         if moved is not None:
             self._note(verdict, "refused", {"to": str(moved), "kind": verdict.kind})
             _log.error("%s was refused, and moved to %s with its report", self.name, moved)
 
-    def _report(self, verdict: Verdict, into: Path) -> None:
-        """The report first: a zip among the refused ones is never without its reason."""
+    def _report(self, verdict: Verdict) -> bytes:
+        """Why it was refused, and everything that is wrong with it."""
         row = self._here.record.bag(verdict.bag_id)
         text = f"{printable(self.name)} was refused: {verdict.kind}\n{printable(verdict.reason)}\n".encode()
-        try:
-            if row is not None and verdict.kind == "invalid-bag":
-                faults = self._here.place(row.bag).report.with_suffix(".txt")
-                text += b"\n" + faults.read_bytes() if faults.exists() else b""
-            into.mkdir(parents=True, exist_ok=True)
-            durable.write_file(into / "report.txt", text)
-        except OSError as error:
-            raise intake.unreachable(into, error) from error
+        if row is not None and verdict.kind == "invalid-bag":
+            faults = self._here.place(row.bag).report.with_suffix(".txt")
+            text += b"\n" + faults.read_bytes() if faults.exists() else b""
+        return text
 
     def _note(self, verdict: Verdict, outcome: str, detail: dict[str, object]) -> None:
         detail = {"source": self._folder.name, "file": self.name, **detail}

@@ -22,6 +22,7 @@ from pipeline.errors import Fault, InvalidBag, NoRoom, TransientError, WorkBusy
 from pipeline.work import Pulse, checked_rid, no_pulse
 
 _BUFFER_BYTES = 256 * 1024
+_PART = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LONGEST_PATH = 2900  # bytes; debag takes 3000
 _EARLIEST, _LATEST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)  # what a zip can tell
 _FILE_MODE, _FOLDER_MODE = (stat.S_IFREG | 0o644) << 16, (stat.S_IFDIR | 0o755) << 16 | 0x10
@@ -154,21 +155,28 @@ class _Writer:
         """Write the zip beside its place, make it durable, give it its name."""
         target = into / f"{self.bag}.zip"
         part = into / f".{target.name}.part"
-        with part.open("wb") as file:
+        with os.fdopen(os.open(part, _PART, 0o666), "r+b") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise WorkBusy(f"another process is making {target}", work_rid=self.work.rid) from error
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                raise OSError(errno.EEXIST, "is not what a bag was begun in", str(part))
+            file.truncate(0)
             try:
                 with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as zip_file:
                     self._write(zip_file)
                 file.flush()
                 os.fsync(file.fileno())
-                durable.publish(part, target)
+                made = durable.publish_new(part, target)
             except BaseException:
                 with suppress(FileNotFoundError):
                     part.unlink()
                 raise
+            if not made:
+                part.unlink()
+                raise FileExistsError(errno.EEXIST, "appeared while the bag was made", str(target))
         size = sum(facts.st_size for _, facts in self.work.files)
         return Bagged(self.work.rid, target, len(self.work.files), size, target.stat().st_size)
 

@@ -14,7 +14,7 @@ import botocore.exceptions
 from pipeline import abilities, aws, building, durable, settings, show
 from pipeline.ages import Ages
 from pipeline.errors import FolderUnreachable, PipelineError, SchedulerUnreachable, SettingsError, StorageUnreachable
-from pipeline.settings import Folder, Settings, Source, WhenDone
+from pipeline.settings import Folder, Settings, Source
 from pipeline.show import folder_line
 from pipeline.site import Site
 from pipeline.sources.folder import look_at
@@ -168,10 +168,9 @@ def _bucket(source: Source) -> str:
 
 def _folder_of_zips(folder: Folder) -> str:
     found = look_at(folder)
-    if folder.done is not WhenDone.KEEP:
-        targets = [folder.refused_path, *([folder.done_path] if folder.done is WhenDone.MOVE else [])]
-        for target in targets:
-            _see_movable(folder.path, target)
+    intake.see_ours(folder.path, folder.targets)
+    for target in folder.targets:
+        _see_movable(folder.path, target)
     return f"{folder.path}: {folder_line(found)}; done ones: {folder.done}"
 
 

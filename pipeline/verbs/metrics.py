@@ -5,7 +5,7 @@ from argparse import Namespace
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
-from pipeline import durable, settings, site
+from pipeline import durable, guarded, settings, site
 from pipeline.errors import UsageError
 from pipeline.metrics import Collector
 from pipeline.signals import StopFlag, stopping_on_signals
@@ -24,7 +24,7 @@ def main(options: Namespace) -> int:
     registry.register(_Described(Collector(site.open_site(settings.load(), lane="metrics"))))
     if options.textfile:
         try:
-            durable.write_file(options.textfile, generate_latest(registry))
+            durable.write_file(guarded.behind_our_links(options.textfile), generate_latest(registry))
         except OSError as error:
             raise UsageError(f"{options.textfile}: {error.strerror}") from error
         return 0

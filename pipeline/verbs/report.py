@@ -9,12 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
-from pipeline import durable, settings, site
+from pipeline import durable, guarded, settings, site
 from pipeline.errors import UsageError
 from pipeline.report import table
 from pipeline.report.figures import Story
 from pipeline.steps.record import chronicle, views
 from pipeline.work import human_count
+
+# Where links lead to what this process has open.
+_OF_THE_SHELL = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 def main(options: Namespace) -> int:
@@ -49,10 +52,13 @@ def _write(file: str | Path, text: str) -> None:
     """Whole or not at all; but what is no file (/dev/stdout, a pipe of the shell) is written to, not replaced."""
     target = Path(file)
     try:
+        of_the_shell = target.parent in _OF_THE_SHELL
+        if not of_the_shell:
+            target = guarded.behind_our_links(target)
         if target.exists() and not target.is_file():
             target.write_text(text, encoding="utf-8", newline="")
         else:
-            durable.write_file(Path(os.path.realpath(target)), text.encode())
+            durable.write_file(Path(os.path.realpath(target)) if of_the_shell else target, text.encode())
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}; it was not written") from error
 

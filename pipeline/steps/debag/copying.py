@@ -10,7 +10,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from pipeline.durable import set_times
+from pipeline.abilities import set_times
 from pipeline.steps.debag.faults import FaultKind, Findings
 from pipeline.steps.debag.jobs import Job
 from pipeline.steps.debag.streams import (

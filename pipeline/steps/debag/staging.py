@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline import abilities, guarded
 from pipeline import durable as disk
-from pipeline import guarded
 from pipeline.errors import NoRoom, StagingDamaged, WorkBusy
 
 _PRIVATE = 0o700
@@ -59,7 +59,7 @@ class Staging:
         """Give the folders their times, once nothing is written into them any more."""
         for folder, seconds in folders.items():
             if seconds is not None:
-                disk.set_times(Path(folder), seconds, at=self.descriptor)
+                abilities.set_times(Path(folder), seconds, at=self.descriptor)
 
     def write(self, name: str, content: bytes, seconds: float | None = None) -> None:
         """Write a small file, relative to this folder; durable once `publish` is through."""
@@ -70,7 +70,7 @@ class Staging:
             while view:
                 view = view[os.write(out, view) :]
             if seconds is not None:
-                disk.set_times(out, seconds)
+                abilities.set_times(out, seconds)
         finally:
             os.close(out)
 
@@ -81,7 +81,7 @@ class Staging:
             OSError: something could not be written; nothing was published.
             StagingDamaged: something lies at the target.
         """
-        disk.set_mode(self.descriptor, self._public_mode())
+        abilities.set_mode(self.descriptor, self._public_mode())
         if durable:
             disk.sync_file_system(self.path, descriptor=self.descriptor)
         try:
@@ -89,6 +89,11 @@ class Staging:
         except FileExistsError as error:
             raise StagingDamaged(f"{self.target} appeared while {self.path} was made") from error
         self.published = True
+        here, there = os.fstat(self.descriptor), self.target.lstat()
+        if (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
+            raise StagingDamaged(
+                f"{self.target} is not what was made: somebody put another folder in place of {self.path}"
+            )
         if durable:
             disk.fsync_folder(self.target.parent)
 
@@ -144,6 +149,11 @@ def _locked(path: Path) -> int:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
+        try:
+            guarded.see_ours(descriptor, path)
+        except BaseException:
+            os.close(descriptor)
+            raise
         if _lock(descriptor, path):
             return descriptor
         os.close(descriptor)

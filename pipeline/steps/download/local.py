@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+from pipeline import guarded
 from pipeline.errors import ObjectGone, ObjectReplaced, ZipUnreadable
 from pipeline.steps.download.terms import Fetched
 from pipeline.work import Bag, Pulse, no_pulse, stamp_of
@@ -22,7 +23,7 @@ def identify_local(path: Path, work_rid: str, *, pulse: Pulse = no_pulse) -> Bag
     digest = hashlib.sha256()
     done = 0
     try:
-        with path.open("rb") as file:
+        with os.fdopen(guarded.open_file(path), "rb") as file:
             before = os.fstat(file.fileno())
             while chunk := file.read(_BUFFER_BYTES):
                 digest.update(chunk)

@@ -12,7 +12,15 @@ from pipeline.steps.intake.folders import (
     see_usable,
     unreachable,
 )
-from pipeline.steps.intake.moving import clock_ahead_seconds, left_aside, move_out, put_back, remove
+from pipeline.steps.intake.moving import (
+    clock_ahead_seconds,
+    left_aside,
+    move_out,
+    put_again,
+    put_back,
+    remove,
+    see_ours,
+)
 from pipeline.steps.intake.queues import (
     SEAL,
     Message,
@@ -57,11 +65,13 @@ __all__ = [
     "move_out",
     "oldest_messages",
     "parse",
+    "put_again",
     "put_back",
     "queue_name",
     "receive",
     "remove",
     "seal_digest",
+    "see_ours",
     "see_usable",
     "send_back",
     "unreachable",

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import guarded
 from pipeline.errors import FolderUnreachable, InvalidRid
 from pipeline.work import rid_from_name, stamp_of
 
@@ -161,7 +162,7 @@ def ends_as_a_zip(path: Path) -> bool:
     Raises:
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with os.fdopen(guarded.open_file(path), "rb") as file:
         size = file.seek(0, os.SEEK_END)
         start = max(0, size - _END.size - _LONGEST_COMMENT)
         file.seek(start)
@@ -186,6 +187,7 @@ def unreachable(folder: Path, error: OSError) -> FolderUnreachable:
         errno.EXDEV: "set done_path and refused_path to folders on the same file system",
         errno.EROFS: "make it writable, or set done = keep",
         errno.EACCES: "grant the rights, or set done = keep",
+        errno.EPERM: "see who made it: what is made there has to belong to the pipeline's user, and be no link",
     }
     return FolderUnreachable(
         f"folder {folder}: {error.strerror or error}",

@@ -5,14 +5,17 @@
 """
 
 import contextlib
+import errno
 import os
 import re
+import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import durable, plug
+from pipeline import durable, guarded, plug
 from pipeline.errors import FolderUnreachable
 from pipeline.steps.intake.folders import Dropped, look_again, unreachable
 from pipeline.work import stamp_of
@@ -22,8 +25,14 @@ _TOKEN, _TOKEN_LENGTH = re.compile(r"[0-9a-f]{8}-"), 9
 _NAMES_TRIED = 10_000
 
 
-def move_out(dropped: Dropped, into: Path) -> Path | None:
+def move_out(dropped: Dropped, into: Path, *, root: Path | None = None, report: bytes = b"") -> Path | None:
     """Move a zip out of its folder, durably, never over another file: where a name is taken, a number is put in.
+
+    Args:
+        dropped: the zip.
+        into: where to; made if it is not there.
+        root: the folder from which on, down to `into`, each has to be ours (`guarded.ours`); None: `into` alone.
+        report: written beside it, as `report.txt`, before it is moved.
 
     Returns:
         where it lies now; None: it was not that file any more, and was left alone.
@@ -31,18 +40,21 @@ def move_out(dropped: Dropped, into: Path) -> Path | None:
     Raises:
         FolderUnreachable: it cannot be moved; it is where it was.
     """
-    aside = _set_aside(dropped)
-    if aside is None:
+    if not _is_still(dropped):
         return None
     try:
-        into.mkdir(parents=True, exist_ok=True)
-        for target in _names(into / dropped.path.name):
-            if durable.publish_new(aside, target):
-                return target
+        with guarded.ours(into, below=_above(root or into, dropped.path.parent), make=True) as target:
+            if report:
+                durable.write_file("report.txt", report, at=target)
+                plug.point("refusal reported")
+            with _set_aside(dropped) as aside:
+                if aside is None:
+                    return None
+                for name in _names(dropped.path.name):
+                    if durable.publish_new(aside.name, name, at=aside.folder, to=target):
+                        return into / name
     except OSError as error:
-        _put_back(aside, dropped.path)
         raise unreachable(into, error) from error
-    _put_back(aside, dropped.path)
     raise FolderUnreachable(f"{into} holds {_NAMES_TRIED} files named like {dropped.shown} already")
 
 
@@ -52,18 +64,17 @@ def remove(dropped: Dropped) -> bool:
     Raises:
         FolderUnreachable: it cannot be deleted; it is where it was.
     """
-    aside = _set_aside(dropped)
-    if aside is None:
-        return False
     try:
-        plug.before(plug.Act.DELETE)
-        aside.unlink()
-        durable.fsync_folder(aside.parent)
-        plug.after(plug.Act.DELETE)
+        with _set_aside(dropped) as aside:
+            if aside is None:
+                return False
+            plug.before(plug.Act.DELETE)
+            os.unlink(aside.name, dir_fd=aside.folder)
+            durable.fsync_folder(aside.folder)
+            plug.after(plug.Act.DELETE)
+            return True
     except OSError as error:
-        _put_back(aside, dropped.path)
         raise unreachable(dropped.path.parent, error) from error
-    return True
 
 
 def clock_ahead_seconds(folder: Path) -> float:
@@ -75,7 +86,7 @@ def clock_ahead_seconds(folder: Path) -> float:
     try:
         mark.mkdir()
         try:
-            return time.time() - mark.stat().st_mtime
+            return time.time() - mark.lstat().st_mtime
         finally:
             mark.rmdir()
     except OSError:
@@ -89,7 +100,8 @@ def left_aside(folder: Path) -> Iterator[Dropped]:
         FolderUnreachable: the folder cannot be read.
     """
     try:
-        names = sorted(os.listdir(folder / _SETTLING))
+        with guarded.ours(folder / _SETTLING) as settling:
+            names = sorted(os.listdir(settling))
     except FileNotFoundError:
         return
     except OSError as error:
@@ -106,32 +118,102 @@ def put_back(left: Dropped) -> bool:
         FolderUnreachable: it cannot be moved.
     """
     try:
-        return durable.publish_new(left.path.parent / _SETTLING / left.stamp, left.path)
+        with _folder(left.path.parent) as folder, guarded.ours(left.path.parent / _SETTLING) as settling:
+            return durable.publish_new(left.stamp, left.path.name, at=settling, to=folder)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise unreachable(left.path.parent, error) from error
 
 
-def _set_aside(dropped: Dropped) -> Path | None:
-    """Take the file out of everybody's reach, and see that it is still the one that was meant."""
-    folder = dropped.path.parent / _SETTLING
-    aside = folder / f"{uuid.uuid4().hex[:8]}-{dropped.path.name}"
-    current = look_again(dropped)
-    if current is None or _content(current.stamp) != _content(dropped.stamp):
-        return None
+def put_again(kept: Path, path: Path, *, root: Path) -> bool:
+    """Put a zip that was moved out into its folder again; False: another has its name there by now.
+
+    Args:
+        kept: where it lies.
+        path: where it lay.
+        root: as for `move_out`.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    below = _above(root, path.parent)
+    with _folder(path.parent) as folder, guarded.ours(kept.parent, below=below) as place:
+        return durable.publish_new(kept.name, path.name, at=place, to=folder)
+
+
+def see_ours(folder: Path, roots: Iterable[Path]) -> None:
+    """See that what is made in, or for, a folder of zips is ours, as far as it is there.
+
+    Args:
+        folder: where zips are dropped; it may be anybody's.
+        roots: where they are moved to.
+
+    Raises:
+        FolderUnreachable: something that belongs to another user, or a link, is in its place.
+    """
+    for root in (folder / _SETTLING, *roots):
+        try:
+            with contextlib.suppress(FileNotFoundError), guarded.ours(root, below=_above(root, folder)):
+                pass
+        except OSError as error:
+            raise unreachable(folder, error) from error
+
+
+def _above(root: Path, folder: Path) -> Path:
+    """The folder that may be anybody's, in or above which `root` is: the one of the zips, or what `root` lies in."""
+    return folder if root.is_relative_to(folder) else root.parent
+
+
+@dataclass(frozen=True)
+class _Aside:
+    """A zip where nobody else can replace it: its name there, and the folder's descriptor."""
+
+    name: str
+    folder: int
+
+
+@contextlib.contextmanager
+def _set_aside(dropped: Dropped) -> Iterator[_Aside | None]:
+    """Take the file out of everybody's reach, and see that it is still the one that was meant; None: it is not.
+
+    What lies there still when the block ends goes back; if that fails too, it is found among what was left aside.
+    """
+    name, path = f"{uuid.uuid4().hex[:8]}-{dropped.path.name}", dropped.path
+    if not _is_still(dropped):
+        yield None
+        return
+    with _folder(path.parent) as folder, guarded.ours(path.parent / _SETTLING, make=True) as settling:
+        try:
+            if not durable.publish_new(path.name, name, at=folder, to=settling):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        except FileNotFoundError:
+            yield None
+            return
+        plug.point("zip set aside")
+        try:
+            status = os.stat(name, dir_fd=settling, follow_symlinks=False)
+            same = stat.S_ISREG(status.st_mode) and _content(stamp_of(status)) == _content(dropped.stamp)
+            yield _Aside(name, settling) if same else None
+        finally:
+            with contextlib.suppress(OSError):
+                os.stat(name, dir_fd=settling, follow_symlinks=False)  # not there any more: it has left
+                durable.publish_new(name, path.name, at=settling, to=folder)
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    """The folder into which zips are dropped, by descriptor; it may be anybody's."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        folder.mkdir(exist_ok=True)
-        durable.publish(dropped.path, aside)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise unreachable(dropped.path.parent, error) from error
-    plug.point("zip set aside")
-    if _content(stamp_of(aside.stat())) != _content(dropped.stamp):
-        _put_back(aside, dropped.path)
-        return None
-    return aside
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_still(dropped: Dropped) -> bool:
+    current = look_again(dropped)
+    return current is not None and _content(current.stamp) == _content(dropped.stamp)
 
 
 def _content(stamp: str) -> str:
@@ -139,15 +221,9 @@ def _content(stamp: str) -> str:
     return stamp.rpartition("-")[0]
 
 
-def _put_back(aside: Path, path: Path) -> None:
-    # If this fails too, it is found among what was left aside.
-    with contextlib.suppress(OSError):
-        durable.publish_new(aside, path)
-
-
-def _names(target: Path) -> Iterator[Path]:
-    """The target, then with a number after the RID: `W1.2.bag.zip`, which is still a zip of the same work."""
-    yield target
-    head, dot, tail = target.name.partition(".")
+def _names(name: str) -> Iterator[str]:
+    """The name, then with a number after the RID: `W1.2.bag.zip`, which is still a zip of the same work."""
+    yield name
+    head, dot, tail = name.partition(".")
     for number in range(2, _NAMES_TRIED):
-        yield target.with_name(f"{head}.{number}{dot}{tail}")
+        yield f"{head}.{number}{dot}{tail}"

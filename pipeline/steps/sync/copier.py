@@ -12,7 +12,7 @@ import stat
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pipeline import durable, guarded
+from pipeline import abilities, durable, guarded
 from pipeline.fixity import FileFixity
 from pipeline.steps.sync.copying import Job, Outcome, bring
 from pipeline.steps.sync.trees import folders, scan
@@ -44,6 +44,9 @@ def copy(work_dir: Path, folder: Path, files: Mapping[str, FileFixity], *, threa
     if part.is_symlink() or (part.exists() and not part.is_dir()):
         part.unlink()  # nothing but the copiers' own has this name
     _make(work_dir, part)
+    abilities.set_mode(part, _OWN)
+    with guarded.ours(part):  # whoever could write in it could change what is proved there
+        pass
     wanted = folders(work_dir)
     there = _tidied(part, files, wanted)
     for name in sorted(wanted):
@@ -103,14 +106,14 @@ def sweep(folder: Path) -> None:
 
 def _make(source: Path, target: Path) -> None:
     """Make a folder with the mode of another, for a share that takes a mode then and never again; ours to write in."""
-    target.mkdir(mode=stat.S_IMODE(source.stat().st_mode) & 0o777 | _OWN, exist_ok=True)
+    target.mkdir(mode=stat.S_IMODE(source.stat().st_mode) & 0o755 | _OWN, exist_ok=True)
 
 
 def _date(source: Path, target: Path) -> None:
     """Give a folder the mode and times of another."""
     status = source.stat()
-    durable.set_times(target, status)
-    durable.set_mode(target, stat.S_IMODE(status.st_mode))
+    abilities.set_times(target, status)
+    abilities.set_mode(target, stat.S_IMODE(status.st_mode))
 
 
 def _make_names_durable(root: Path, names: Sequence[str]) -> None:
@@ -137,9 +140,9 @@ def _tidied(part: Path, files: Mapping[str, FileFixity], wanted: Collection[str]
 
 def _open_up(part: Path) -> None:
     """Let us write into the folders of a copy that was killed after they got the modes of the work's own."""
-    durable.set_mode(part, _OWN)
+    abilities.set_mode(part, _OWN)
     for below, names, _ in os.walk(part):
         for name in names:
             path = Path(below, name)
             if not path.is_symlink():
-                durable.set_mode(path, _OWN)
+                abilities.set_mode(path, _OWN)

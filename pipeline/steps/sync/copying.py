@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import durable
+from pipeline import abilities, durable, guarded
 from pipeline.fixity import FileFixity
 from pipeline.steps.sync import crew
 from pipeline.steps.sync.cache import drop_cache
@@ -29,7 +29,6 @@ _OPEN_FILES = 32  # fetched ahead by each thread: together far below the 1024 th
 # For those that wait for a disk; with small files they would only wait for the interpreter's lock.
 _SPARE_THREADS, _SMALL_BYTES = 2, 64 << 10
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass
@@ -170,7 +169,7 @@ class _Worker:
     def _write(self, job: Job) -> None:
         """The file's bytes, mode and times."""
         try:
-            source = os.open(job.name, _OLD_FILE, dir_fd=self._folders.source)
+            source = guarded.open_file(job.name, at=self._folders.source)
             try:
                 status = os.fstat(source)
                 # Made with its mode, for a share that takes a mode then and never again; ours to write all the same.
@@ -205,8 +204,8 @@ class _Worker:
 
     def _finish(self, target: int, status: os.stat_result) -> None:
         """Mode and times, as far as the share takes them, and the bytes on the disk."""
-        durable.set_mode(target, stat.S_IMODE(status.st_mode))
-        durable.set_times(target, status)
+        abilities.set_mode(target, stat.S_IMODE(status.st_mode))
+        abilities.set_times(target, status)
         if not self._folders.at_once:
             os.fsync(target)
 
@@ -217,7 +216,7 @@ class _Worker:
             opened: list[int] = []
             try:
                 for job in some:
-                    opened.append(os.open(job.name, _OLD_FILE, dir_fd=self._folders.target))
+                    opened.append(guarded.open_file(job.name, at=self._folders.target))
                     self.found.cache_dropped = drop_cache(opened[-1]) and self.found.cache_dropped
                     os.posix_fadvise(opened[-1], 0, 0, os.POSIX_FADV_WILLNEED)
                 for job, descriptor in zip(some, opened, strict=True):
@@ -250,7 +249,7 @@ class _Worker:
 
     def _blame(self, job: Job, wrong: str) -> None:
         """Where did it go wrong? Staging is asked only now."""
-        descriptor = os.open(job.name, _OLD_FILE, dir_fd=self._folders.source)
+        descriptor = guarded.open_file(job.name, at=self._folders.source)
         try:
             damaged = self._wrong(job.expected, descriptor)
         finally:

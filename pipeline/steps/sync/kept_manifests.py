@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pipeline import guarded
 from pipeline.fixity import FileFixity, Fixity
 from pipeline.steps.sync.proof import numbered
 from pipeline.steps.sync.trees import Tree
@@ -75,7 +76,7 @@ def _is_manifest(name: str, folder: str) -> bool:
 def _encoding(declaration: Path) -> str:
     """The encoding that bagit.txt declares, if it was kept and is one of those in use; else UTF-8."""
     try:
-        match = _ENCODING.search(declaration.read_bytes()[:4096])
+        match = _ENCODING.search(guarded.read_file(declaration)[:4096])
     except FileNotFoundError:
         match = None
     declared = match[1].decode().lower() if match else ""
@@ -84,7 +85,7 @@ def _encoding(declaration: Path) -> str:
 
 def _entries(manifest: Path, encoding: str, *, length: int) -> Iterator[tuple[str, str]]:
     try:
-        text = manifest.read_bytes().decode(encoding).removeprefix("\ufeff")
+        text = guarded.read_file(manifest).decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise Unreadable(f"{manifest.name} is no text in {encoding}: {error.reason}") from error
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import durable, fixity
+from pipeline import abilities, durable, fixity
 from pipeline.errors import StagingDamaged
 from pipeline.fixity import Fixity
 
@@ -93,7 +93,7 @@ def _write(file: Path, content: bytes) -> None:
     if not file.parent.exists():
         file.parent.mkdir()
         durable.fsync_folder(file.parent.parent)
-        durable.set_times(file.parent.parent, times)
+        abilities.set_times(file.parent.parent, times)
     times = file.parent.stat()
     durable.write_file(file, content)
-    durable.set_times(file.parent, times)
+    abilities.set_times(file.parent, times)

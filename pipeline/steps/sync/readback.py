@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline import guarded
 from pipeline.fixity import FileFixity, Fixity
 from pipeline.steps.sync import crew
 from pipeline.steps.sync.cache import drop_cache
@@ -220,7 +221,7 @@ class _Reader:
     def _digests(self, name: str, expected: FileFixity, buffer: memoryview) -> dict[str, str]:
         """The file's digests as the storage returns it."""
         hashers = {algorithm: hashlib.new(algorithm, usedforsecurity=False) for algorithm in expected.digests}
-        descriptor = os.open(os.path.join(self.folder, name), os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = guarded.open_file(os.path.join(self.folder, name))
         try:
             self.cache_dropped = drop_cache(descriptor) and self.cache_dropped
             while (count := os.readv(descriptor, [buffer])) and not self.stop.is_set():

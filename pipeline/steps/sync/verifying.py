@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from pipeline import fixity
+from pipeline import fixity, guarded
 from pipeline.errors import StagingDamaged
 from pipeline.fixity import Fixity
 from pipeline.steps.sync import kept_manifests
@@ -122,7 +122,7 @@ def _digests(file: Path, work_rid: str, recorded: Proof | None) -> tuple[Fixity 
     """The kept digests, if they can be trusted; and what is wrong with them."""
     if not file.is_file():
         return None, "the kept digests are missing"
-    if recorded and hashlib.sha512(file.read_bytes()).hexdigest() != recorded.sha512:
+    if recorded and hashlib.sha512(guarded.read_file(file)).hexdigest() != recorded.sha512:
         return None, "the kept digests are not those that the record knows"
     try:
         known = fixity.load(file)
