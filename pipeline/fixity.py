@@ -5,6 +5,7 @@ One JSON file a work, `{RID}.digests.json`, beside the unpacked work:
 to the work folder, with `/`, as they are on disk; the tag files kept in `{RID}.bag/` are listed too.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from pathlib import Path
 
 from pipeline import durable, guarded
 from pipeline.errors import StagingDamaged
+
+ALGORITHMS = frozenset(name for name in hashlib.algorithms_available if not name.startswith("shake"))
+"""What this machine can compute and that has a digest of one length."""
 
 
 @dataclass(frozen=True)

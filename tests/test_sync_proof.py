@@ -1,14 +1,16 @@
 """The verified digests that stay with an archived work."""
 
 import hashlib
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from pipeline import fixity
-from pipeline.errors import SyncFailed
+from pipeline.errors import ArchiveConflict, SyncFailed
 from tests.bags import SMALL_WORK
-from tests.works import Home, fixity_of, put
+from tests.works import Home, contents, fixity_of, put
 
 NAME = "W1.bag/W1.digests.json"
 KEPT = {"W1.bag/manifest-sha512.txt": b"the bag's own"}
@@ -89,3 +91,85 @@ def test_nothing_is_written_through_a_link(home: Home) -> None:
     with pytest.raises(SyncFailed, match="is a link"):
         home.archive()
     assert list((home.folder / "outside").iterdir()) == []
+
+
+# Two files of one MD5, by Wang and Yu (2005).
+_COLLISION = bytes.fromhex(
+    "d131dd02c5e6eec4693d9a0698aff95c2fcab58712467eab4004583eb8fb7f89"
+    "55ad340609f4b30283e488832571415a085125e8f7cdc99fd91dbdf280373c5b"
+    "d8823e3156348f5bae6dacd436c919c6dd53e2b487da03fd02396306d248cda0"
+    "e99f33420f577ee8ce54b67080a80d1ec69821bcb6a8839396f9652b6ff72a70"
+)
+_OTHER = bytes(byte ^ (0x80 if at in {19, 45, 59, 83, 109, 123} else 0) for at, byte in enumerate(_COLLISION))
+IMAGE = next(iter(SMALL_WORK))
+
+
+def another_bag(home: Home, files: Mapping[str, bytes], *algorithms: str) -> None:
+    """A later bag of the work: its staging is its own, and knows nothing of what an earlier one brought."""
+    shutil.rmtree(home.staging)
+    home.staging.mkdir()
+    home.stage(files=files, algorithms=algorithms)
+
+
+SIGNED = {**SMALL_WORK, IMAGE: _COLLISION}
+FORGED = {**SMALL_WORK, IMAGE: _OTHER}
+
+
+@pytest.mark.parametrize("copier", ["script", "builtin"])
+def test_what_was_proved_once_stays_proved_when_a_bag_with_weaker_digests_comes(tmp_path: Path, copier: str) -> None:
+    home = Home(tmp_path, copier=copier)
+    another_bag(home, SIGNED, "sha512")
+    home.archive()
+    another_bag(home, {**SIGNED, "images/new.jpg": b"new"}, "md5")
+    synced = home.archive()
+    kept = fixity.load(synced.path / NAME).files
+    assert {tuple(kept[name].digests) for name in SIGNED} == {("md5", "sha512")}
+    assert kept[IMAGE].digests["sha512"] == hashlib.sha512(_COLLISION).hexdigest()
+    assert tuple(kept["images/new.jpg"].digests) == ("md5",)
+    assert synced.algorithms == ("md5", "sha512")
+
+
+@pytest.mark.parametrize("copier", ["script", "builtin"])
+@pytest.mark.parametrize("archived", ["lost", "forged", "as it was"])
+def test_a_forged_file_of_the_same_md5_takes_no_proved_file_s_place(tmp_path: Path, copier: str, archived: str) -> None:
+    assert hashlib.md5(_COLLISION).digest() == hashlib.md5(_OTHER).digest()
+    home = Home(tmp_path, copier=copier)
+    another_bag(home, SIGNED, "sha512")
+    path = home.archive().path
+    proof = (path / NAME).read_bytes()
+    if archived == "lost":
+        (path / IMAGE).unlink()
+    elif archived == "forged":
+        (path / IMAGE).write_bytes(_OTHER)
+    another_bag(home, FORGED, "md5")
+    if archived == "as it was":  # nothing of the forged file is taken: the archive's own has that MD5
+        home.archive()
+        assert (path / IMAGE).read_bytes() == _COLLISION
+        assert "sha512" in fixity.load(path / NAME).files[IMAGE].digests
+        return
+    with pytest.raises(ArchiveConflict, match=f"{IMAGE} .other sha512"):
+        home.archive()
+    assert (path / NAME).read_bytes() == proof
+    replaced = home.archive(replace=True)
+    assert tuple(fixity.load(replaced.path / NAME).files[IMAGE].digests) == ("md5",)
+
+
+def test_a_proof_that_a_bag_brings_along_hides_none_that_is_kept(home: Home) -> None:
+    another_bag(home, SIGNED, "sha512")
+    path = home.archive().path
+    another_bag(home, {**SIGNED, NAME: (path / NAME).read_bytes()}, "md5")
+    synced = home.archive()
+    assert synced.proof.name == "W1.bag.2/W1.digests.json"
+    assert "sha512" in fixity.load(path / synced.proof.name).files[IMAGE].digests
+
+
+def test_a_bag_that_contradicts_what_was_proved_needs_an_operator_s_word(home: Home) -> None:
+    another_bag(home, SIGNED, "sha512")
+    path = home.archive().path
+    (path / IMAGE).write_bytes(b"changed by hand")
+    another_bag(home, {**SIGNED, IMAGE: b"changed by hand"}, "sha512")
+    with pytest.raises(ArchiveConflict, match="than was proved of it earlier"):
+        home.archive()
+    home.archive(replace=True)
+    assert contents(path) == {**SIGNED, IMAGE: b"changed by hand"}
+    assert home.archive().written is False

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import replace as changed
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pipeline.steps.sync import proof as proofs
 from pipeline.steps.sync.aside import Journal
 from pipeline.steps.sync.call import Call
 from pipeline.steps.sync.options import Options
-from pipeline.steps.sync.readback import Comparison, compare, not_kept
+from pipeline.steps.sync.readback import Comparison, Difference, compare, not_kept
 from pipeline.steps.sync.site import BUILTIN, Site, Synced
 from pipeline.work import Pulse, archive_dir, checked_rid, human_count, no_pulse
 
@@ -77,7 +78,9 @@ class _Home(Call):
         """Compare, write where needed, make durable, read back."""
         self.check_place()
         chosen = self.chosen()
-        before = self.existing(known, may_write=chosen.archive)
+        proved = proofs.earlier(self.folder, self.work_rid, brought=Journal.load(self.journal).ours)
+        before = self.existing(known, proved, may_write=chosen.archive)
+        known = self.joined(known, proved)
         log, audits = None, audit.none_run("nothing was to be copied")
         if before.missing and not chosen.archive:
             raise self.kept_out(chosen)
@@ -98,7 +101,7 @@ class _Home(Call):
             logger.warning(
                 "%s: home, and every byte proved; the archive did not keep %s", self.work_rid, ", ".join(lost)
             )
-        kept = proofs.keep(self.folder, known, extra=proof.extra)
+        kept = proofs.keep(self.folder, known, proved=proved, extra=proof.extra)
         journal = Journal.load(self.journal)
         return Synced(
             path=self.folder,
@@ -129,12 +132,19 @@ class _Home(Call):
         missing = sum(known.files[name].size_bytes for name in before.missing)
         return missing - copier.brought_bytes(self.folder)
 
-    def existing(self, known: Fixity, *, may_write: bool) -> Comparison:
+    def joined(self, known: Fixity, proved: Fixity | None) -> Fixity:
+        """What the copy is measured by: the bag's digests, and what was proved earlier unless it is replaced."""
+        return proofs.joined(known, proved, but=Journal.load(self.journal).replaced)
+
+    def existing(self, known: Fixity, proved: Fixity | None, *, may_write: bool) -> Comparison:
         """What the archive has of this work, once nothing in it differs."""
         if not self.folder.exists():
             return Comparison(missing=tuple(known.files))
         durable.make_durable(self.folder)  # it may be there in memory only, from a run that was killed
-        found = compare(self.folder, known, threads=self.threads, pulse=self.pulse)
+        found = compare(self.folder, self.joined(known, proved), threads=self.threads, pulse=self.pulse)
+        if proved is not None:
+            contradicted = self.contradicted(known, proved, found.missing)
+            found = changed(found, differing=tuple(sorted({*found.differing, *contradicted})))
         if found.differing:
             if not may_write:
                 raise self.conflict(found.differing)
@@ -142,6 +152,21 @@ class _Home(Call):
         if found.unreadable:
             raise self.not_proved(found, "the existing archive copy cannot be read")
         return found
+
+    def contradicted(self, known: Fixity, proved: Fixity, missing: Collection[str]) -> list[Difference]:
+        """Of which files an earlier proof says something else than the bag, though the archive may have lost them.
+
+        What is not there is read in staging, in those algorithms that the bag's manifests do not have.
+        """
+        names = (proved.files.keys() & known.files.keys()) - Journal.load(self.journal).replaced
+        told = proofs.contradicted(known, proved, names)
+        lost = {name: proved.files[name] for name in names & set(missing) - told.keys()}
+        unread = {name: file for name, file in lost.items() if file.digests.keys() - known.files[name].digests.keys()}
+        if unread:
+            wanted = Fixity(self.work_rid, proved.verified, unread)
+            found = compare(self.work_dir, wanted, threads=self.threads, pulse=self.pulse)
+            told |= {difference.path: difference.detail for difference in found.differing}
+        return [Difference(name, f"{detail} than was proved of it earlier") for name, detail in told.items()]
 
     def made_way(self, known: Fixity, found: Comparison) -> Comparison:
         """Move aside what differs, where that is allowed: what this pipeline wrote, or what an operator replaces.

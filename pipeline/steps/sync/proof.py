@@ -5,15 +5,16 @@ there that is the pipeline's own: it is written after the read-back, replaced wh
 goes into the record, so that a proof that was changed together with its files is seen.
 """
 
-import errno
+import contextlib
 import hashlib
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import abilities, durable, fixity
+from pipeline import abilities, durable, fixity, guarded
 from pipeline.errors import StagingDamaged
-from pipeline.fixity import Fixity
+from pipeline.fixity import FileFixity, Fixity
 
 
 @dataclass(frozen=True)
@@ -44,56 +45,119 @@ def numbered(work_rid: str, number: int) -> str:
     return f"{work_rid}.bag" if number == 1 else f"{work_rid}.bag.{number}"
 
 
-def keep(folder: Path, known: Fixity, *, extra: Collection[str]) -> Proof:
+def earlier(folder: Path, work_rid: str, *, brought: Collection[str]) -> Fixity | None:
+    """What the latest proof that is kept with an archived work says; None where none is, or it cannot be used.
+
+    Args:
+        folder: the work in the archive; it need not be there.
+        work_rid: the work.
+        brought: names that this call's bag has put there itself; a file of such a name is no proof of ours.
+    """
+    found, number = None, 1
+    while (below := folder / numbered(work_rid, number)).is_dir() and not below.is_symlink():
+        name = fixity.digests_name(work_rid)
+        if f"{below.name}/{name}" not in brought:
+            with contextlib.suppress(StagingDamaged):
+                found = fixity.load(below / name)
+        number += 1
+    return _usable(found) if found is not None and found.work_rid == work_rid else None
+
+
+def _usable(found: Fixity) -> Fixity:
+    """Without what is no digest: what lies in an archive may have become anything."""
+    files = {
+        name: FileFixity(
+            file.size_bytes,
+            {
+                algorithm: digest
+                for algorithm, digest in file.digests.items()
+                if isinstance(digest, str) and algorithm in fixity.ALGORITHMS
+            },
+        )
+        for name, file in found.files.items()
+    }
+    return Fixity(found.work_rid, found.verified, files)
+
+
+def joined(known: Fixity, proved: Fixity | None, *, but: Collection[str]) -> Fixity:
+    """The bag's digests, and for each of its files those in other algorithms that were proved earlier.
+
+    A bag with md5 alone must not take away what a bag with sha512 once proved: both have to match.
+
+    Args:
+        known: the bag's verified digests.
+        proved: what `earlier` found.
+        but: names whose content an operator lets the bag replace.
+    """
+    if proved is None:
+        return known
+    files = {
+        name: FileFixity(file.size_bytes, {**proved.files[name].digests, **file.digests})
+        if name in proved.files and name not in but
+        else file
+        for name, file in known.files.items()
+    }
+    return Fixity(known.work_rid, known.verified, files)
+
+
+def contradicted(known: Fixity, proved: Fixity, names: Collection[str]) -> dict[str, str]:
+    """Of these names, those of which an earlier proof says something else than the bag does, and what."""
+    told = {}
+    for name in names:
+        file, before = known.files[name], proved.files[name]
+        other = [one for one, digest in before.digests.items() if file.digests.get(one, digest) != digest]
+        if file.size_bytes != before.size_bytes:
+            told[name] = f"{file.size_bytes:,} bytes instead of {before.size_bytes:,}"
+        elif other:
+            told[name] = f"other {', '.join(sorted(other))}"
+    return told
+
+
+def keep(folder: Path, known: Fixity, *, proved: Fixity | None, extra: Collection[str]) -> Proof:
     """Keep the proof with the archived work, durably; where it is there already, nothing is written.
 
     Args:
         folder: the archived work, read back and matched.
-        known: its verified digests.
-        extra: names in the archive that are not in `known`; what an earlier proof says of them stays in force.
+        known: its digests, `joined` with those that were proved earlier.
+        proved: what `earlier` found.
+        extra: names in the archive that are not in `known`; what the earlier proof says of them stays in force.
 
     Raises:
         OSError: it could not be written.
     """
     name = names(known.work_rid, known.files)
-    file = folder / name
-    before = _bytes(file)
-    content = fixity.dumps(_with_earlier(file, known, extra))
-    if content != before:
-        _write(file, content)
+    content = fixity.dumps(_with_earlier(known, proved, extra))
+    if content != _bytes(folder / name):
+        _write(folder, name, content)
     return Proof(name, hashlib.sha512(content).hexdigest())
 
 
 def _bytes(file: Path) -> bytes | None:
-    if file.is_symlink() or not file.is_file():
-        return None
-    return file.read_bytes()
-
-
-def _with_earlier(file: Path, known: Fixity, extra: Collection[str]) -> Fixity:
-    """The digests, and those that an earlier proof has of files that this bag did not bring."""
-    if not extra or not file.is_file():
-        return known
     try:
-        earlier = fixity.load(file)
-    except StagingDamaged:
+        return guarded.read_file(file)
+    except OSError:
+        return None
+
+
+def _with_earlier(known: Fixity, proved: Fixity | None, extra: Collection[str]) -> Fixity:
+    """The digests, and those that an earlier proof has of files that this bag did not bring."""
+    others = {name: digests for name, digests in proved.files.items() if name in extra} if proved else {}
+    if proved is None or not others:
         return known
-    others = {name: digests for name, digests in earlier.files.items() if name in extra}
-    if not others:
-        return known
-    verified = known.verified if earlier.verified == known.verified else "none"
+    verified = known.verified if proved.verified == known.verified else "none"
     return Fixity(known.work_rid, verified, {**others, **known.files})
 
 
-def _write(file: Path, content: bytes) -> None:
-    """Write it, and leave the times of the folders as the bag had them."""
-    if file.parent.is_symlink():
-        raise OSError(errno.ELOOP, "is a link; nothing is written through it", str(file.parent))
-    times = file.parent.parent.stat()
-    if not file.parent.exists():
-        file.parent.mkdir()
-        durable.fsync_folder(file.parent.parent)
-        abilities.set_times(file.parent.parent, times)
-    times = file.parent.stat()
-    durable.write_file(file, content)
-    abilities.set_times(file.parent, times)
+def _write(folder: Path, name: str, content: bytes) -> None:
+    """Write it through no link, and leave the times of the folders as the bag had them."""
+    below, _, last = name.rpartition("/")
+    with guarded.opened(folder) as work:
+        times = os.fstat(work)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(below, dir_fd=work)
+            durable.fsync_folder(work)
+            abilities.set_times(work, times)
+        with guarded.opened(folder / below, at=work) as place:
+            times = os.fstat(place)
+            durable.write_file(last, content, at=place)
+            abilities.set_times(place, times)
