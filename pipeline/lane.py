@@ -75,6 +75,7 @@ class Lane:
     _sources: "deque[_Inlet]" = field(default_factory=deque)
     _turns: "deque[Callable[[], bool]]" = field(default_factory=deque)
     _looks: "dict[bool, _Look]" = field(default_factory=lambda: {False: _Look(), True: _Look()})
+    _in_vain: set[str] = field(default_factory=set)
     _paused: bool = False
     _swept: float = 0.0
 
@@ -185,7 +186,7 @@ class Lane:
         look.again_on = now + _LOOK_AGAIN_SECONDS
         for bag_id in self._unfinished(failed=failed):
             row = self.here.record.bag(bag_id)
-            if row is None or self.here.stopping.is_set() or not self._can_be_read(row):
+            if row is None or self.here.stopping.is_set() or bag_id in self._in_vain or not self._can_be_read(row):
                 continue
             _log.info("%s: taking up what was left unfinished", row.bag.work_rid)
             verdicts = bring_home(
@@ -194,7 +195,10 @@ class Lane:
             if all(verdict.outcome is Outcome.BUSY for verdict in verdicts):
                 look.again_on = 0.0
                 continue
-            look.next(in_vain=failed and self.watch and verdicts[0].outcome is Outcome.TRANSIENT)
+            in_vain = failed and verdicts[0].outcome is Outcome.TRANSIENT
+            if in_vain and not self.watch:
+                self._in_vain.add(bag_id)  # the next run tries it again: this one is to come to an end
+            look.next(in_vain=in_vain and self.watch)
             self.tally.count(verdicts)
             self.on_change(self.tally)
             return True

@@ -54,10 +54,9 @@ def test_thousands_of_bags_of_one_message_do_not_keep_the_next_one_waiting(site:
 
 
 def test_what_fails_again_and_again_leaves_every_third_turn_to_what_is_new(site: Site, tmp_path: Path) -> None:
-    """With no delay after a failure those that failed would be taken up for ever, and the run would never end."""
     site.announce(*(make_bag_zip(tmp_path, f"W{number}") for number in range(5)))
     fussy = script(tmp_path, f'case "$*" in *W9*) exec bash {Path.cwd()}/bin/syncOneWork.sh "$@";; esac\nexit 12\n')
-    lane = site.start("run", "--lanes", "1", PIPELINE_SYNC_SCRIPT=fussy, **AT_ONCE)
+    lane = site.start("run", "--watch", "--lanes", "1", PIPELINE_SYNC_SCRIPT=fussy, **AT_ONCE)
     try:
         over = time.monotonic() + 120
         while len(failures(site)) < 8 and time.monotonic() < over:
@@ -74,6 +73,19 @@ def test_what_fails_again_and_again_leaves_every_third_turn_to_what_is_new(site:
     assert site.archived("W9") == SMALL_WORK
     assert before >= 8
     assert after - before < 30
+
+
+def test_a_run_tries_what_failed_once_more_and_ends_also_without_a_delay(site: Site, tmp_path: Path) -> None:
+    site.announce(make_bag_zip(tmp_path, "W1"), make_bag_zip(tmp_path, "W2"))
+    fails = script(tmp_path, "exit 12\n")
+    site.call("run", "--lanes", "1", PIPELINE_SYNC_SCRIPT=fails, **AT_ONCE)
+    site.sqs.purge_queue(QueueUrl=site.queue_url)
+    before = len(failures(site))
+
+    again = site.call("run", "--lanes", "1", PIPELINE_SYNC_SCRIPT=fails, **AT_ONCE)
+
+    assert again.returncode == 1
+    assert sorted(row["work_rid"] for row in failures(site)[before:]) == ["W1", "W2"]
 
 
 def failures(site: Site) -> list[Any]:
