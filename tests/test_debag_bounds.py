@@ -29,6 +29,7 @@ from tests.awkward import (
 from tests.bags import SMALL_WORK
 
 ROOT = Path(__file__).parent.parent
+MOST_MEMORY = 300 << 20
 _UNPACK = """
 import json, pathlib, resource, sys, time
 from pipeline.errors import InvalidBag
@@ -61,7 +62,7 @@ def test_a_directory_of_a_million_entries_that_tells_another_number_takes_no_gig
     kinds, seconds, peak = judged(bag_zip)
     assert kinds <= {"too-many-members", "zip-directory-damaged"}
     assert kinds
-    assert (seconds < 10, peak < 400 << 20) == (True, True), (seconds, peak >> 20)
+    assert (seconds < 10, peak < MOST_MEMORY) == (True, True), (seconds, peak >> 20)
 
 
 @pytest.mark.parametrize("method", [0, DEFLATED], ids=["stored", "deflated"])
@@ -110,7 +111,7 @@ def test_a_manifest_of_millions_of_bad_lines_takes_no_gigabyte(tmp_path: Path, l
     bag_zip.write_bytes(zip_bytes(members_of(bag_with(files=files, replaced={"manifest-sha512.txt": line * size}))))
     kinds, seconds, peak = judged(bag_zip)
     assert kinds
-    assert (seconds < 20, peak < 500 << 20) == (True, True), (seconds, peak >> 20)
+    assert (seconds < 20, peak < MOST_MEMORY) == (True, True), (seconds, peak >> 20)
 
 
 @pytest.mark.parametrize("name", ["fetch.txt", "bag-info.txt"])
@@ -121,7 +122,7 @@ def test_other_tag_files_of_a_million_bad_lines_take_no_gigabyte(tmp_path: Path,
     bag_zip = tmp_path / "W1.bag.zip"
     bag_zip.write_bytes(zip_bytes(members_of(bag_with(replaced={name: line * (4_000_000 // len(line))}))))
     _, seconds, peak = judged(bag_zip)
-    assert (seconds < 15, peak < 500 << 20) == (True, True), (seconds, peak >> 20)
+    assert (seconds < 15, peak < MOST_MEMORY) == (True, True), (seconds, peak >> 20)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_names_that_stand_for_more_folders_than_anybody_wants_make_none(
     bag_zip.write_bytes(zip_bytes(members_of(bag_with(files=files))))
     kinds, seconds, peak = judged(bag_zip)
     assert kinds == {"too-many-members"}
-    assert (seconds < 15, peak < 300 << 20) == (True, True), (seconds, peak >> 20)
+    assert (seconds < 15, peak < MOST_MEMORY) == (True, True), (seconds, peak >> 20)
 
 
 def test_a_bag_of_thousands_of_works_takes_no_more_than_one_of_as_many_files(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_bag_of_thousands_of_works_takes_no_more_than_one_of_as_many_files(tmp
     bag_zip.write_bytes(zip_bytes([*members_of(bag_with(files=files)), *(Member(f"W1.bag/{n}") for n in tags)]))
     kinds, seconds, peak = judged(bag_zip)
     assert kinds == {"tag-file-too-big"}
-    assert (seconds < 15, peak < 300 << 20) == (True, True), (seconds, peak >> 20)
+    assert (seconds < 15, peak < MOST_MEMORY) == (True, True), (seconds, peak >> 20)
 
 
 def _quickly_deflated(content: bytes) -> bytes:

@@ -184,6 +184,8 @@ class CopyPass:
                 set_times(out, job.mtime)
             if job.digests != job.expected:
                 self._compare(job)
+            else:
+                job.digests = job.expected  # the same text, which is held once then
         except BadMember as error:
             self.say.fault(error.kind, bag=job.bag, path=job.path, detail=error.detail)
         except FileExistsError:

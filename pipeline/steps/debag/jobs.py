@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 from pipeline.steps.debag.bag_record import BagRecord
 from pipeline.steps.debag.faults import FaultKind, Findings
 from pipeline.steps.debag.judging import Verdict
 from pipeline.steps.debag.layout import BAG_SUFFIX
-from pipeline.steps.debag.tag_files import Manifest
+from pipeline.steps.debag.manifests import Manifest
 from pipeline.steps.debag.zip_directory import Member
 from pipeline.steps.debag.zip_members import DEFLATED, STORED
 
@@ -26,7 +27,8 @@ class Job:
     Attributes:
         bag: the bag's folder in the zip, for reports.
         path: the file's path in the bag, for reports.
-        target: where it goes, relative to the staging folder.
+        into: where it goes, relative to the staging folder, before the part of `path` that it keeps.
+        skip: how many characters of `path` it does not keep.
         member: where its bytes are.
         algorithms: digests to compute.
         expected: what they must be, in that order; empty where no manifest tells.
@@ -34,12 +36,12 @@ class Job:
         check_crc: whether the zip's CRC-32 is all that proves the bytes.
         mtime: seconds since the epoch.
         digests: what they are; filled in by the pass.
-        content: its bytes, if they were read already.
     """
 
     bag: str
     path: str
-    target: str
+    into: str
+    skip: int
     member: Member
     algorithms: tuple[str, ...]
     expected: tuple[str, ...]
@@ -47,7 +49,16 @@ class Job:
     check_crc: bool
     mtime: float
     digests: tuple[str, ...] = ()
-    content: bytes | None = None
+
+    @property
+    def target(self) -> str:
+        """Where it goes, relative to the staging folder; put together when it is asked for, as there may be many."""
+        return self.into + self.path[self.skip :]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.member.size
 
 
 @dataclass(slots=True)
@@ -85,11 +96,16 @@ def plan(verdict: Verdict, say: Findings) -> list[WorkPlan]:
         work.kept = _kept_folder(record, say)
         _plan_payload(work, known, say)
         _plan_tag_files(work, known, say)
-        _plan_folders(work, known)
+        _plan_folders(work, known, say)
         if record.found.bagged and all(any(job.expected) for job in work.payload):
             work.verified = "manifest"
         works.append(work)
-        _check_crc_suspects(work, verdict.crc_suspects, say)
+        _check_doubted(work, say)
+    for record in verdict.records:  # the jobs have it all, and memory is not for two
+        record.found.payload.clear()
+        record.found.folders.clear()
+        for manifest in (*record.manifests, *record.tag_manifests):
+            manifest.entries.clear()
     return works
 
 
@@ -171,14 +187,14 @@ def _plan_payload(work: WorkPlan, known: _Known, say: Findings) -> None:
     told = known.digests(work.record.manifests, work.algorithms)
     skip = len(work.record.found.base)
     base, bag, algorithms = f"{work.rid}/", work.record.name, work.algorithms
-    for path, member in work.record.found.payload.items():
+    for path, member in say.each(work.record.found.payload.items()):
         if _readable(member):
             expected = told(path)
-            target = base + path[skip:]
-            _check_length(target, bag, path, say)
+            _check_length(base + path[skip:], bag, path, say)
             covered = any(expected)
             mtime = known.seconds(member)
-            work.payload.append(Job(bag, path, target, member, algorithms, expected, False, not covered, mtime))
+            work.payload.append(Job(bag, path, base, skip, member, algorithms, expected, False, not covered, mtime))
+            member.name = ""  # it has served
 
 
 def _check_length(target: str, bag: str, path: str, say: Findings) -> None:
@@ -192,21 +208,21 @@ def _plan_tag_files(work: WorkPlan, known: _Known, say: Findings) -> None:
     for path, member in record.found.tag_files.items():
         if not _readable(member):
             continue
-        content = record.contents.get(path)
-        expected = told(path) if content is None else ("",) * len(work.algorithms)  # rules.tag_files_match has done it
-        target = f"{work.kept}/{record.found.shared}{path}"
-        _check_length(target, record.name, path, say)
-        check_crc = content is None and not any(expected)
+        read = record.digests.get(path)  # rules.tag_files_match has judged those: the same bytes are to come again
+        expected = told(path) if read is None else read
+        into = f"{work.kept}/{record.found.shared}"
+        _check_length(into + path, record.name, path, say)
+        check_crc = read is None and not any(expected)
         mtime = known.seconds(member)
-        job = Job(record.name, path, target, member, work.algorithms, expected, True, check_crc, mtime, (), content)
+        job = Job(record.name, path, into, 0, member, work.algorithms, expected, True, check_crc, mtime)
         work.tag_files.append(job)
 
 
-def _plan_folders(work: WorkPlan, known: _Known) -> None:
+def _plan_folders(work: WorkPlan, known: _Known, say: Findings) -> None:
     found = work.record.found
     folders = work.folders
     folders[work.rid] = None
-    for path, member in found.folders.items():
+    for path, member in say.each(found.folders.items()):
         if path == found.base[:-1]:
             folders[work.rid] = known.seconds(member)
         elif path.startswith(found.base):
@@ -214,7 +230,7 @@ def _plan_folders(work: WorkPlan, known: _Known) -> None:
         else:
             folders[f"{work.kept}/{found.shared}{path}".rstrip("/")] = known.seconds(member)
     folders.setdefault(work.kept, None)
-    for job in (*work.payload, *work.tag_files):
+    for job in say.each(chain(work.payload, work.tag_files)):
         folder = job.target.rpartition("/")[0]
         while folder and folder not in folders:
             folders[folder] = None
@@ -226,14 +242,11 @@ def _plan_folders(work: WorkPlan, known: _Known) -> None:
             above = above.rpartition("/")[0]
 
 
-def _check_crc_suspects(work: WorkPlan, suspects: Iterable[str], say: Findings) -> None:
+def _check_doubted(work: WorkPlan, say: Findings) -> None:
     """Two CRC-32 for one member, in directory and header or descriptor: harmless where a digest proves the bytes."""
-    if not suspects:
-        return
-    names = set(suspects)
-    for job in (*work.payload, *work.tag_files):
-        if job.member.name in names:
-            proved = any(job.expected) or (job.content is not None and _is_listed(work, job.path))
+    for job in say.each(chain(work.payload, work.tag_files)):
+        if job.member.crc_doubted:
+            proved = _is_listed(work, job.path) if job.of_tags else any(job.expected)
             detail = "the zip has two CRC-32 of it" + (", its digest decides" if proved else "")
             say.judge(FaultKind.CRC_DIFFERS, refuse=not proved, bag=job.bag, path=job.path, detail=detail)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import Fault, InvalidRid, TransientError
 from pipeline.steps.debag import kept_rules, rules
-from pipeline.steps.debag.bag_record import BagRecord, read_bag
+from pipeline.steps.debag.bag_record import BagReader, BagRecord
 from pipeline.steps.debag.faults import FaultKind, Findings, UnreadableZip
 from pipeline.steps.debag.layout import FoundBag, find_bags, say_unbagged
 from pipeline.steps.debag.matching import check_unicode_twins
@@ -25,13 +25,11 @@ class Verdict:
     Attributes:
         records: the works' bags; of a bag that several works share one for each of them.
         members: members of the zip.
-        crc_suspects: members whose two CRC-32 differ.
         readable: whether the payload may be read at all; not so if all of it together is a bomb.
     """
 
     records: list[BagRecord] = field(default_factory=list)
     members: int = 0
-    crc_suspects: set[str] = field(default_factory=set)
     readable: bool = False
 
 
@@ -101,8 +99,9 @@ def examine(source: ZipSource, policy: Policy, say: Findings, *, work_rid: str) 
     """
     directory = read_directory(source, policy, say)
     verdict = Verdict(members=len(directory.members))
-    safe, verdict.crc_suspects = check_members(source, directory, policy, say)
+    safe = check_members(source, directory, policy, say)
     verdict.readable = not any(fault.kind == FaultKind.RATIO_TOO_HIGH and not fault.path for fault in say.faults)
+    reader = BagReader(source, policy, say, len(directory.members))
     found = find_bags(safe, policy, say, zip_name=source.path.name, work_rid=work_rid)
     for bag in found:
         if not verdict.readable:
@@ -110,7 +109,7 @@ def examine(source: ZipSource, policy: Policy, say: Findings, *, work_rid: str) 
             continue
         if bag.kept:
             kept_rules.leave_own_proof_out(bag, say)
-        record = read_bag(source, bag, policy, say, len(directory.members))
+        record = reader.read(bag)
         verdict.records += _judged(record, source.path.name, policy, say)
     _check_works([record.found for record in verdict.records], policy, say, work_rid=work_rid)
     return verdict

@@ -13,7 +13,7 @@ _NOT_KEPT = {"bagit.txt", "bag-info.txt"}
 def kept_manifests_list_every_file(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """A work without a bag may have got files since its manifests were kept: those are not verified, and said."""
     listed = {path for manifest in bag.manifests if manifest.algorithm for path in manifest.entries}
-    for path in bag.found.payload.keys() - listed:
+    for path in say.each(bag.found.payload.keys() - listed):
         say.warn(FaultKind.FILE_UNLISTED, bag=bag.name, path=path, detail=f"in no manifest of {bag.found.kept}")
 
 
@@ -42,6 +42,7 @@ RULES: tuple[rules.Rule, ...] = (
 def check(work: BagRecord, policy: Policy, say: Findings) -> None:
     """Judge a work without a bag by the manifests that were kept of an earlier one."""
     for rule in RULES:
+        say.beat()
         rule(work, policy, say)
 
 

@@ -103,13 +103,13 @@ def find_bags(members: list[Member], policy: Policy, say: Findings, *, zip_name:
         zip_name: the zip's file name, which may have to name the work.
         work_rid: the work that the zip's key promised; may be empty.
     """
-    clean = [member for member in members if not is_litter(member.name)]
-    bases, without_payload = _bag_folders(clean)
+    clean = [member for member in say.each(members) if not is_litter(member.name)]
+    bases, without_payload = _bag_folders(say.each(clean))
     works: set[str] = set()
     kept: dict[str, str] = {}
     if without_payload or not bases:
-        works = _work_folders(clean)
-        kept, all_kept = kept_folders(clean, works, at_root=work_rid or zip_name.split(".", 1)[0])
+        works = _work_folders(say.each(clean))
+        kept, all_kept = kept_folders(say.each(clean), works, at_root=work_rid or zip_name.split(".", 1)[0])
         bases -= without_payload & all_kept
     bagged = bool(bases)
     if not bagged:
@@ -214,7 +214,7 @@ def _sort_in(members: Iterable[Member], bags: dict[str, FoundBag], say: Findings
     only = next(iter(bags.values())) if len(bags) == 1 else None
     prefix = f"{only.folder}/" if only and only.folder else ""
     litter = []
-    for member in members:
+    for member in say.each(members):
         name = member.name
         if only is not None and name.startswith(prefix):
             only.add(name[len(prefix) :], member)

@@ -5,12 +5,17 @@ its Unicode form, its percent-encoding or stray blanks is resolved (6.1.1.2) whe
 """
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from pipeline.steps.debag.faults import FaultKind, Findings
-from pipeline.steps.debag.tag_files import Manifest, repeated, unescape
+from pipeline.steps.debag.manifests import Manifest, repeated
+from pipeline.steps.debag.tag_files import unescape
 from pipeline.steps.debag.zip_directory import Member
 from pipeline.steps.debag.zip_members import nfc
+
+_HAS_FORMS = re.compile(r"[^\x20-\x7e]|%|//|/\.|\./|\A[/ ]|[/ ]\Z")
+"""What has none of these is the same in all forms."""
 
 
 def match_names(
@@ -24,9 +29,9 @@ def match_names(
     unmatched = sorted(manifest.entries.keys() - files.keys())
     if not unmatched:
         return []
-    candidates = _Candidates(files)
+    candidates = _Candidates(files, say)
     missing = []
-    for path in unmatched:
+    for path in say.each(unmatched):
         name = candidates.of(manifest.raw.get(path, path), path)
         if name is None:
             missing.append(path)
@@ -47,30 +52,31 @@ def match_names(
 class _Candidates:
     """The zip's names under every form in which a manifest may write them."""
 
-    def __init__(self, files: Iterable[str]) -> None:
-        self._plain = set(files)
-        self._composed = _index(self._plain, nfc)
-        self._decoded = _index(self._plain, lambda name: nfc(unescape(name)))
-        self._stripped = _index(self._plain, lambda name: nfc(_tidy(name)))
+    def __init__(self, files: Mapping[str, Member], say: Findings) -> None:
+        self._plain = files
+        forms: tuple[Callable[[str], str], ...] = (nfc, lambda name: nfc(unescape(name)), lambda name: nfc(_tidy(name)))
+        odd = [name for name in say.each(files) if _HAS_FORMS.search(name)]
+        self._indices = [_index(say.each(odd), form) for form in forms]
 
     def of(self, written: str, path: str) -> str | None:
         """The one file that can be meant, or None if there is none, or more than one."""
-        for spelling in _spellings(written, path):
+        has_forms = written != path or _HAS_FORMS.search(path)
+        for spelling in _spellings(written, path) if has_forms else (path,):
             if spelling in self._plain:
                 return spelling
-            for index in (self._composed, self._decoded, self._stripped):
-                names = index.get(spelling, ())
-                if len(names) == 1:
-                    return names[0]
-                if names:
-                    return None
+            for index in self._indices:
+                if spelling in index:
+                    return index[spelling]
         return None
 
 
-def _index(names: Iterable[str], form: Callable[[str], str]) -> dict[str, list[str]]:
-    index: dict[str, list[str]] = {}
+def _index(names: Iterable[str], form: Callable[[str], str]) -> dict[str, str | None]:
+    """Names by another form of theirs; None where more than one has it. A name that has no other form is left out."""
+    index: dict[str, str | None] = {}
     for name in names:
-        index.setdefault(form(name), []).append(name)
+        other = form(name)
+        if other != name:
+            index[other] = None if other in index else name
     return index
 
 
@@ -88,18 +94,22 @@ def _spellings(written: str, path: str) -> Iterator[str]:
     yield nfc(_tidy(path))
 
 
-def settle_cp437(files: dict[str, Member], listed: Iterable[str], say: Findings, *, bag: str, folder: str) -> None:
+def settle_cp437(
+    files: dict[str, Member], manifests: Collection[Manifest], say: Findings, *, bag: str, folder: str
+) -> None:
     """Give members whose names are UTF-8, though the zip does not say so, the name that a manifest has for them."""
-    others = {
-        member.other_name[len(folder) :]: path
-        for path, member in files.items()
-        if member.other_name and member.other_name.startswith(folder)
-    }
+    others = [path for path, member in files.items() if member.other_name and member.other_name.startswith(folder)]
     if not others:
         return
-    wanted = {nfc(path) for path in listed} | {nfc(unescape(path)) for path in listed}
-    for utf8, path in others.items():
-        if nfc(path) not in wanted and nfc(utf8) in wanted and utf8 not in files:
+    listed = (path for manifest in manifests for path in say.each(manifest.entries))
+    wanted = {form for path in listed if not path.isascii() or "%" in path for form in (nfc(path), nfc(unescape(path)))}
+
+    def is_listed(form: str) -> bool:
+        return form in wanted or any(form in manifest.entries for manifest in manifests)
+
+    for path in say.each(others):
+        utf8 = files[path].other_name[len(folder) :]
+        if not is_listed(nfc(path)) and is_listed(nfc(utf8)) and utf8 not in files:
             member = files.pop(path)
             member.name = folder + utf8
             files[utf8] = member
@@ -108,12 +118,17 @@ def settle_cp437(files: dict[str, Member], listed: Iterable[str], say: Findings,
 
 def check_unicode_twins(files: Mapping[str, Member], manifests: Iterable[Manifest], say: Findings, *, bag: str) -> None:
     """6.1.1.2: names that are equal once composed must be told apart by the manifests, each in its own spelling."""
-    if all(name.isascii() for name in files):
-        return
-    for names in _index(files, nfc).values():
-        if len(names) < 2:
-            continue
+    first: dict[str, str] = {}
+    twins: dict[str, list[str]] = {}
+    for name in say.each(files):
+        if not name.isascii():
+            form = nfc(name)
+            other = form if form in files else first.setdefault(form, name)
+            if other != name:
+                twins.setdefault(form, [other]).append(name)
+    for names in twins.values():
         told_apart = any(all(name in manifest.entries for name in names) for manifest in manifests)
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        detail = f"equal in Unicode's composed form: {', '.join(map(ascii, names[:5]))}{more}"
         for name in names:
-            detail = f"equal in Unicode's composed form: {', '.join(map(ascii, names))}"
             say.judge(FaultKind.NAMES_COLLIDE, refuse=not told_apart, bag=bag, path=name, detail=detail)

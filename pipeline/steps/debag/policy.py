@@ -19,7 +19,8 @@ class Policy:
         ratio_floor_bytes: up to so many unpacked bytes the ratio does not matter.
         max_members: members of a zip.
         max_directory_bytes: bytes of the central directory, which is held in memory.
-        max_tag_bytes: bytes of the tag files that are parsed, which are held in memory.
+        max_name_bytes: memory that the names of members, or of folders, may take.
+        max_tag_bytes: bytes of the tag files of a bag that are parsed.
         allow_weak_digests: accept bags that have md5 or sha1 only, with a warning.
         rid_mismatch: what to do if the zip's key, the bag's folder and its BDRC-RID name different works.
         several_works: whether a zip may hold other works than the one that its key names, if it holds several.
@@ -33,6 +34,7 @@ class Policy:
     ratio_floor_bytes: int = 8 * _MEBIBYTE
     max_members: int = 200_000
     max_directory_bytes: int = 64 * _MEBIBYTE
+    max_name_bytes: int = 48 * _MEBIBYTE
     max_tag_bytes: int = 64 * _MEBIBYTE
     allow_weak_digests: bool = True
     rid_mismatch: Literal["warn", "refuse"] = "refuse"

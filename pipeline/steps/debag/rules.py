@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import chain
 
 from pipeline.steps.debag.bag_record import BagRecord
 from pipeline.steps.debag.faults import FaultKind, Findings
 from pipeline.steps.debag.layout import PAYLOAD
+from pipeline.steps.debag.manifests import WEAK_ALGORITHMS
 from pipeline.steps.debag.matching import check_unicode_twins
 from pipeline.steps.debag.policy import Policy
-from pipeline.steps.debag.tag_files import WEAK_ALGORITHMS
 from pipeline.work import human_count
 
 _OXUM = re.compile(r"([0-9]{1,20})\.([0-9]{1,20})")
@@ -52,12 +53,12 @@ def has_strong_digests(bag: BagRecord, policy: Policy, say: Findings) -> None:
 def manifests_keep_to_the_payload(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """2.1.3: a payload manifest lists payload files; 2.2.1: a tag manifest lists neither those nor tag manifests."""
     for manifest in bag.manifests:
-        for path in bag.missing.get(manifest.file_name, ()):
+        for path in say.each(bag.missing.get(manifest.file_name, ())):
             if not path.startswith(PAYLOAD):
                 detail = f"{manifest.file_name} lists what is not in the payload"
                 say.fault(FaultKind.MANIFEST_PATH_MISPLACED, bag=bag.name, path=path, detail=detail)
     for manifest in bag.tag_manifests:
-        for path in (*manifest.entries, *bag.missing.get(manifest.file_name, ())):
+        for path in say.each(chain(manifest.entries, bag.missing.get(manifest.file_name, ()))):
             if path.startswith((PAYLOAD, "tagmanifest-")):
                 detail = f"{manifest.file_name} may list neither payload nor tag manifests"
                 say.fault(FaultKind.MANIFEST_PATH_MISPLACED, bag=bag.name, path=path, detail=detail)
@@ -82,10 +83,10 @@ def lists_only_files_that_are_there(bag: BagRecord, _policy: Policy, say: Findin
     to_fetch = set(bag.to_fetch or ())
     where: dict[str, list[str]] = {}
     for manifest in bag.manifests:
-        for path in bag.missing.get(manifest.file_name, ()):
+        for path in say.each(bag.missing.get(manifest.file_name, ())):
             if path.startswith(PAYLOAD) and path not in to_fetch:
                 where.setdefault(path, []).append(manifest.file_name)
-    for path, names in where.items():
+    for path, names in say.each(where.items()):
         say.fault(FaultKind.FILE_MISSING, bag=bag.name, path=path, detail=f"listed in {', '.join(names)}")
 
 
@@ -98,12 +99,12 @@ def lists_every_payload_file(bag: BagRecord, _policy: Policy, say: Findings) -> 
     for manifest in manifests:
         if manifest.algorithm:
             listed_somewhere.update(manifest.entries)
-    for path in bag.found.payload.keys() - listed_somewhere:
+    for path in say.each(bag.found.payload.keys() - listed_somewhere):
         say.fault(FaultKind.FILE_UNLISTED, bag=bag.name, path=path, detail="in no manifest of a known algorithm")
     if bag.declaration.version < _FROM_1_0:
         return
     for manifest in manifests:
-        for path in (bag.found.payload.keys() & listed_somewhere) - manifest.entries.keys():
+        for path in say.each((bag.found.payload.keys() & listed_somewhere) - manifest.entries.keys()):
             detail = f"not in {manifest.file_name}"
             say.fault(FaultKind.FILE_NOT_IN_EVERY_MANIFEST, bag=bag.name, path=path, detail=detail)
 
@@ -123,7 +124,7 @@ def has_a_tag_manifest(bag: BagRecord, policy: Policy, say: Findings) -> None:
 def tag_manifests_list_only_files_that_are_there(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """2.2.1: every tag file that a tag manifest lists is in the bag."""
     for manifest in bag.tag_manifests:
-        for path in bag.missing.get(manifest.file_name, ()):
+        for path in say.each(bag.missing.get(manifest.file_name, ())):
             if not path.startswith((PAYLOAD, "tagmanifest-")):
                 detail = f"listed in {manifest.file_name}"
                 say.fault(FaultKind.TAG_FILE_MISSING, bag=bag.name, path=path, detail=detail)
@@ -134,7 +135,7 @@ def tag_manifests_list_every_tag_file(bag: BagRecord, _policy: Policy, say: Find
     payload_manifests = {manifest.file_name for manifest in bag.manifests}
     others = {manifest.file_name for manifest in bag.tag_manifests}
     for manifest in (manifest for manifest in bag.tag_manifests if manifest.whole):
-        for path in bag.found.tag_files.keys() - manifest.entries.keys() - others:
+        for path in say.each(bag.found.tag_files.keys() - manifest.entries.keys() - others):
             detail = f"not in {manifest.file_name}"
             must = path in payload_manifests
             say.judge(FaultKind.TAG_FILE_UNLISTED, refuse=must, bag=bag.name, path=path, detail=detail)
@@ -143,8 +144,8 @@ def tag_manifests_list_every_tag_file(bag: BagRecord, _policy: Policy, say: Find
 def tag_files_match(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """2.2.1: every listed tag file is what the tag manifests say; without a digest its CRC-32 has to do."""
     known = [manifest for manifest in bag.tag_manifests if manifest.algorithm]
-    for path, content in bag.contents.items():
-        digests = bag.digests_of(content)
+    for path, found_digests in bag.digests.items():
+        digests = dict(zip(bag.algorithms, found_digests, strict=True))
         checked = [manifest for manifest in known if path in manifest.entries]
         for manifest in checked:
             expected, found = manifest.entries[path], digests[manifest.algorithm]
@@ -176,7 +177,7 @@ def needs_no_fetching(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """2.2.3: all that fetch.txt lists is here already; nothing is ever fetched (5.2)."""
     listed = bag.to_fetch or ()
     absent = list(dict.fromkeys(path for path in listed if path not in bag.found.payload))
-    for path in absent:
+    for path in say.each(absent):
         say.fault(FaultKind.FETCH_NEEDED, bag=bag.name, path=path, detail="would have to be fetched")
     if listed and not absent:
         detail = f"all that it lists is here ({human_count(len(listed), 'file')})"
@@ -220,4 +221,5 @@ RULES: tuple[Rule, ...] = (
 def check(bag: BagRecord, policy: Policy, say: Findings) -> None:
     """Judge a bag by all the rules."""
     for rule in RULES:
+        say.beat()
         rule(bag, policy, say)

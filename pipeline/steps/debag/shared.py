@@ -13,8 +13,8 @@ from pipeline.errors import InvalidRid
 from pipeline.steps.debag.bag_record import BagRecord
 from pipeline.steps.debag.faults import FaultKind, Findings
 from pipeline.steps.debag.layout import PAYLOAD, WORK_CHILDREN, FoundBag, is_litter, say_litter
+from pipeline.steps.debag.manifests import manifest_name
 from pipeline.steps.debag.policy import Policy
-from pipeline.steps.debag.tag_files import manifest_name
 from pipeline.work import checked_rid
 
 SHARED_FOLDER = "whole-bag/"

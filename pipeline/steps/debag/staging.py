@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,29 +50,31 @@ class Staging:
         if facts.f_files and facts.f_favail < files:
             raise NoRoom(f"{files} inodes are needed at {self.target.parent}, {facts.f_favail} are free")
 
-    def make_folders(self, folders: Mapping[str, float | None]) -> None:
-        """Make folders, given relative to this one, all before any file."""
-        for folder in sorted(folders):
+    def make_folders(self, folders: Iterable[str]) -> None:
+        """Make folders, given relative to this one, those above first, all before any file."""
+        for folder in folders:
             os.mkdir(folder, dir_fd=self.descriptor)
 
-    def set_folder_times(self, folders: Mapping[str, float | None]) -> None:
+    def set_folder_times(self, folders: Iterable[tuple[str, float | None]]) -> None:
         """Give the folders their times, once nothing is written into them any more."""
-        for folder, seconds in folders.items():
+        for folder, seconds in folders:
             if seconds is not None:
                 abilities.set_times(Path(folder), seconds, at=self.descriptor)
 
-    def write(self, name: str, content: bytes, seconds: float | None = None) -> None:
-        """Write a small file, relative to this folder; durable once `publish` is through."""
+    def write(self, name: str, pieces: Iterable[bytes | bytearray]) -> int:
+        """Write a file, relative to this folder; durable once `publish` is through. Tells its bytes."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         out = os.open(name, flags, 0o666, dir_fd=self.descriptor)
+        size = 0
         try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(out, view) :]
-            if seconds is not None:
-                abilities.set_times(out, seconds)
+            for piece in pieces:
+                size += len(piece)
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(out, view) :]
         finally:
             os.close(out)
+        return size
 
     def publish(self, *, durable: bool) -> None:
         """Make it the target: everything to disk with one syncfs(2), one rename, the folder's names to disk.

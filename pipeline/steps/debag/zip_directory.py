@@ -47,6 +47,7 @@ class Member:
         mode: the Unix mode, or 0.
         date, time: of its last change, in MS-DOS form, without a time zone.
         modified: the same in seconds since 1970, UTC, where a field tells it.
+        crc_doubted: whether its local header or data descriptor has another CRC-32.
         data_offset: where its content begins; known once its local header was read.
     """
 
@@ -64,6 +65,7 @@ class Member:
     date: int
     time: int
     modified: float | None = None
+    crc_doubted: bool = False
     data_offset: int = -1
 
     @property
@@ -116,7 +118,7 @@ def read_directory(source: ZipSource, policy: Policy, say: Findings) -> Director
     if end.size > policy.max_directory_bytes:
         say.fault(FaultKind.TOO_MANY_MEMBERS, detail=f"central directory of {end.size} bytes")
         raise UnreadableZip
-    members = _entries(source.read(end.start, end.size), end, policy.max_members, say)
+    members = _entries(source.read(end.start, end.size), end, policy, say)
     if not members:
         say.fault(FaultKind.ZIP_EMPTY, detail="no members")
         raise UnreadableZip
@@ -210,13 +212,18 @@ def _read_end64(source: ZipSource, place: int, locator: bytes, say: Findings) ->
     raise _broken(say, "the zip64 end record is not where its locator says")
 
 
-def _entries(table: bytes, end: _End, most: int, say: Findings) -> list[Member]:
+def _entries(table: bytes, end: _End, policy: Policy, say: Findings) -> list[Member]:
     members: list[Member] = []
-    position = 0
+    position = names = 0
     while position < len(table):
-        if len(members) == most:
-            say.fault(FaultKind.TOO_MANY_MEMBERS, detail=f"more than the {most} that are allowed")
+        if len(members) == policy.max_members or names > policy.max_name_bytes:
+            detail = (
+                f"more than the {policy.max_members}, or the {policy.max_name_bytes} bytes of names, that are allowed"
+            )
+            say.fault(FaultKind.TOO_MANY_MEMBERS, detail=detail)
             raise UnreadableZip
+        if not len(members) & 0xFFF:
+            say.beat()
         if len(table) - position < _ENTRY.size or table[position : position + 4] != _ENTRY_MARK:
             raise _broken(say, f"entry {len(members) + 1} of the central directory is damaged")
         fields = _ENTRY.unpack_from(table, position)
@@ -227,7 +234,9 @@ def _entries(table: bytes, end: _End, most: int, say: Findings) -> list[Member]:
         raw = table[position + _ENTRY.size : name_end]
         head = table[position + 6 : position + 30]
         extra = table[name_end : name_end + fields[11]] if fields[11] else b""
-        members.append(_member(fields, raw, head, extra, end.shift, say))
+        member = _member(fields, raw, head, extra, end.shift, say)
+        members.append(member)
+        names += member.name.__sizeof__() + (member.other_name.__sizeof__() if member.other_name else 0)
         position = after
     wrapped = end.counts_wrap and len(members) & _FULL16 == end.entries
     if len(members) != end.entries and not wrapped:

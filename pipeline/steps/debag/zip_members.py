@@ -31,37 +31,33 @@ _PLAIN_UNLESS = re.compile(r"[\\\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-
 _ODD = re.compile(r"[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def check_members(
-    source: ZipSource, directory: Directory, policy: Policy, say: Findings
-) -> tuple[list[Member], set[str]]:
+def check_members(source: ZipSource, directory: Directory, policy: Policy, say: Findings) -> list[Member]:
     """See that every member is one that may be unpacked, and where its content begins.
 
     Returns:
-        Members whose names are safe; and names of those whose CRC-32 is another beside their bytes, which is a fault
-        unless a digest proves these.
+        Members whose names are safe.
 
     Raises:
         UnreadableZip: they would make more folders than anybody wants.
     """
-    crc_suspects = set()
     safe = []
-    for member in directory.members:
+    for member in say.each(directory.members):
         # of a name that a field tells (0x7075), or in cp437, the disk will get other bytes than the header has
         raw = member.raw if member.other_name or member.name.isascii() else member.name.encode()
         if check_name(member.name, raw, say):
             safe.append(member)
         _check_kind(member, say)
-        if check_local(source, directory, member, say):
-            crc_suspects.add(member.name)
+        member.crc_doubted = check_local(source, directory, member, say)
+        member.head = member.raw = b""  # they have served, and there may be many
     _check_folders(directory.members, policy, say)
     doubtful = _check_twins(directory.members, say)
-    doubtful |= _check_places(source, directory, crc_suspects, say)
+    doubtful |= _check_places(source, directory, say)
     doubtful |= _check_ratio(source, directory.members, policy, say)
     if doubtful:
         for member in directory.members:
             if member.name in doubtful:
                 member.data_offset = -1  # faults already: its bytes are nobody's, so all others can be read, once each
-    return safe, crc_suspects
+    return safe
 
 
 def check_name(name: str, raw: bytes, say: Findings) -> bool:
@@ -128,23 +124,32 @@ def _check_kind(member: Member, say: Findings) -> None:
 
 
 def _check_folders(members: Iterable[Member], policy: Policy, say: Findings) -> None:
-    """Not more folders than there may be members: one long name stands for a thousand, and each would be made.
+    """Not more folders than there may be members, and not more files and empty folders: all of them would be made.
+
+    One long name stands for a hundred folders, and an empty folder costs as much as a file.
 
     Raises:
-        UnreadableZip: there are; everything after this would take as much memory.
+        UnreadableZip: there are; everything after this would take as much memory and time.
     """
-    seen: set[str] = set()
-    size = 0
-    for member in members:
+    holding: set[str] = set()  # of files
+    others: set[str] = set()
+    files = size = 0
+    most = policy.max_members
+    for member in say.each(members):
+        seen = others if member.is_folder else holding
+        files += not member.is_folder
         folder = member.name.rpartition("/")[0]
         while folder and folder not in seen:
             seen.add(folder)
-            size += len(folder)
+            size += folder.__sizeof__()
             folder = folder.rpartition("/")[0]
-        if len(seen) > policy.max_members or size > policy.max_directory_bytes:
-            detail = f"at least {len(seen)} folders, in names of {size} characters"
-            say.fault(FaultKind.TOO_MANY_MEMBERS, detail=detail)
-            raise UnreadableZip
+        if len(seen) > most or size > 2 * policy.max_name_bytes:
+            break
+    empty = len(others - holding)
+    if len(holding) + empty > most or files + empty > most or size > 2 * policy.max_name_bytes:
+        detail = f"at least {files} files, {len(holding) + empty} folders, {empty} of them empty; allowed are {most}"
+        say.fault(FaultKind.TOO_MANY_MEMBERS, detail=detail)
+        raise UnreadableZip
 
 
 def _check_twins(members: Iterable[Member], say: Findings) -> set[str]:
@@ -154,40 +159,47 @@ def _check_twins(members: Iterable[Member], say: Findings) -> set[str]:
         names of which nobody knows which member is meant.
     """
     twice: set[str] = set()
-    files: dict[str, str] = {}
     folders: set[str] = set()
     seen: set[str] = set()
-    for member in members:
+    folded: set[int] = set()  # hashes, as the names would take as much memory again
+    again: set[int] = set()
+    for member in say.each(members):
         if member.name in seen and not member.is_folder:
             say.fault(FaultKind.DUPLICATE_MEMBER, path=member.name, detail="is in the zip more than once")
             twice.add(member.name)
+        elif not member.is_folder:
+            form = hash(member.name.casefold())
+            (again if form in folded else folded).add(form)
         seen.add(member.name)
         folder = member.name.rpartition("/")[0]
         while folder and folder not in folders:
             folders.add(folder)
             folder = folder.rpartition("/")[0]
-        if not member.is_folder:
-            twin = files.setdefault(member.name.casefold(), member.name)
-            if twin != member.name:
-                say.warn(FaultKind.CASE_TWINS, path=member.name, detail=f"equal but for case: {twin}")
     for name in sorted(seen & folders):
         say.fault(FaultKind.FILE_AND_FOLDER, path=name, detail="is a file, and a folder of other members")
+    if again:
+        _say_case_twins(members, again, say)
     return twice
+
+
+def _say_case_twins(members: Iterable[Member], again: set[int], say: Findings) -> None:
+    """Name the files whose names, but for case, have hashes that were seen more than once."""
+    files: dict[str, str] = {}
+    for member in say.each(members):
+        form = "" if member.is_folder else member.name.casefold()
+        if form and hash(form) in again:
+            twin = files.setdefault(form, member.name)
+            if twin != member.name:
+                say.warn(FaultKind.CASE_TWINS, path=member.name, detail=f"equal but for case: {twin}")
 
 
 def nfc(name: str) -> str:
     """The name in Unicode's composed form."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+    return name if name.isascii() or unicodedata.is_normalized("NFC", name) else unicodedata.normalize("NFC", name)
 
 
-def _check_places(source: ZipSource, directory: Directory, crc_suspects: set[str], say: Findings) -> set[str]:
+def _check_places(source: ZipSource, directory: Directory, say: Findings) -> set[str]:
     """Each member ends before the next begins; bytes between them that belong to none are only odd.
-
-    Args:
-        source: the zip.
-        directory: its members.
-        crc_suspects: takes the names of those whose data descriptor has another CRC-32.
-        say: takes what is wrong.
 
     Returns:
         names of the members that share bytes with another.
@@ -195,7 +207,7 @@ def _check_places(source: ZipSource, directory: Directory, crc_suspects: set[str
     sharing: set[str] = set()
     placed = sorted((m for m in directory.members if m.data_offset >= 0), key=lambda member: member.offset)
     hidden = places = 0
-    for index, member in enumerate(placed):
+    for index, member in enumerate(say.each(placed)):
         end = member.data_offset + member.packed
         limit = placed[index + 1].offset if index + 1 < len(placed) else directory.start
         if end > limit:
@@ -206,8 +218,7 @@ def _check_places(source: ZipSource, directory: Directory, crc_suspects: set[str
         if member.flags & STREAMED and limit > end:
             length, other_crc = check_descriptor(source, member, limit, say)
             end += length
-            if other_crc:
-                crc_suspects.add(member.name)
+            member.crc_doubted |= other_crc
         if limit > end:
             hidden += limit - end
             places += 1
