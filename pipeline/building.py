@@ -15,7 +15,7 @@ import luigi
 import luigi.rpc
 import luigi.task_register
 
-from pipeline import tasks
+from pipeline import own_work, tasks
 from pipeline.errors import LeaseLost, SchedulerUnreachable, Stopping, TransientError
 from pipeline.heartbeat import Heartbeat
 from pipeline.site import Failure, Site
@@ -135,6 +135,7 @@ def _build_once(here: Site, bags: Sequence[Bag], *, local_scheduler: bool) -> No
             scheduler_url=here.settings.scheduler.url,
             workers=1,
             log_level="WARNING",
+            worker_scheduler_factory=own_work.Factory(),
         )
     except luigi.rpc.RPCError as error:
         raise SchedulerUnreachable(

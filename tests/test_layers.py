@@ -40,6 +40,7 @@ LAYERS = [
     "sources",
     "verdicts",
     "building",
+    "own_work",
     "tasks",
     "step_task",
     "progress",
