@@ -143,7 +143,15 @@ class ReadBackFailed(TransientError):
 
 
 class DatabaseUnavailable(TransientError):
-    """The progress database did not answer, or stayed locked."""
+    """The progress database did not answer, or stayed locked.
+
+    Attributes:
+        rolled_back: nothing was written, and the same may succeed at once: a lock, or a transaction that took too long.
+        locked: somebody else held what was needed.
+    """
+
+    rolled_back = False
+    locked = False
 
 
 class SchedulerUnreachable(TransientError):

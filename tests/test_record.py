@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,6 +148,7 @@ def test_an_older_event_that_comes_late_takes_back_neither_the_version_nor_the_r
 def test_a_zip_of_two_works_is_home_only_when_both_are(engine: Engine, book: Record) -> None:
     owner = leases(engine)
     owner.take("W1", BAG.bag_id)
+    owner.take("W2", BAG.bag_id)
     book.see(BAG)
     assert not book.all_synced(BAG.bag_id)
     book.finished(Phase.DEBAG, BAG, {}, works=("W1", "W2"))
@@ -172,17 +174,55 @@ def test_a_sync_row_is_written_once_even_when_committed_twice(engine: Engine, bo
     assert len(views.works(engine)) == 1
 
 
-def test_a_lane_that_lost_its_lease_commits_nothing(engine: Engine, book: Record) -> None:
+WRITTEN: dict[str, Callable[[Record, Leases], None]] = {
+    "a step that is done": lambda book, _: book.finished(Phase.DEBAG, BAG, {"files": 3}, works=("W1",)),
+    "a work that is home": synced,
+    "a work of another name in the zip": lambda book, mine: synced(book, mine, "W2"),
+    "a bag that is done": lambda book, _: book.done(BAG),
+    "a failure": lambda book, _: book.failed(BAG, "sync", StorageUnreachable("reset")),
+    "a refusal": lambda book, _: book.failed(BAG, "debag", InvalidBag("bad", faults=[])),
+    "a wait for a restore": lambda book, _: book.failed(BAG, "download", NotRestored("frozen")),
+    "a note": lambda book, _: book.note("sync", "stopping", {}, work_rid="W1", bag_id=BAG.bag_id, held=True),
+    "a bag that is asked for again": lambda book, _: book.reopen(BAG, reason="sent again", undo_syncs=True),
+    "a bag that is left out": lambda book, _: book.skip(BAG, reason="no", by="me"),
+}
+
+
+@pytest.mark.parametrize("what", WRITTEN)
+def test_a_lane_that_lost_its_lease_writes_nothing_about_the_work(engine: Engine, what: str) -> None:
     mine, theirs = leases(engine, "me", seconds=0), leases(engine, "they")
+    book = Record(engine, agent="host/1/1", host="host", leases=mine)
     mine.take("W1", BAG.bag_id)
+    mine.take("W2", BAG.bag_id)
     book.see(BAG)
     assert theirs.take("W1", BAG.bag_id)
+    before = everything(engine)
 
     with pytest.raises(LeaseLost):
-        synced(book, mine)
+        WRITTEN[what](book, mine)
+
+    assert everything(engine) == before
+
+
+def test_a_work_in_a_zip_is_home_only_by_the_hand_of_who_holds_that_work_too(engine: Engine, book: Record) -> None:
+    mine = leases(engine, "me")
+    mine.take("W1", BAG.bag_id)
+    book.see(BAG)
+    leases(engine, "they").take("W2", "another bag")
+
+    with pytest.raises(LeaseLost):
+        synced(book, mine, "W2")
 
     assert book.synced(BAG.bag_id) == frozenset()
-    assert progress(engine).sync_complete_on is None
+
+
+def everything(engine: Engine) -> list[object]:
+    """All that stands in the tables that tell of works."""
+    with engine.connect() as connection:
+        return [
+            connection.execute(table.select()).all()
+            for table in (tables.bags, tables.syncs, tables.events, tables.progress)
+        ]
 
 
 @pytest.mark.parametrize(

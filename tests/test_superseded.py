@@ -28,13 +28,15 @@ def bring_home(engine: Engine, bag: Bag, *works: str, held: tuple[str, ...] = ()
     book, lane = Record(engine, agent="host/1/1", host="host"), Leases(engine, owner="me", seconds=60)
     works = works or (bag.work_rid,)
     book.see(bag)
-    lane.take(bag.work_rid, bag.bag_id)
+    for work in {bag.work_rid, *works}:
+        lane.take(work, bag.bag_id)
     book.finished(Phase.DEBAG, bag, {}, works=held or works)
     for work in works:
         book.commit_sync(bag, work, archive_path="/a", files=1, size_bytes=1, facts={}, leases=lane)
     if works == (held or works):
         book.done(bag)
-    lane.release(bag.work_rid)
+    for work in {bag.work_rid, *works}:
+        lane.release(work)
 
 
 def seen(engine: Engine, *bags: Bag) -> None:

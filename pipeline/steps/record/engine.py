@@ -1,14 +1,16 @@
 """The connection to the progress database: SQLite in WAL mode, PostgreSQL, MySQL or MariaDB."""
 
+import functools
 import json
+import random
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy
 from sqlalchemy import Connection, Dialect, Engine, event
@@ -28,8 +30,15 @@ from sqlalchemy.exc import (
 from pipeline import plug
 from pipeline.errors import DatabaseUnavailable, SettingsError
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _BUSY_SECONDS = 30
 _LOOK_AGAIN_SECONDS = 0.05
+# A process may be frozen in the middle of a transaction. The server ends that then, and nobody waits for it for long.
+# Ours take milliseconds; a wait for a lock is longer than any, and is tried again until the server must have acted.
+_LOCK_SECONDS, _IDLE_SECONDS, _STATEMENT_SECONDS = 2, 10, 50
+_AGAIN_SECONDS = 20.0
+_SURE_SECONDS = 1.0
 # A server that is gone without a word, or frozen, must not hold up a lane for ever.
 # UTC: a TIMESTAMP column, as BDRC's are, turns what it is given by the session's time zone, and refuses the hour that
 # a change to summer time leaves out. Strict: a server of old settings would cut off what is too long without a word.
@@ -37,9 +46,30 @@ _MYSQL: dict[str, Any] = {
     "connect_timeout": 10,
     "read_timeout": 60,
     "write_timeout": 60,
+    # What stands in /*M! */ only MariaDB reads, from that version on; what stands in /*!80000 */ only MySQL.
     "init_command": "SET SESSION time_zone = '+00:00',"
-    " SESSION sql_mode = CONCAT_WS(',', NULLIF(@@SESSION.sql_mode, ''), 'STRICT_TRANS_TABLES')",
+    " SESSION sql_mode = CONCAT_WS(',', NULLIF(@@SESSION.sql_mode, ''), 'STRICT_TRANS_TABLES'),"
+    f" SESSION innodb_lock_wait_timeout = {_LOCK_SECONDS}"
+    f" /*M!100301 , SESSION idle_transaction_timeout = {_IDLE_SECONDS}"
+    f", SESSION max_statement_time = {_STATEMENT_SECONDS} */"
+    f" /*!80000 , SESSION wait_timeout = {_IDLE_SECONDS}, SESSION max_execution_time = {_STATEMENT_SECONDS * 1000} */",
 }
+_POSTGRESQL_LIMITS = (
+    f"SELECT set_config('lock_timeout', '{_LOCK_SECONDS}s', false),"
+    f" set_config('idle_in_transaction_session_timeout', '{_IDLE_SECONDS}s', false),"
+    f" set_config('statement_timeout', '{_STATEMENT_SECONDS}s', false)"
+)
+# For changes of the tables, which take as long as they take, and wait for those who read them.
+_PATIENT = {
+    "postgresql": "SELECT set_config('lock_timeout', '50s', false), set_config('statement_timeout', '0', false),"
+    " set_config('idle_in_transaction_session_timeout', '0', false)",
+    "mysql": "SET SESSION innodb_lock_wait_timeout = 50"
+    " /*M!100301 , SESSION idle_transaction_timeout = 0, SESSION max_statement_time = 0 */"
+    " /*!80000 , SESSION wait_timeout = 28800, SESSION max_execution_time = 0 */",
+}
+_LOCKED = {"55P03", 1205}  # of PostgreSQL, of MySQL and MariaDB: somebody else holds the row
+# Ended by the server, with all that it had done: a deadlock, a limit.
+_ENDED = {"40P01", "40001", "57014", "25P03", 1213, 1969, 3024}
 _HALF_CHARACTERS = re.compile("[\ud800-\udfff]")
 _PATIENCE: dict[str, dict[str, Any]] = {
     "postgresql": {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "tcp_user_timeout": 60_000},
@@ -97,6 +127,8 @@ def connect(text: str) -> Engine:
                 json_serializer=_json,
             )
             event.listen(engine, "do_connect", partial(_connected, url))
+            if url.get_backend_name() == "postgresql":
+                event.listen(engine, "connect", _limit_postgresql)
             return engine
         Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
         patience = {} if "timeout" in url.query else {"timeout": _BUSY_SECONDS}
@@ -125,6 +157,18 @@ def _not_taken(url: URL, error: Exception) -> SettingsError:
     # Neither the URL nor what the driver says of it is shown: both may hold a password.
     options = ", ".join(sorted(url.query)) or "none"
     return SettingsError([f"[database] url: its driver does not take it ({type(error).__name__}); options: {options}"])
+
+
+def _limit_postgresql(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_POSTGRESQL_LIMITS)
+    connection.commit()
+
+
+def lift_limits(connection: Connection) -> None:
+    """Let this connection take its time, as changes of tables do; it is not to be used for anything else afterwards."""
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(_PATIENT["postgresql" if connection.dialect.name == "postgresql" else "mysql"])
 
 
 def _json(value: Any) -> str:
@@ -186,7 +230,35 @@ def translated() -> Iterator[None]:
 def _unavailable(what: str, error: Exception) -> DatabaseUnavailable:
     reason = str(error.orig if isinstance(error, DBAPIError) else error)
     told = reason.strip().partition("\nLINE ")[0]  # PostgreSQL tells the statement further down
-    return DatabaseUnavailable(f"the progress database {what}: {' '.join(told.split())}", go_on="run_pipeline.py check")
+    named = DatabaseUnavailable(
+        f"the progress database {what}: {' '.join(told.split())}", go_on="run_pipeline.py check"
+    )
+    named.locked = _code(error) in _LOCKED
+    named.rolled_back = named.locked or _code(error) in _ENDED
+    return named
+
+
+def _code(error: Exception) -> object:
+    """PostgreSQL's SQLSTATE, or the number of MySQL and MariaDB."""
+    orig = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(orig, "sqlstate", None) or next(iter(getattr(orig, "args", ())), None)
+
+
+def tried_again(transaction: Callable[_P, _T]) -> Callable[_P, _T]:
+    """What writes in one transaction does so again where that was certainly rolled back, until the limits are over."""
+
+    @functools.wraps(transaction)
+    def tried(*args: _P.args, **named: _P.kwargs) -> _T:
+        over = time.monotonic() + _AGAIN_SECONDS
+        while True:
+            try:
+                return transaction(*args, **named)
+            except DatabaseUnavailable as error:
+                if not error.rolled_back or time.monotonic() > over:
+                    raise
+            time.sleep(random.uniform(_LOOK_AGAIN_SECONDS, 4 * _LOOK_AGAIN_SECONDS))  # noqa: S311  # spreads load
+
+    return tried
 
 
 @contextmanager
@@ -197,10 +269,27 @@ def writing(engine: Engine) -> Iterator[Connection]:
         DatabaseUnavailable: the database is out of reach, or stayed locked for half a minute.
     """
     with translated():
-        with engine.begin() as connection:
+        with engine.begin() as connection, _rolled_back_if_cut():
+            begun = time.monotonic()
             yield connection
             plug.before(plug.Act.COMMIT)
+            if engine.dialect.name != "sqlite" and time.monotonic() - begun > _SURE_SECONDS:
+                connection.exec_driver_sql(
+                    "SELECT 1"
+                )  # is it there at all? A commit without an answer may have been one
         plug.after(plug.Act.COMMIT)
+
+
+@contextmanager
+def _rolled_back_if_cut() -> Iterator[None]:
+    """A connection that breaks off before the commit was asked for takes the transaction with it."""
+    try:
+        with translated():
+            yield
+    except DatabaseUnavailable as error:
+        cause = error.__cause__
+        error.rolled_back |= isinstance(cause, DBAPIError) and cause.connection_invalidated
+        raise
 
 
 @contextmanager

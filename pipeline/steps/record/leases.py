@@ -4,11 +4,14 @@ A lease is a row that says who works on a work and until when, by the database's
 back by conditional updates alone, so it holds between processes and hosts on every database.
 """
 
-from sqlalchemy import Connection, Engine, and_, delete, func, insert, or_, select, update
+from collections.abc import Collection
+
+from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from pipeline.errors import DatabaseUnavailable, LeaseLost
 from pipeline.steps.record.clock import utc_in
-from pipeline.steps.record.engine import reading, writing
+from pipeline.steps.record.engine import reading, tried_again, writing
 from pipeline.steps.record.tables import bags, events, leases
 from pipeline.steps.record.turns import TO_COME
 from pipeline.work import Bag
@@ -28,8 +31,9 @@ class Leases:
         self.owner = owner
         self.seconds = seconds
 
+    @tried_again
     def take(self, work_rid: str, bag_id: str) -> bool:
-        """Take the work's lease if it is free, expired, or ours already.
+        """Take the work's lease if it is free, expired, or ours already; nobody waits for who is just taking it.
 
         Raises:
             DatabaseUnavailable: the database is out of reach.
@@ -61,6 +65,10 @@ class Leases:
                 connection.execute(insert(leases).values(work_rid=work_rid, **values))
         except IntegrityError:
             return False  # another took it between our look and our insert
+        except DatabaseUnavailable as error:
+            if not error.locked:
+                raise
+            return False  # another has the row in hand, and may be frozen with it
         return True
 
     def _taken_over(self, connection: Connection, work_rid: str, bag_id: str, silent: str) -> None:
@@ -76,6 +84,7 @@ class Leases:
             )
         )
 
+    @tried_again
     def renew(self, work_rid: str, *, step: str = "", done_bytes: int = 0, total_bytes: int = 0) -> bool:
         """Hold on to a lease, and tell how far the work is; False: it is no longer ours.
 
@@ -90,6 +99,17 @@ class Leases:
             )
             return renewed.rowcount > 0
 
+    def are_mine(self, work_rids: Collection[str]) -> bool:
+        """Whether these works' leases are ours; not whether they have ended, as long as nobody has taken them over.
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach.
+        """
+        query = select(func.count()).where(leases.c.work_rid.in_(work_rids), leases.c.owner == self.owner)
+        with reading(self._engine) as connection:
+            return connection.scalar(query) == len(set(work_rids))
+
+    @tried_again
     def release(self, work_rid: str) -> None:
         """Give a lease back; harmless when it is not ours (any more).
 
@@ -110,10 +130,18 @@ class Leases:
         to_come = select(bags.c.bag_id).where(bags.c.bag_id == leases.c.bag_id, bags.c.state.in_(TO_COME)).exists()
         over = and_(leases.c.until < utc_in(), ~to_come)
         with reading(self._engine) as connection:
-            if connection.scalar(select(leases.c.work_rid).where(over).limit(1)) is None:
-                return 0
-        with writing(self._engine) as connection:
-            return int(connection.execute(delete(leases).where(over)).rowcount)
+            ended = connection.scalars(select(leases.c.work_rid).where(over)).all()
+        return sum(self._clear(work_rid, over) for work_rid in ended)
+
+    def _clear(self, work_rid: str, over: ColumnElement[bool]) -> int:
+        """Each for itself: a row that somebody has in hand must not keep the others."""
+        try:
+            with writing(self._engine) as connection:
+                return int(connection.execute(delete(leases).where(leases.c.work_rid == work_rid, over)).rowcount)
+        except DatabaseUnavailable as error:
+            if not error.rolled_back:
+                raise
+            return 0
 
     def remaining_seconds(self, work_rid: str) -> int:
         """For how long somebody still holds the work's lease; 0 when nobody does.
@@ -163,8 +191,18 @@ class Leases:
         with reading(self._engine) as connection:
             return [(row.work_rid, row.bag_id, row.size_bytes) for row in connection.execute(query)]
 
-    def holds(self, connection: Connection, work_rid: str) -> bool:
-        """Whether the lease is ours and not expired, seen and locked inside the caller's transaction."""
+    def see_held(self, connection: Connection, *work_rids: str) -> None:
+        """These leases are ours and not expired, seen and locked inside the caller's transaction.
+
+        Raises:
+            LeaseLost: one is not.
+        """
+        for work_rid in sorted(set(work_rids)):
+            if not self._holds(connection, work_rid):
+                what = "another lane has taken this work over, or may; nothing was recorded"
+                raise LeaseLost(what, work_rid=work_rid)
+
+    def _holds(self, connection: Connection, work_rid: str) -> bool:
         # The update locks the row (a SELECT would not): nobody can take the lease over before the caller commits.
         locked = connection.execute(
             update(leases)

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Engine, and_, func, insert, or_, select, u
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.steps.record.clock import utc_in
-from pipeline.steps.record.engine import reading, writing
+from pipeline.steps.record.engine import reading, tried_again, writing
 from pipeline.steps.record.tables import bags, events, notices
 from pipeline.steps.record.words import BagState
 
@@ -76,6 +76,7 @@ class Expiring:
     hours_left: float
 
 
+@tried_again
 def told(engine: Engine, channel: str, *, today: str) -> Told:
     """What a channel knows; a new one knows everything up to now, and begins here.
 
@@ -99,6 +100,7 @@ def told(engine: Engine, channel: str, *, today: str) -> Told:
     return told(engine, channel, today=today)
 
 
+@tried_again
 def claim(engine: Engine, channel: str, known: Told, *, interval_seconds: int) -> bool:
     """Whether the caller is to send now: nobody else did since `known` was read, nor within the interval.
 
@@ -123,6 +125,7 @@ def _unchanged(channel: str, known: Told) -> ColumnElement[bool]:
     )
 
 
+@tried_again
 def expect(engine: Engine, channel: str, known: Told, dead_letters: Mapping[str, int]) -> None:
     """So many dead letters are no news to the channel, though it is not told: they are fewer, or it begins here.
 
@@ -134,6 +137,7 @@ def expect(engine: Engine, channel: str, known: Told, dead_letters: Mapping[str,
         connection.execute(changed.values(dead_letters=dict(dead_letters)))
 
 
+@tried_again
 def sent(engine: Engine, channel: str, now: Told) -> None:
     """It was sent: the channel now knows this.
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine, insert, select
 
 from pipeline.steps.record.clock import utc_in
-from pipeline.steps.record.engine import reading, writing
+from pipeline.steps.record.engine import reading, tried_again, writing
 from pipeline.steps.record.tables import events
 
 _ALL_WORKS = "*"  # no RID: such an event concerns every work
@@ -41,6 +41,7 @@ def pause_of(engine: Engine) -> Pause | None:
     return Pause(row.detail.get("by", ""), row.at.replace(tzinfo=UTC), row.detail.get("reason", ""))
 
 
+@tried_again
 def set_pause(engine: Engine, *, paused: bool, agent: str, by: str, reason: str) -> None:
     """Pause the intake of every lane on every host, or let it go on; each obeys before it takes anything in.
 

@@ -1,15 +1,16 @@
 """What happened to which work: the record of the whole line, in the progress database."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from pipeline.errors import InvalidBag, LeaseLost, NotRestored, PermanentError, PipelineError
+from pipeline.errors import InvalidBag, NotRestored, PermanentError, PipelineError
 from pipeline.steps.record import stages
 from pipeline.steps.record.clock import utc_in
-from pipeline.steps.record.engine import reading, writing
+from pipeline.steps.record.engine import reading, tried_again, writing
 from pipeline.steps.record.leases import Leases
 from pipeline.steps.record.tables import bags, events, syncs
 from pipeline.steps.record.words import BagRow, BagState, Phase, bag_row, bounded, failure_facts, naive, storable
@@ -20,13 +21,23 @@ class Record:
     """The record, as one agent (host, process, lane) writes it.
 
     Every method raises `DatabaseUnavailable` when the database is out of reach or stays locked.
+
+    Args:
+        engine: the progress database.
+        agent: who writes.
+        host: on which machine.
+        leases: of the agent. What becomes of a bag is written only while its work's lease is among them, seen and
+            locked in the same transaction; otherwise it raises `LeaseLost`, and nothing is written. None: whoever
+            writes is alone.
     """
 
-    def __init__(self, engine: Engine, *, agent: str, host: str) -> None:
+    def __init__(self, engine: Engine, *, agent: str, host: str, leases: Leases | None = None) -> None:
         self._engine = engine
         self._agent = agent
         self._host = host
+        self._leases = leases
 
+    @tried_again
     def see(self, bag: Bag, *, detail: Mapping[str, object] | None = None) -> BagRow:
         """Make a bag known, or learn what is known of it; a restore that the event tells is dated with its time.
 
@@ -80,9 +91,10 @@ class Record:
             ).all()
         return [bag_row(row) for row in rows]
 
+    @tried_again
     def finished(self, phase: Phase, bag: Bag, facts: Mapping[str, Any], *, works: tuple[str, ...] = ()) -> None:
         """A step is done: the event, the dates of its works, and after debag what the zip turned out to hold."""
-        with writing(self._engine) as connection:
+        with self._held(bag.work_rid) as connection:
             values: dict[str, Any] = {"phase": phase, "host": self._host, "updated_on": utc_in()}
             if works:
                 values["works"] = list(works)
@@ -96,6 +108,7 @@ class Record:
                     stages.date_if_none(connection, work_rid, Phase.RESTORE, _origin(bag))
                 stages.date(connection, work_rid, phase, facts)
 
+    @tried_again
     def commit_sync(
         self,
         bag: Bag,
@@ -107,14 +120,13 @@ class Record:
         facts: Mapping[str, Any],
         leases: Leases,
     ) -> None:
-        """The work is home: its sync row, its date and the event, in one transaction, if the lease is still ours.
+        """The work is home: its sync row, its date and the event, in one transaction, if bag and work are still ours.
 
         Raises:
-            LeaseLost: it is not; nothing was written.
+            LeaseLost: they are not; nothing was written.
         """
         with writing(self._engine) as connection:
-            if not leases.holds(connection, bag.work_rid):
-                raise LeaseLost("another lane has taken this work over; nothing was recorded", work_rid=work_rid)
+            leases.see_held(connection, bag.work_rid, work_rid)
             known = select(syncs.c.id).where(syncs.c.bag_id == bag.bag_id, syncs.c.work_rid == work_rid)
             if connection.execute(known).first() is None:
                 connection.execute(
@@ -141,9 +153,10 @@ class Record:
         row = self.bag(bag_id)
         return row is not None and bool(row.works) and self.synced(bag_id).issuperset(row.works)
 
+    @tried_again
     def done(self, bag: Bag) -> None:
         """Everything that the bag holds is home."""
-        with writing(self._engine) as connection:
+        with self._held(bag.work_rid) as connection:
             connection.execute(
                 update(bags)
                 .where(bags.c.bag_id == bag.bag_id)
@@ -158,6 +171,7 @@ class Record:
                 )
             )
 
+    @tried_again
     def failed(self, bag: Bag, step: str, error: PipelineError, *, retry_seconds: int = 0) -> None:
         """A step failed: the event with the reason, and what is to become of the bag."""
         state = BagState.FAILED
@@ -165,7 +179,7 @@ class Record:
             state = BagState.REFUSED
         elif isinstance(error, NotRestored):
             state = BagState.NOT_RESTORED
-        with writing(self._engine) as connection:
+        with self._held(bag.work_rid) as connection:
             if isinstance(error, InvalidBag) and len(error.works) > 1 and bag.work_rid not in error.works:
                 stages.hand_over(connection, bag.work_rid, bag.bag_id, error.works)
             connection.execute(
@@ -183,9 +197,10 @@ class Record:
             )
             self._event(connection, bag.work_rid, bag.bag_id, step, "failed", failure_facts(error))
 
+    @tried_again
     def reopen(self, bag: Bag, *, reason: str, undo_syncs: bool = False) -> None:
         """An operator asks for a bag again: whatever it was, it is unfinished now."""
-        with writing(self._engine) as connection:
+        with self._held(bag.work_rid) as connection:
             connection.execute(
                 update(bags)
                 .where(bags.c.bag_id == bag.bag_id)
@@ -202,9 +217,10 @@ class Record:
                 connection.execute(syncs.delete().where(syncs.c.bag_id == bag.bag_id))
             self._event(connection, bag.work_rid, bag.bag_id, "work", "asked", {"reason": reason})
 
+    @tried_again
     def skip(self, bag: Bag, *, reason: str, by: str) -> None:
         """An operator does not want a bag: it stays as it is, and is not taken up until she asks for it again."""
-        with writing(self._engine) as connection:
+        with self._held(bag.work_rid) as connection:
             connection.execute(
                 update(bags)
                 .where(bags.c.bag_id == bag.bag_id)
@@ -218,9 +234,22 @@ class Record:
             )
             self._event(connection, bag.work_rid, bag.bag_id, "work", BagState.SKIPPED, {"reason": reason, "by": by})
 
-    def note(self, step: str, outcome: str, detail: Mapping[str, Any], *, work_rid: str = "", bag_id: str = "") -> None:
-        """An event that changes nothing else: a message with nothing to process, one not understood, a warning."""
-        with writing(self._engine) as connection:
+    @tried_again
+    def note(
+        self,
+        step: str,
+        outcome: str,
+        detail: Mapping[str, Any],
+        *,
+        work_rid: str = "",
+        bag_id: str = "",
+        held: bool = False,
+    ) -> None:
+        """An event that changes nothing else: a message with nothing to process, one not understood, a warning.
+
+        One that is `held` tells of what a lane does with a work it has leased, and not of a message or a file.
+        """
+        with self._held(work_rid) if held else writing(self._engine) as connection:
             self._event(connection, work_rid, bag_id, step, outcome, detail)
 
     def is_dead_lettered(self, work_rid: str, **known: str) -> bool:
@@ -233,6 +262,14 @@ class Record:
         )
         with reading(self._engine) as connection:
             return any(detail.items() >= known.items() for detail in connection.scalars(query))
+
+    @contextmanager
+    def _held(self, work_rid: str) -> Iterator[Connection]:
+        """A transaction in which the work is ours, if there are leases."""
+        with writing(self._engine) as connection:
+            if self._leases is not None:
+                self._leases.see_held(connection, work_rid)
+            yield connection
 
     def _row(self, connection: Connection, bag_id: str) -> Row[Any] | None:
         return connection.execute(select(bags).where(bags.c.bag_id == bag_id)).first()

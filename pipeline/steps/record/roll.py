@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Engine, and_, case, delete, func, insert, or_, select, update
 
+from pipeline.errors import DatabaseUnavailable
 from pipeline.steps.record.clock import utc_in
-from pipeline.steps.record.engine import reading, writing
+from pipeline.steps.record.engine import reading, tried_again, writing
 from pipeline.steps.record.tables import lanes, leases
 
 _KEPT_SECONDS = 86_400
@@ -30,6 +31,7 @@ class HostLanes:
     seen_seconds: float
 
 
+@tried_again
 def seen(engine: Engine, owner: str, *, host: str) -> None:
     """A lane is alive; it is on the roll from now on.
 
@@ -49,10 +51,23 @@ def clear_silent(engine: Engine, *, host: str, silent_seconds: int) -> None:
         DatabaseUnavailable: the database is out of reach.
     """
     here = and_(lanes.c.host == host, lanes.c.seen_on < utc_in(-silent_seconds))
-    with writing(engine) as connection:
-        connection.execute(delete(lanes).where(or_(here, lanes.c.seen_on < utc_in(-_KEPT_SECONDS))))
+    silent = or_(here, lanes.c.seen_on < utc_in(-_KEPT_SECONDS))
+    with reading(engine) as connection:
+        owners = connection.scalars(select(lanes.c.owner).where(silent)).all()
+    for owner in owners:  # each for itself, by its key: a row that a frozen lane has in hand must not hold up others
+        _strike_off(engine, owner, silent)
 
 
+def _strike_off(engine: Engine, owner: str, silent: ColumnElement[bool]) -> None:
+    try:
+        with writing(engine) as connection:
+            connection.execute(delete(lanes).where(lanes.c.owner == owner, silent))
+    except DatabaseUnavailable as error:
+        if not error.rolled_back:
+            raise
+
+
+@tried_again
 def ended(engine: Engine, owner: str) -> None:
     """A lane ends in order.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, func, inspect, select
 
 from pipeline.errors import DatabaseUnavailable, PipelineError
-from pipeline.steps.record.engine import reading, writing
+from pipeline.steps.record.engine import lift_limits, reading, writing
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -84,7 +84,9 @@ def upgrade(engine: Engine) -> None:
     from alembic import command  # noqa: PLC0415  # costs a second to import, and is needed once in a database's life
 
     with _alone(engine), writing(engine) as connection:
+        lift_limits(connection)
         command.upgrade(_config(connection), "head")
+    engine.dispose()  # its connections have no limits any more
 
 
 def downgrade(engine: Engine, revision: str) -> None:
@@ -96,7 +98,9 @@ def downgrade(engine: Engine, revision: str) -> None:
     from alembic import command  # noqa: PLC0415  # as above
 
     with _alone(engine), writing(engine) as connection:
+        lift_limits(connection)
         command.downgrade(_config(connection), revision)
+    engine.dispose()
 
 
 def _config(connection: Connection) -> "Config":
@@ -122,6 +126,7 @@ def _alone(engine: Engine) -> Iterator[None]:
         yield
         return
     with reading(engine) as connection:
+        lift_limits(connection)
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SET lock_timeout = '{_PATIENCE_SECONDS}s'")
             take, give_back = func.pg_advisory_lock(_LOCK), func.pg_advisory_unlock(_LOCK)

@@ -73,8 +73,12 @@ def _rows(connection: Connection, work_rid: str, *, lock: bool = False) -> list[
     if not work_rid.isascii() and connection.dialect.name in {"mysql", "mariadb"}:
         # A column of latin1 cannot even be compared with it; without an index, but such names are not BDRC's.
         name = literal_column("CONVERT(object_name USING utf8mb4)")
-    query = select(progress).where(name == work_rid).order_by(progress.c.id.desc())
-    return list(connection.execute(query.with_for_update() if lock else query).mappings())
+    query = select(progress).order_by(progress.c.id.desc())
+    if not lock:
+        return list(connection.execute(query.where(name == work_rid)).mappings())
+    # By their keys, found without a lock: a search through a table without the index would wait for other works' rows.
+    keys = connection.scalars(select(progress.c.id).where(name == work_rid)).all()
+    return list(connection.execute(query.where(progress.c.id.in_(keys)).with_for_update()).mappings()) if keys else []
 
 
 def _exactly(work_rid: str, rows: list[RowMapping]) -> RowMapping | None:
