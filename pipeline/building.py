@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import luigi
 import luigi.rpc
@@ -76,10 +76,9 @@ def _unreachable(url: str, error: Exception) -> SchedulerUnreachable:
 def build(
     here: Site,
     bags: Sequence[Bag],
-    held: dict[str, None],
+    heartbeat: Heartbeat,
     *,
     local_scheduler: bool,
-    extend_message: Callable[[], None],
 ) -> None:
     """Build until each bag is home, or `here.failures` says why it is not.
 
@@ -89,40 +88,27 @@ def build(
     Args:
         here: the lane's site.
         bags: bags whose works' leases are ours.
-        held: the works whose leases are to be renewed.
+        heartbeat: renews them.
         local_scheduler: without luigid.
-        extend_message: hides the message further.
 
     Raises:
         SchedulerUnreachable: luigid stopped answering; nothing is lost.
         DatabaseUnavailable: the record cannot be read or written; nothing is lost.
     """
     here.failures.clear()
-    heartbeat = Heartbeat(
-        here.leases,
-        held,
-        seconds=here.settings.heartbeat_seconds,
-        stopping=here.stopping,
-        extend_message=extend_message,
-    )
-    try:
-        with heartbeat:
-            here.heartbeat = heartbeat
-            _build_once(here, bags, local_scheduler=local_scheduler)
-            left = _given_to_nobody(here, bags, heartbeat, local_scheduler=local_scheduler)
-            over = time.monotonic() + (0.0 if local_scheduler else _patience_seconds(here))
-            told, wait = False, 0.0  # the first build made luigid look who is gone: the second mostly is given the work
-            while left and time.monotonic() < over:
-                if not here.stopping.wait(wait):
-                    _build_once(here, left, local_scheduler=local_scheduler)
-                left = _given_to_nobody(here, left, heartbeat, local_scheduler=local_scheduler)
-                if left and not told:
-                    _tell_waiting(left, over - time.monotonic())
-                    told, wait = True, _ASK_AGAIN_SECONDS
-            for bag in left:
-                _give_up(here, bag)
-    finally:
-        here.heartbeat = None
+    _build_once(here, bags, local_scheduler=local_scheduler)
+    left = _given_to_nobody(here, bags, heartbeat, local_scheduler=local_scheduler)
+    over = time.monotonic() + (0.0 if local_scheduler else _patience_seconds(here))
+    told, wait = False, 0.0  # the first build made luigid look who is gone: the second mostly is given the work
+    while left and time.monotonic() < over:
+        if not here.stopping.wait(wait):
+            _build_once(here, left, local_scheduler=local_scheduler)
+        left = _given_to_nobody(here, left, heartbeat, local_scheduler=local_scheduler)
+        if left and not told:
+            _tell_waiting(left, over - time.monotonic())
+            told, wait = True, _ASK_AGAIN_SECONDS
+    for bag in left:
+        _give_up(here, bag)
 
 
 def _build_once(here: Site, bags: Sequence[Bag], *, local_scheduler: bool) -> None:
@@ -195,5 +181,8 @@ def _give_up(here: Site, bag: Bag) -> None:
         first=min(chosen.backoff_seconds, _SCHEDULER_S_FAULT_SECONDS),  # nothing is wrong with the work
         limit=chosen.backoff_limit_seconds,
     )
-    here.record.failed(bag, "intake", error, retry_seconds=retry_seconds)
     here.failures[bag.bag_id] = Failure(error, retry_seconds)
+    try:
+        here.record.failed(bag, "intake", error, retry_seconds=retry_seconds)
+    except LeaseLost as lost:
+        here.failures[bag.bag_id] = Failure(lost, 0)

@@ -249,6 +249,7 @@ def write_file(target: Path | str, content: bytes, *, at: int | None = None) -> 
     Raises:
         OSError: it cannot be written.
     """
+    plug.see_allowed()
     path = Path(target)
     with _descriptor(path.parent if at is None else at) as folder:
         part = f".{path.name}.part"

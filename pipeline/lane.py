@@ -229,32 +229,40 @@ class Lane:
 
     def _process(self, parcel: Parcel) -> None:
         try:
-            verdicts = self._verdicts(parcel)
+            verdicts = self._settled(parcel)
         except (DatabaseUnavailable, SchedulerUnreachable):
             parcel.give_back()
             raise
         self.tally.count(verdicts)
-        parcel.settle(verdicts)
         self.on_change(self.tally)
 
-    def _verdicts(self, parcel: Parcel) -> list[Verdict]:
+    def _settled(self, parcel: Parcel) -> list[Verdict]:
+        verdicts = []
         try:
             bags = parcel.open()
         except DatabaseUnavailable:
             raise
         except PipelineError as error:
-            return [verdict_of(self.here, error)]
+            verdicts, bags = [verdict_of(self.here, error)], ()
         if not bags:
-            return []
+            parcel.settle(verdicts)
+            return verdicts
         again = parcel.again
+        put: list[Verdict] = []
+
+        def settle(those: Sequence[Verdict]) -> None:
+            put[:] = put_off(self.here, bags[MOST_AT_ONCE:], again=again, extend_message=parcel.extend)
+            parcel.settle([*those, *put])
+
         verdicts = bring_home(
             self.here,
             bags[:MOST_AT_ONCE],
             local_scheduler=self.local_scheduler,
             again=again,
             extend_message=parcel.extend,
+            settle=settle,
         )
-        return verdicts + put_off(self.here, bags[MOST_AT_ONCE:], again=again, extend_message=parcel.extend)
+        return [*verdicts, *put]
 
 
 @dataclass

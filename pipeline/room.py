@@ -48,14 +48,13 @@ def sweep(here: Site) -> None:
         if row is None or here.place(row.bag).staging != folder or not _is_left_over(here, row):
             continue
         bag = row.bag
-        if here.leases.take(bag.work_rid, bag_id):
-            try:
-                row = here.record.bag(bag_id)  # an operator may have asked for it again, until the lease was ours
-                if row is not None and _is_left_over(here, row):
-                    staging.clear(here.place(bag))
-                    _log.info("%s: cleared what was left in staging", bag.work_rid)
-            finally:
-                here.leases.release(bag.work_rid)
+        with here.leased(bag.work_rid, bag_id) as ours:
+            row = (
+                here.record.bag(bag_id) if ours else None
+            )  # until it was ours, an operator may have asked for it again
+            if row is not None and _is_left_over(here, row):
+                staging.clear(here.place(bag))
+                _log.info("%s: cleared what was left in staging", bag.work_rid)
 
 
 def _is_left_over(here: Site, row: BagRow) -> bool:

@@ -5,14 +5,17 @@ after it is started; nothing here is ever shared between processes: a client or 
 returns other people's bytes and rows.
 """
 
+import logging
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pipeline import aws, settings
-from pipeline.errors import PipelineError
+from pipeline import aws, plug, settings
+from pipeline.errors import LeaseLost, PipelineError
 from pipeline.heartbeat import Heartbeat
 from pipeline.settings import Settings, Source
 from pipeline.signals import StopFlag
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from sqlalchemy import Engine
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Site:
         self.agent = f"{self.host}/{os.getpid()}/{lane}"
         self.stopping = StopFlag()
         self.heartbeat: Heartbeat | None = None
+        self.in_hand: frozenset[tuple[str, str]] = frozenset()  # the bags (RID, identity) that it works on now, leased
         self.replace = False  # an operator's word, for this process alone: nothing that is kept or sent can say it
         self.failures: dict[str, Failure] = {}
         self._s3: dict[tuple[str, str, str], S3Client] = {}
@@ -70,13 +76,36 @@ class Site:
 
     @cached_property
     def record(self) -> Record:
-        """The record, as this lane writes it."""
-        return Record(self.engine, agent=self.agent, host=self.host)
+        """The record, as this lane writes it: only of what it has leased."""
+        return Record(self.engine, agent=self.agent, host=self.host, leases=self.leases)
 
     @cached_property
     def leases(self) -> Leases:
         """The leases of this lane; the random part keeps a process with a reused number from being taken for it."""
         return Leases(self.engine, owner=f"{self.agent}/{uuid.uuid4().hex[:8]}", seconds=self.settings.lease_seconds)
+
+    @contextmanager
+    def leased(self, work_rid: str, bag_id: str) -> Iterator[bool]:
+        """Whether a work's lease could be had, for something short; nothing is renamed or deleted once it is lost.
+
+        Then the block ends where it is: who has the lease now does the rest.
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach.
+        """
+        if not self.leases.take(work_rid, bag_id):
+            yield False
+            return
+        kept = Heartbeat(
+            self.leases, [work_rid], seconds=self.settings.heartbeat_seconds, stopping=self.stopping
+        )  # it does not beat, and looks when it is asked late
+        try:
+            with plug.only_while(lambda: kept.see_held(work_rid)):
+                yield True
+        except LeaseLost as error:
+            _log.warning("%s", error)
+        finally:
+            self.leases.release(work_rid)
 
     def place(self, bag: Bag) -> Place:
         """Where the bag's files lie."""

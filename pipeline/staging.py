@@ -143,6 +143,7 @@ def move(source: Path, target: Path) -> None:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         durable.publish(part, target)
+        plug.see_allowed()
         source.unlink()
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import luigi
 import luigi.rpc
 
-from pipeline import log_lines, site
+from pipeline import log_lines, plug, site
 from pipeline.errors import (
     LeaseLost,
     NoRoom,
@@ -19,6 +19,7 @@ from pipeline.errors import (
     TransientError,
     WorkBusy,
 )
+from pipeline.heartbeat import Heartbeat
 from pipeline.site import Failure, Site
 from pipeline.staging import Place
 from pipeline.steps import intake
@@ -77,19 +78,21 @@ class StepTask(luigi.Task):
         Raises:
             PipelineError: the named failure, recorded.
         """
-        here, bag = site.current(), self.row.bag
-        if here.heartbeat is None:
+        here, row, heartbeat = site.current(), self.row, site.current().heartbeat
+        if heartbeat is None or (self.work_rid, self.bag_id) not in here.in_hand:
             raise NoLease(
-                "nobody holds this work's lease; tasks run in a lane only",
+                "this process does not hold this work's lease; tasks run in a lane only",
                 work_rid=self.work_rid,
                 go_on=f"run_pipeline.py work {shlex.quote(self.work_rid)}",
             )
-        with log_lines.about(work=self.work_rid, bag=self.bag_id, step=self.phase, attempt=self.row.failures + 1):
-            self._do(here, bag)
+        with log_lines.about(work=self.work_rid, bag=self.bag_id, step=self.phase, attempt=row.failures + 1):
+            self._do(here, row.bag, heartbeat)
 
-    def _do(self, here: Site, bag: Bag) -> None:
+    def _do(self, here: Site, bag: Bag, heartbeat: Heartbeat) -> None:
         try:
-            self.step(here, bag)
+            heartbeat.see_held(self.work_rid, ask=True)
+            with plug.only_while(lambda: heartbeat.see_held(self.work_rid)):
+                self.step(here, bag)
         except PipelineError as error:
             self._failed(here, bag, error)
             raise
@@ -107,20 +110,28 @@ class StepTask(luigi.Task):
         if not error.work_rid:
             error.work_rid = self.work_rid
         error.go_on = error.go_on or way_on(bag, error)
-        retry_seconds = 0
-        if isinstance(error, Stopping | LeaseLost | WorkBusy):
-            # Nothing is wrong with the bag; and once a lease is lost, its row is another lane's to write.
+        try:
+            failure = self._recorded(here, bag, error)
+        except LeaseLost as lost:
+            # Whatever went wrong here: the bag is another lane's, and so is the word on it.
+            _log.warning("%s", lost)
+            failure = Failure(lost, 0)
+        here.failures[self.bag_id] = failure
+
+    def _recorded(self, here: Site, bag: Bag, error: PipelineError) -> Failure:
+        if isinstance(error, LeaseLost):
+            raise error
+        if isinstance(error, Stopping | WorkBusy):  # nothing is wrong with the bag
+            facts = failure_facts(error)
+            here.record.note(self.phase, error.kind, facts, work_rid=self.work_rid, bag_id=self.bag_id, held=True)
             _log.warning("%s", error)
-            here.record.note(self.phase, error.kind, failure_facts(error), work_rid=self.work_rid, bag_id=self.bag_id)
-        else:
-            _log.error("%s", error)
-            retry_seconds = intake.backoff_seconds(
-                self.row.failures + 1,
-                first=here.settings.backoff_seconds,
-                limit=here.settings.backoff_limit_seconds,
-            )
-            here.record.failed(bag, self.phase, error, retry_seconds=retry_seconds)
-        here.failures[self.bag_id] = Failure(error, retry_seconds)
+            return Failure(error, 0)
+        retry_seconds = intake.backoff_seconds(
+            self.row.failures + 1, first=here.settings.backoff_seconds, limit=here.settings.backoff_limit_seconds
+        )
+        here.record.failed(bag, self.phase, error, retry_seconds=retry_seconds)
+        _log.error("%s", error)
+        return Failure(error, retry_seconds)
 
     def step(self, here: Site, bag: Bag) -> None:
         """What the task does; each task's own."""

@@ -177,6 +177,7 @@ class Sync(StepTask):
                     pulse=here.pulse(self.work_rid, self.phase, progress.tell),
                     replace=here.replace,
                     again=self.place.sync_again.exists(),
+                    until=None if here.heartbeat is None else here.heartbeat.may_run_until,
                 )
         except StagingDamaged as error:
             # What the marker vouches for is not what lies there: the step that made it has to be done again.
@@ -209,12 +210,14 @@ class Sync(StepTask):
             return
         if not here.leases.take(work_rid, self.bag_id):
             raise WorkBusy("another lane works on this work", work_rid=work_rid, kept="everything stays in staging")
-        assert here.heartbeat is not None  # `run` has seen to it
-        here.heartbeat.hold(work_rid)
+        heartbeat = here.heartbeat
+        assert heartbeat is not None  # `run` has seen to it
+        heartbeat.hold(work_rid)
         try:
-            yield
+            with plug.only_while(lambda: heartbeat.see_held(self.work_rid, work_rid)):
+                yield
         finally:
-            here.heartbeat.drop(work_rid)
+            heartbeat.drop(work_rid)
             here.leases.release(work_rid)
 
 

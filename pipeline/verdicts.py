@@ -19,6 +19,7 @@ from pipeline.errors import (
     TriedTooLong,
     WorkBusy,
 )
+from pipeline.heartbeat import Heartbeat
 from pipeline.site import Site
 from pipeline.step_task import way_on
 from pipeline.steps import download, record
@@ -71,10 +72,11 @@ def bring_home(
     again: str = "",
     extend_message: Callable[[], None] = lambda: None,
     given_up: GivenUp = lambda _row, _error: None,
+    settle: Callable[[Sequence[Verdict]], None] = lambda _verdicts: None,
 ) -> list[Verdict]:
-    """Work on the bags of one message until each is home or has failed.
+    """Work on the bags of one message until each is home or has failed, and settle the message.
 
-    Leases are taken before anything is touched and given back at the end, whatever happens.
+    Leases are taken before anything is touched and given back when all is settled, whatever happens.
 
     Args:
         here: the lane's site.
@@ -84,6 +86,7 @@ def bring_home(
         extend_message: hides the message further.
         given_up: told of a bag before it is recorded that it is tried no more, where there is no message that will be
             a dead letter.
+        settle: does with the message what the verdicts ask for; when a lease was lost, they say that it is busy.
 
     Raises:
         SchedulerUnreachable: luigid stopped answering; nothing is lost.
@@ -91,22 +94,48 @@ def bring_home(
     """
     verdicts: list[Verdict] = []
     mine: list[Bag] = []
-    held: dict[str, None] = {}
+    heartbeat = Heartbeat(
+        here.leases, seconds=here.settings.heartbeat_seconds, stopping=here.stopping, extend_message=extend_message
+    )
+    here.heartbeat = heartbeat
     try:
-        for bag in bags:
-            known = _identified(here, bag)
-            verdict = known if isinstance(known, Verdict) else _before(here, known, held, again, given_up)
-            if verdict is not None:
-                verdicts.append(verdict)
-            elif isinstance(known, Bag):
-                mine.append(known)
-        if mine:
-            plug.point("leases taken")
-            build(here, mine, held, local_scheduler=local_scheduler, extend_message=extend_message)
-            verdicts += [_after(here, bag) for bag in mine]
+        with heartbeat:
+            for bag in bags:
+                known = _identified(here, bag)
+                verdict = known if isinstance(known, Verdict) else _before(here, known, heartbeat, again, given_up)
+                if verdict is not None:
+                    verdicts.append(verdict)
+                elif isinstance(known, Bag):
+                    mine.append(known)
+            if mine:
+                here.in_hand = frozenset((bag.work_rid, bag.bag_id) for bag in mine)
+                plug.point("leases taken")
+                build(here, mine, heartbeat, local_scheduler=local_scheduler)
+                verdicts += [_after(here, bag) for bag in mine]
+            return _settled(here, verdicts, heartbeat, settle)
     finally:
-        for work_rid in held:
+        here.heartbeat, here.in_hand = None, frozenset()
+        for work_rid in heartbeat.held:
             here.leases.release(work_rid)
+
+
+def _settled(
+    here: Site, verdicts: list[Verdict], heartbeat: Heartbeat, settle: Callable[[Sequence[Verdict]], None]
+) -> list[Verdict]:
+    """Settle a message while its works are ours; where one of them is not any more, it comes back for who has it."""
+    held = heartbeat.held
+    try:
+        heartbeat.see_held(*held, ask=bool(held))
+        with plug.only_while(lambda: heartbeat.see_held(*held)):
+            settle(verdicts)
+    except LeaseLost as error:
+        _log.warning("%s", error)
+        lost = verdict_of(here, error)
+        verdicts = [replace(lost, work_rid=verdict.work_rid, bag_id=verdict.bag_id) for verdict in verdicts]
+        try:
+            settle(verdicts)
+        except PipelineError as harmless:  # another lane has received it by now
+            _log.warning("%s", harmless)
     return verdicts
 
 
@@ -129,8 +158,8 @@ def _identified(here: Site, bag: Bag) -> Bag | Verdict:
         return verdict_of(here, error, work_rid=bag.work_rid)
 
 
-def _before(here: Site, bag: Bag, held: dict[str, None], again: str, given_up: GivenUp) -> Verdict | None:
-    """The verdict on a bag that needs no work, or that somebody else works on; None: its lease is ours, as `held` says.
+def _before(here: Site, bag: Bag, heartbeat: Heartbeat, again: str, given_up: GivenUp) -> Verdict | None:
+    """The verdict on a bag that needs no work, or that somebody else works on; None: its lease is ours, and held.
 
     The lease comes first: a bag that is seen and that nobody holds is unfinished, and any lane may take it up.
     """
@@ -142,7 +171,16 @@ def _before(here: Site, bag: Bag, held: dict[str, None], again: str, given_up: G
         wait = _rest_of_lease(here, bag.work_rid)
         _log.info("%s: another lane works on it", bag.work_rid)
         return Verdict(bag.work_rid, bag.bag_id, Outcome.BUSY, "another lane works on it", "work-busy", wait)
-    held[bag.work_rid] = None
+    heartbeat.hold(bag.work_rid)
+    try:
+        with plug.only_while(lambda: heartbeat.see_held(bag.work_rid)):
+            return _leased(here, bag, again, given_up)
+    except LeaseLost as error:
+        return verdict_of(here, error, bag_id=bag.bag_id)
+
+
+def _leased(here: Site, bag: Bag, again: str, given_up: GivenUp) -> Verdict | None:
+    """The same, once its lease is ours."""
     row = here.record.see(bag)
     if here.record.all_synced(bag.bag_id):
         if row.state != BagState.DONE or here.place(bag).staging.exists():
@@ -161,7 +199,8 @@ def _not_to_be_begun(here: Site, row: BagRow, again: str, given_up: GivenUp) -> 
         return Verdict(bag.work_rid, bag.bag_id, Outcome.PERMANENT, reason=row.error, kind=row.error_kind)
     elif row.state == BagState.SKIPPED:
         # Nothing to process, which is recorded: its message may go. Also a dead letter sent back does not undo a skip.
-        here.record.note("intake", "skipped", {"why": row.error}, work_rid=bag.work_rid, bag_id=bag.bag_id)
+        why = {"why": row.error}
+        here.record.note("intake", "skipped", why, work_rid=bag.work_rid, bag_id=bag.bag_id, held=True)
         _log.info("%s: %s", bag.work_rid, row.error)
         return Verdict(bag.work_rid, bag.bag_id, Outcome.SKIPPED, reason=row.error, kind=row.error_kind)
     elif (died := turns.deaths(here.engine, bag)) >= _MOST_DEATHS:
@@ -234,7 +273,9 @@ def _put_off(here: Site, bag: Bag, *, again: str) -> Verdict:
         return waits  # S3 is asked which bytes these are when they have their turn: another time, others come first
     row = here.record.see(bag)
     if row.state == BagState.REFUSED and again:
-        here.record.reopen(bag, reason=again)
+        with here.leased(bag.work_rid, bag.bag_id) as ours:
+            if ours:
+                here.record.reopen(bag, reason=again)
         return replace(waits, bag_id=bag.bag_id)
     ended = {BagState.DONE: Outcome.DONE, BagState.REFUSED: Outcome.PERMANENT, BagState.SKIPPED: Outcome.SKIPPED}
     if row.state not in ended:

@@ -168,11 +168,9 @@ class FolderSource:
     def _finish_moves(self) -> None:
         """What a killed lane had set aside goes back into the folder, and is settled from there once more."""
         for left in intake.left_aside(self._folder.path):
-            if self._here.leases.take(left.claim, ""):
-                try:
+            with self._here.leased(left.claim, "") as ours:
+                if ours:
                     intake.put_back(left)
-                finally:
-                    self._here.leases.release(left.claim)
 
 
 def _known(here: Site, zips: Sequence[Dropped]) -> dict[tuple[str, str], BagRow]:

@@ -73,7 +73,7 @@ class ZipParcel:
         """Settle a zip of which the record knows what became of it."""
         outcome = Outcome.DONE if row.state == BagState.DONE else Outcome.PERMANENT
         verdict = Verdict(row.bag.work_rid, row.bag.bag_id, outcome, reason=row.error, kind=row.error_kind)
-        self._settle(verdict)
+        self.settle([verdict])
 
     def settle(self, verdicts: Sequence[Verdict]) -> None:
         """Done: moved, deleted or kept, as set. Never to succeed: moved to the refused ones, with its report.
@@ -83,15 +83,10 @@ class ZipParcel:
         Raises:
             FolderUnreachable: it cannot be moved or deleted; it is found again by its stamp.
         """
-        claim = self._dropped.claim
-        # The build has given the lease back; if another lane has it by now, that one settles the zip.
-        if not self._here.leases.take(claim, ""):
-            return
-        try:
-            for verdict in verdicts:
+        # If another lane has the lease by now, that one settles the zip.
+        with self._here.leased(self._dropped.claim, "") as ours:
+            for verdict in verdicts if ours else ():
                 self._settle(verdict)
-        finally:
-            self._here.leases.release(claim)
 
     def _settle(self, verdict: Verdict) -> None:
         if verdict.outcome is Outcome.DONE:

@@ -101,11 +101,13 @@ def _bag_of_rid(here: Site, work_rid: str) -> Bag:
 def _again(here: Site, bag: Bag, from_step: str | None) -> None:
     """Undo what the operator wants done again; a bag that failed is simply tried again."""
     row = here.record.see(bag)
-    if from_step is None:
-        if row.state in {BagState.REFUSED, BagState.FAILED, BagState.NOT_RESTORED, BagState.SKIPPED}:
-            here.record.reopen(row.bag, reason="tried again by hand")
+    again = {BagState.REFUSED, BagState.FAILED, BagState.NOT_RESTORED, BagState.SKIPPED}
+    if from_step is None and row.state not in again:
         return
     with repairs.leased(here, bag.work_rid, bag.bag_id):
+        if from_step is None:
+            here.record.reopen(row.bag, reason="tried again by hand")
+            return
         if row.state is BagState.DONE:
             _see_zip(here, row.bag)
         here.record.reopen(row.bag, reason=f"asked for again from {from_step}", undo_syncs=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline import abilities, guarded
+from pipeline import abilities, guarded, plug
 from pipeline import durable as disk
 from pipeline.errors import NoRoom, StagingDamaged, WorkBusy
 
@@ -86,6 +86,7 @@ class Staging:
         abilities.set_mode(self.descriptor, self._public_mode())
         if durable:
             disk.sync_file_system(self.path, descriptor=self.descriptor)
+        plug.see_allowed()
         try:
             disk.rename_to_free(self.path, self.target)
         except FileExistsError as error:
@@ -185,4 +186,5 @@ def discard(target: Path) -> None:
     """
     with staged(target) as staging:
         if os.path.lexists(target):
+            plug.see_allowed()
             os.rename(target, staging.path / "discarded")

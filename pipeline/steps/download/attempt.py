@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import durable
+from pipeline import durable, plug
 from pipeline.errors import (
     DownloadMismatch,
     NotRestored,
@@ -84,6 +84,7 @@ class Attempt:
                 os.fsync(self._file)
                 durable.publish(self._part, self._to)
             else:
+                plug.see_allowed()
                 os.replace(self._part, self._to)
         known = journal.plan
         return Fetched(
@@ -236,5 +237,6 @@ class Attempt:
         return self._journal.claimed_bytes if self._journal is not None else 0
 
     def _discard(self) -> None:
+        plug.see_allowed()
         self._part.unlink(missing_ok=True)
         self._journal_path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline import durable
+from pipeline import durable, plug
 from pipeline.errors import AuditFailed, SyncFailed
 from pipeline.steps.sync import audit, script
 from pipeline.steps.sync import job as jobs
@@ -41,6 +41,7 @@ class Auditor:
         Raises:
             AuditFailed: a test failed.
             SyncFailed: the tool took too long, or broke off.
+            LeaseLost: it ran longer than it might.
             OSError: it cannot be run, or its log cannot be written.
         """
         job, transcript, site = self._job, self._transcript, self._call.site
@@ -57,7 +58,10 @@ class Auditor:
             beat=lambda: self._call.pulse(0, 0),
             time_limit_seconds=site.audit_limit_seconds,
             grace_seconds=site.grace_seconds,
+            until=self._call.until,
         )
+        if ended.overdue:
+            raise self._call.overdue()
         self.audits[when] = self._outcome(ended)
         transcript.note(f"{when} audit: {self.audits[when]}")
         if self.audits[when] != PASSED:
@@ -105,6 +109,7 @@ def audited(call: Call, chosen: Options) -> Iterator[Auditor]:
     """
     if shutil.which(TOOL, path=call.site.path) is None:
         yield Auditor(call, chosen, None, None)
+        plug.see_allowed()
         call.unfinished.unlink(missing_ok=True)
         return
     durable.write_file(call.unfinished, b"")
@@ -114,4 +119,5 @@ def audited(call: Call, chosen: Options) -> Iterator[Auditor]:
             yield Auditor(call, chosen, job, transcript)
     finally:
         jobs.close(job)
+    plug.see_allowed()
     call.unfinished.unlink()

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import durable
+from pipeline import durable, plug
 from pipeline.fixity import Fixity
 from pipeline.steps.sync import audit, script
 from pipeline.steps.sync import job as jobs
@@ -22,6 +22,7 @@ def run(call: Call, known: Fixity, chosen: Options) -> tuple[Path, audit.Audits]
         SyncFailed: its exit status was not 0, or its time was up.
         AuditFailed: a test of the audit tool failed.
         NoRoom: it ended so, and the archive is full.
+        LeaseLost: it ran longer than it might.
     """
     site = call.site
     durable.write_file(call.unfinished, b"")
@@ -39,14 +40,18 @@ def run(call: Call, known: Fixity, chosen: Options) -> tuple[Path, audit.Audits]
             beat=_beat(call.pulse, known.size_bytes),
             time_limit_seconds=site.time_limit_seconds,
             grace_seconds=site.grace_seconds,
+            until=call.until,
         )
         transcript.note(f"exit status {ended.status}")
     audits = audit.told(job.sync_logs, path=site.script_path)
     jobs.close(job)
+    if ended.overdue:
+        raise call.overdue()
     if ended.status != 0:
         call.see_room(known.size_bytes, f"the sync script's log is {job.log}", log=job.log)
     if ended.status != 0 or ended.timed_out:
         raise call.script_failed(ended, job, transcript.last_lines(), audits)
+    plug.see_allowed()
     call.unfinished.unlink()
     return job.log, audits
 

@@ -2,7 +2,7 @@
 
 import errno
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from pipeline.errors import (
     ArchiveConflict,
     ArchiveMissing,
     AuditFailed,
+    LeaseLost,
     NoRoom,
     NotToBeArchived,
     ReadBackFailed,
@@ -39,6 +40,7 @@ class Call:
     threads: int
     replace: bool = False
     again: bool = False
+    until: Callable[[], float] | None = None
 
     @property
     def share(self) -> Path:
@@ -176,6 +178,15 @@ class Call:
             kept=f"nothing was written; {self.staging_kept}",
             go_on=f"if it is to be archived all the same: PIPELINE_SYNC_WORK_OPTIONS=ignore {self.command}",
             facts={"options": chosen.facts(), "archive": str(self.folder), "staging": str(self.work_dir)},
+        )
+
+    def overdue(self) -> LeaseLost:
+        """The guard ended what was started: nobody could renew the lease in time, or look what had become of it."""
+        return LeaseLost(
+            "the sync script or an audit was ended with its children, as the lease could not be renewed in time",
+            work_rid=self.work_rid,
+            kept=f"the archive copy may be partial at {self.folder}; {self.staging_kept}",
+            go_on=self.command,
         )
 
     def script_failed(

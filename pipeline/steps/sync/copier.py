@@ -12,7 +12,7 @@ import stat
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pipeline import abilities, durable, guarded
+from pipeline import abilities, durable, guarded, plug
 from pipeline.fixity import FileFixity
 from pipeline.steps.sync.copying import Job, Outcome, bring
 from pipeline.steps.sync.trees import folders, scan
@@ -42,6 +42,7 @@ def copy(work_dir: Path, folder: Path, files: Mapping[str, FileFixity], *, threa
     part = hidden(folder)
     durable.make_folders(part.parent)
     if part.is_symlink() or (part.exists() and not part.is_dir()):
+        plug.see_allowed()
         part.unlink()  # nothing but the copiers' own has this name
     _make(work_dir, part)
     abilities.set_mode(part, _OWN)
@@ -100,6 +101,7 @@ def sweep(folder: Path) -> None:
     """Take away what a killed copier left of a work of which nothing is missing any more."""
     part = hidden(folder)
     if part.is_dir() and not part.is_symlink():
+        plug.see_allowed()
         _open_up(part)
         guarded.remove_tree(part)
 
@@ -132,6 +134,7 @@ def _tidied(part: Path, files: Mapping[str, FileFixity], wanted: Collection[str]
     there = {name for name, size in tree.files.items() if name in files and files[name].size_bytes == size}
     for name in (*tree.files, *tree.others):
         if name not in there:
+            plug.see_allowed()
             (part / name).unlink()
     for name in sorted(tree.folders - set(wanted), reverse=True):
         (part / name).rmdir()

@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import abilities, durable, guarded
+from pipeline import abilities, durable, guarded, plug
 from pipeline.fixity import FileFixity
 from pipeline.steps.sync import crew
 from pipeline.steps.sync.cache import drop_cache
@@ -243,6 +243,7 @@ class _Worker:
             self.bytes_proved += job.expected.size_bytes
         elif job.there:  # what an earlier run left half-way; it is written anew
             job.there = False
+            plug.see_allowed()
             os.unlink(job.name, dir_fd=self._folders.target)
         else:
             self._blame(job, wrong)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace as changed
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pipeline.work import Pulse, archive_dir, checked_rid, human_count, no_pulse
 logger = logging.getLogger(__name__)
 
 
-def archive(  # the interface that the tasks are written against
+def archive(  # noqa: PLR0913  # the interface that the tasks are written against: each value is its own
     work_dir: Path,
     digests: Path,
     *,
@@ -30,6 +30,7 @@ def archive(  # the interface that the tasks are written against
     threads: int = 0,
     replace: bool = False,
     again: bool = False,
+    until: Callable[[], float] | None = None,
 ) -> Synced:
     """Bring the archive copy of a work to hold every file of its bag, and prove it.
 
@@ -48,6 +49,7 @@ def archive(  # the interface that the tasks are written against
         replace: the operator's word, for this call alone: other content in the archive gives way to the bag's.
         again: the operator's word that script, web copy and audits are run though the archive has the work.
             What is equal is not copied all the same.
+        until: until when, by CLOCK_BOOTTIME, what is started here may run if nobody asks again; see `script.run`.
 
     Raises:
         StagingDamaged: staging is not what debag left.
@@ -59,10 +61,11 @@ def archive(  # the interface that the tasks are written against
         ReadBackFailed: the archive copy is not what the bag says.
         NoRoom: a disk is full.
         ArchiveMissing: the archive is not there; it may be unmounted.
+        LeaseLost: what was started here ran longer than it might.
     """
     started = time.monotonic()
     folder = archive_dir(site.archive_root.absolute(), checked_rid(work_rid))
-    call = _Home(work_rid, work_dir.absolute(), folder, site, pulse, threads, replace, again)
+    call = _Home(work_rid, work_dir.absolute(), folder, site, pulse, threads, replace, again, until)
     try:
         known = staging.checked(call.work_dir, digests, work_rid=work_rid)
         synced = call.bring_home(known, started)

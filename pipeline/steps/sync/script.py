@@ -3,7 +3,11 @@
 Two processes are started into one process group of their own, in this order:
 
 1. the *guard*, a shell that waits on a pipe whose other end only this process holds. When this process ends, however it
-   ends (SIGKILL, out of memory), the kernel closes the pipe, and the guard kills the whole group, itself included.
+   ends (SIGKILL, out of memory), the kernel closes the pipe, and the guard kills the whole group, itself included. It
+   does the same when the time is over up to which the script may run, and this process has not told it a later one:
+   it may be frozen, which nothing in it would notice, while the script writes on where others may be at work by then.
+   Times are those of the machine since it started (/proc/uptime, CLOCK_BOOTTIME), so that one that is told late, by a
+   process that was frozen before it could tell it, is over when it comes.
 2. the script, in bash. Until its `exec` it holds a copy of that pipe's end, so the guard cannot act between the two.
 
 What holds: everything that the script starts and that stays in the group ends with it, with a stop, or with us. What
@@ -12,6 +16,7 @@ The guard leads the group and is reaped after the last signal, so the group's nu
 (PR_SET_PDEATHSIG would reach bash and not its children; PR_SET_CHILD_SUBREAPER would change the whole lane.)
 """
 
+import contextlib
 import logging
 import os
 import select
@@ -26,7 +31,18 @@ from typing import Self
 
 from pipeline.steps.sync.transcript import Transcript
 
-_GUARD = "trap '' HUP INT QUIT TERM; read -r _; kill -KILL 0"
+_GUARD = """
+trap '' HUP INT QUIT TERM
+until=$1
+while read -r up _ </proc/uptime
+      left=$((until - 10#${up/./}))
+      printf -v wait '%d.%02d' $((left / 100)) $((left % 100))
+      ((left > 0)) && read -r -t "$wait" until
+do :; done
+kill -KILL 0
+"""
+_TICKS = 100  # of the guard's clock, a second
+_FOR_EVER_SECONDS = 10_000_000.0
 _CHUNK_BYTES = 256 * 1024
 _TICK_SECONDS = 0.1
 _KILLED_SECONDS = 10.0  # after KILL, a process is there only if it hangs in the kernel
@@ -36,10 +52,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ended:
-    """How the script ended: its exit status (negative = the signal that ended it), and whether the time was up."""
+    """How the script ended.
+
+    Attributes:
+        status: its exit status; negative: the signal that ended it.
+        timed_out: its time limit was over.
+        overdue: the guard ended it, as nobody had said in time that it may go on.
+    """
 
     status: int
     timed_out: bool = False
+    overdue: bool = False
 
 
 def run(
@@ -51,6 +74,7 @@ def run(
     beat: Callable[[], None],
     time_limit_seconds: float = 0,
     grace_seconds: float = 5,
+    until: Callable[[], float] | None = None,
 ) -> Ended:
     """Run `command` to its end; when this returns or raises, nothing of its process group is left.
 
@@ -62,16 +86,19 @@ def run(
         beat: called several times a second; if it raises, the script is stopped and the exception goes on.
         time_limit_seconds: after so long it is stopped; 0 = never.
         grace_seconds: between TERM and KILL.
+        until: asked several times a second until when it may run if this is not asked any more, in seconds of
+            CLOCK_BOOTTIME; None = as long as this process lives.
 
     Raises:
         OSError: bash is not to be found, no process can be made, or the transcript cannot be written.
     """
     started = time.monotonic()
     timed_out = False
-    with _Group(command, environment, folder, transcript) as group:
+    with _Group(command, environment, folder, transcript, until) as group:
         try:
             while not group.ended():
                 beat()
+                group.reprieve()
                 timed_out = 0 < time_limit_seconds < time.monotonic() - started
                 if timed_out:
                     break
@@ -81,18 +108,27 @@ def run(
             raise
         if timed_out:
             group.stop(grace_seconds)
-    return Ended(group.status, timed_out)
+    return Ended(group.status, timed_out, overdue=group.overdue and group.status != 0)
 
 
 class _Group:
     """The guard, the script, and whatever it starts."""
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], folder: Path, transcript: Transcript
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        transcript: Transcript,
+        until: Callable[[], float] | None,
     ) -> None:
         self._transcript = transcript
+        for_ever = time.clock_gettime(time.CLOCK_BOOTTIME) + _FOR_EVER_SECONDS
+        self._until = until or (lambda: for_ever)
+        self._told = int(self._until() * _TICKS)
+        self.overdue = False
         self._guard = subprocess.Popen(
-            [command[0], "-c", _GUARD],
+            [command[0], "-c", _GUARD, "guard", str(self._told)],
             env={"PATH": environment["PATH"]},
             cwd=folder,
             stdin=subprocess.PIPE,
@@ -146,6 +182,16 @@ class _Group:
         self.listen(0)
         return True
 
+    def reprieve(self) -> None:
+        """Tell the guard until when the script may run, where that has changed; it may have ended everything by now."""
+        ticks = int(self._until() * _TICKS)
+        if ticks == self._told:
+            return
+        self._told = ticks
+        assert self._guard.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._guard.stdin.fileno(), b"%d\n" % ticks)
+
     def listen(self, seconds: float) -> None:
         """Take what is printed for so long, or for one tick if it does not cease; sooner when the script ends."""
         until = time.monotonic() + max(seconds, _TICK_SECONDS)
@@ -177,6 +223,8 @@ class _Group:
 
     def _end_guard(self) -> None:
         """KILL for whatever is left of the group; its leader, the guard, is reaped only now."""
+        has_ended = os.waitid(os.P_PID, self._guard.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        self.overdue = has_ended and time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS >= self._told
         os.killpg(self._guard.pid, signal.SIGKILL)
         self._guard.wait()
         assert self._guard.stdin is not None
