@@ -92,7 +92,7 @@ def test_a_script_finds_the_python_of_make_venv_by_itself(
     link = tmp_path / "bin" / script
     link.parent.mkdir()
     link.symlink_to(ROOT / script)
-    (tmp_path / "dotenv.py").write_text("load_dotenv = print\n")
+    (tmp_path / "dotenv.py").write_text("load_dotenv = dotenv_values = print\n")
     bare = [str(Path(sys.base_prefix) / "bin" / "python3"), "-S", str(link), *arguments]
 
     ended = subprocess.run(
