@@ -160,7 +160,7 @@ def _bag_folders(members: Iterable[Member]) -> tuple[set[str], set[str]]:
     found: set[str] = set()
     with_manifest: set[str] = set()
     with_payload: set[str] = set()
-    for member in members:
+    for member in _telling(members):
         parts = member.name.split("/", 3)
         depth = len(parts) - 1
         for level in range(min(depth, 2)):
@@ -178,6 +178,17 @@ def _bag_folders(members: Iterable[Member]) -> tuple[set[str], set[str]]:
                 with_manifest.add(folder)
     found |= with_manifest & with_payload
     return _topmost(found), found - with_payload
+
+
+def _telling(members: Iterable[Member]) -> Iterator[Member]:
+    """Members that may tell of a bag: of those three folders deep only the folders do, so one of each will do."""
+    known: set[str] = set()
+    for member in members:
+        folder = member.name.rpartition("/")[0]
+        if folder not in known:
+            yield member
+            if folder.count("/") >= 2:
+                known.add(folder)
 
 
 def _topmost(folders: set[str]) -> set[str]:
