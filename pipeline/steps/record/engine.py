@@ -233,15 +233,15 @@ def _unavailable(what: str, error: Exception) -> DatabaseUnavailable:
     named = DatabaseUnavailable(
         f"the progress database {what}: {' '.join(told.split())}", go_on="run_pipeline.py check"
     )
-    named.locked = _code(error) in _LOCKED
-    named.rolled_back = named.locked or _code(error) in _ENDED
+    named.locked = not _codes(error).isdisjoint(_LOCKED)
+    named.rolled_back = named.locked or not _codes(error).isdisjoint(_ENDED)
     return named
 
 
-def _code(error: Exception) -> object:
-    """PostgreSQL's SQLSTATE, or the number of MySQL and MariaDB."""
+def _codes(error: Exception) -> set[object]:
+    """PostgreSQL's SQLSTATE; the number of MySQL and MariaDB, whose SQLSTATE says nothing."""
     orig = error.orig if isinstance(error, DBAPIError) else None
-    return getattr(orig, "sqlstate", None) or next(iter(getattr(orig, "args", ())), None)
+    return {getattr(orig, "sqlstate", None), *getattr(orig, "args", ())[:1]}
 
 
 def tried_again(transaction: Callable[_P, _T]) -> Callable[_P, _T]:
