@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pipeline import plug
-from pipeline.errors import InvalidRid
+from pipeline.errors import InvalidRid, PipelineError
 from pipeline.heartbeat import Heartbeat
 from pipeline.settings import Folder, WhenDone
 from pipeline.site import Site
@@ -59,7 +59,12 @@ class ZipParcel:
         _log.info("%s: %s was dropped", work_rid, self.name)
         with heartbeat:
             pulse = heartbeat.pulse(work_rid, "intake")
-            bag = download.identify_local(self._dropped.path, work_rid, pulse=pulse)
+            try:
+                bag = download.identify_local(self._dropped.path, work_rid, pulse=pulse)
+            except PipelineError:
+                # A lane that was frozen since it took the lease: the zip may be gone since it came home without it.
+                heartbeat.see_held(self._dropped.claim, ask=True)
+                raise
         plug.point("zip identified")
         return [replace(bag, source=self._folder.name)]
 
