@@ -68,7 +68,8 @@ def _once_asked(here: Site, story: WorkStory, row: BagRow) -> Next:
     """Of a bag that no lane takes up by itself."""
     rid = shlex.quote(row.bag.work_rid)
     if row.state is BagState.DONE:
-        return Next("nothing: it is home, read back and recorded", f"run_pipeline.py verify {rid}")
+        works = row.works if story.work_rid not in row.works else (story.work_rid,)
+        return Next("nothing: it is home, read back and recorded", f"run_pipeline.py verify {shlex.join(works)}")
     if row.state is BagState.NOT_RESTORED:
         return Next("it waits for S3's event after a restore, which somebody has to ask for", _restore(here, row.bag))
     if row.state is BagState.SKIPPED:

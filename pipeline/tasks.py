@@ -276,14 +276,15 @@ def _say_what_is_kept(here: Site, bag: Bag, error: InvalidBag, *, kept: Path, re
 
 
 def _renaming(right_rid: str, bag: Bag, kept: Path, *, into: Path | None) -> str:
-    """The commands that give a zip its right name, and bring it home under that."""
+    """The commands that give a zip its right name, leave the wrong one out, and bring it home."""
+    skipped = f"run_pipeline.py skip {shlex.quote(bag.work_rid)} --reason {shlex.quote(f'it is {right_rid}')} --yes"
     if bag.is_local:
         renamed = shlex.quote(str((into or kept.parent) / f"{right_rid}.bag.zip"))
         moved = f"mv -n {shlex.quote(str(kept))} {renamed}"
-        return f"{moved} && run_pipeline.py {'run' if into else f'work {renamed}'}"
+        return f"{moved} && {skipped} && run_pipeline.py {'run' if into else f'work {renamed}'}"
     key = str(PurePosixPath(bag.key).parent / f"{right_rid}.bag.zip")
     new = shlex.quote(f"s3://{bag.bucket}/{staging_key(right_rid) if bag.key == staging_key(bag.work_rid) else key}")
-    return f"aws s3 mv {shlex.quote(bag.address)} {new} && run_pipeline.py work {new}"
+    return f"aws s3 mv {shlex.quote(bag.address)} {new} && {skipped} && run_pipeline.py work {new}"
 
 
 def _zip_of(place: Place) -> Path:

@@ -1,5 +1,6 @@
 """BDRC's table of dates, where a zip's name is no work: each work in it has its row, and no other name has one."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,8 @@ def test_a_row_that_is_not_the_zips_alone_stays(engine: Engine, book: Record, kn
         book.see(Bag("batch", "bucket", "b/batch.zip", etag="b2"))
     elif known_by == "the archive":
         owner = leases(engine)
-        owner.take("W1", BAG.bag_id)
+        for work_rid in ("W1", "batch"):
+            owner.take(work_rid, BAG.bag_id)
         book.see(BAG)
         synced(book, owner, "batch")
     elif known_by == "a request":
@@ -122,3 +124,7 @@ def test_a_batch_comes_home_as_its_works_from_s3_and_from_a_folder(
     assert lying_in(inbox) == ["done/batch.zip"]
     assert sorted(site.works()) == ["W1", "W2"]
     assert (site.depth(), site.staged(), site.rows("leases")) == (0, [], [])
+    for asked, works in (("W2", "W2"), ("batch", "W1 W2")):
+        told = json.loads(site.call("explain", asked, "--json").stdout)["next"]["command"]
+        assert told == f"run_pipeline.py verify {works}"
+        assert site.call("verify", *works.split()).returncode == 0

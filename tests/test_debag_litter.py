@@ -27,6 +27,12 @@ NAMES = [
     ".fseventsd/no_log",
     "System Volume Information/IndexerVolumeGuid",
     "$RECYCLE.BIN/desktop.ini",
+    ".localized",
+    ".SynologyWorkingDirectory/x",
+    "@Recycle/I10001.jpg",
+    "#snapshot/daily/x",
+    "Network Trash Folder/x",
+    ".nfs00000000a1b2c3d400000001",
     "lost+found/",
 ]
 WORKS = {f"W1/{path}": content for path, content in SMALL_WORK.items()}

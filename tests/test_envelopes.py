@@ -122,6 +122,7 @@ def test_an_envelope_that_can_be_opened_without_guessing_yields_its_bag(body: di
         (without(sns(S3), "Message") | {"Message": "hello"}, "what the SNS notification holds is not JSON"),
         (confirmation("SubscriptionConfirmation"), f"SNS asks to confirm the subscription to topic {TOPIC}"),
         (confirmation("UnsubscribeConfirmation"), f"SNS tells that the subscription to topic {TOPIC} has ended"),
+        (without(confirmation("SubscriptionConfirmation"), "SubscribeURL"), "SNS asks to confirm the subscription"),
         (sns_of_lambda(confirmation("SubscriptionConfirmation")), "a person has to visit the SubscribeURL"),
         (nested(S3, 6), "more than 5 envelopes"),
         ([BRIDGED], "not a JSON object"),
@@ -142,6 +143,10 @@ def test_what_is_not_understood_does_not_hold_up_what_lies_beside_it() -> None:
     assert [bag.work_rid for bag in delivery.bags] == ["W1"]
     assert len(delivery.not_understood) == 2
     assert delivery.ignored == ("S3's test event",)
+
+
+def test_what_calls_itself_s3_s_test_event_and_has_records_is_read() -> None:
+    assert [bag.work_rid for bag in intake.parse(json.dumps({**TEST_EVENT, **S3})).bags] == ["W1"]
 
 
 def documented() -> Iterator[str]:

@@ -219,24 +219,29 @@ def test_a_luigi_cfg_that_leaves_luigis_own_sections_out_has_failures_told_in_a_
 def test_two_sources_on_one_queue_are_refused(site: Site) -> None:
     add_source(site, "again", queue=site.queue)
     add_source(site, "elsewhere", queue=site.queue, region="eu-west-1")
+    add_source(site, "address", queue=site.queue_url)
 
     ended = site.call("run")
 
     assert ended.returncode == 2
     assert lines(ended.stderr, "[source again] queue is that of [source test] too")
+    assert lines(ended.stderr, "[source address] queue is that of [source test] too")
     assert not lines(ended.stderr, "[source elsewhere]")
 
 
 def test_two_names_of_one_queue_are_found_out_by_check(site: Site) -> None:
-    add_source(site, "again", queue=site.queue_url)
+    """Where the settings alone do not tell: two profiles may be of one account."""
+    credentials = site.home / "credentials"
+    credentials.write_text("[second]\naws_access_key_id = testing\naws_secret_access_key = testing\n", encoding="utf-8")
+    add_source(site, "again", queue=site.queue, profile="second")
 
-    checked = site.call("check")
+    checked = site.call("check", AWS_SHARED_CREDENTIALS_FILE=str(credentials))
 
     assert checked.returncode == 3
     assert lines(checked.stdout, "wrong", "is the queue of [source test] too")
 
 
-def add_source(site: Site, name: str, *, queue: str, region: str = "us-east-1") -> None:
+def add_source(site: Site, name: str, *, queue: str, region: str = "us-east-1", profile: str = "") -> None:
     with (site.home / "luigi.cfg").open("a", encoding="utf-8") as settings:
         settings.write(f"[source {name}]\nregion = {region}\nbucket = {site.bucket}\nqueue = {queue}\n")
-        settings.write(f"endpoint_url = {site.moto_url}\n")
+        settings.write(f"endpoint_url = {site.moto_url}\nprofile = {profile}\n")

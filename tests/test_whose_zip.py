@@ -114,6 +114,7 @@ def test_a_dropped_zip_with_a_wrong_name_is_renamed_by_the_command_that_is_told(
     assert (refused.returncode, renamed.returncode) == (1, 0), refused.stderr + renamed.stderr
     assert "mended" not in refused.stderr
     assert site.archived("W2") == SMALL_WORK
+    assert lines(site.call("status").stdout, "all is well")
     assert lying_in(inbox) == ["done/W2.bag.zip" if done == "move" else "W2.bag.zip"]
 
 
@@ -125,6 +126,7 @@ def test_a_zip_of_a_person_with_a_wrong_name_is_renamed_by_the_command_that_is_t
 
     assert (refused.returncode, renamed.returncode) == (1, 0), refused.stderr + renamed.stderr
     assert site.archived("W2") == SMALL_WORK
+    assert lines(site.call("status").stdout, "all is well")
 
 
 def test_an_object_with_a_wrong_name_is_renamed_by_the_commands_that_are_told(site: Site, tmp_path: Path) -> None:

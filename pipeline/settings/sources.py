@@ -115,13 +115,22 @@ def _folder(section: str, name: str, values: Mapping[str, str], problems: list[s
 
 def _check_queues(sources: list[Source], problems: list[str]) -> None:
     """A queue that is read twice is counted twice, and each source takes the other's events for foreign ones."""
-    read: dict[tuple[str, ...], str] = {}
-    for source in sources:
-        # A name is a queue of an account, which the profile says, at an endpoint; a URL says all of that by itself.
-        account = () if "://" in source.queue else (source.endpoint_url.rstrip("/"), source.region, source.profile)
-        other = read.setdefault((source.queue, *account), source.name)
-        if source.queue and other != source.name:
+    for index, source in enumerate(sources):
+        other = next((one.name for one in sources[:index] if _is_one_queue(source, one)), "")
+        if source.queue and other:
             problems.append(f"[source {source.name}] queue is that of [source {other}] too")
+
+
+def _is_one_queue(one: Source, other: Source) -> bool:
+    """A URL says all by itself; a name is a queue of an account, which the profile says, at an endpoint."""
+    if "://" in one.queue and "://" in other.queue:
+        return one.queue.rstrip("/") == other.queue.rstrip("/")
+    return _named_queue(one) == _named_queue(other)
+
+
+def _named_queue(source: Source) -> tuple[str, ...]:
+    name = source.queue.rstrip("/").rpartition("/")[2]
+    return name, source.endpoint_url.rstrip("/"), source.region, source.profile
 
 
 def _check_folders(folders: list[Folder], problems: list[str]) -> None:

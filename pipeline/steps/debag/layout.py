@@ -19,10 +19,12 @@ PAYLOAD = "data/"
 _DECLARATION = "bagit.txt"
 WORK_CHILDREN = frozenset({"archive", "sources", "images", "eBooks", "sync-inventory"})
 _LITTER = re.compile(
-    r"/(?:\._[^/]*|__MACOSX|\.DS_Store|\.AppleD(?:ouble|B|esktop)|\.Spotlight-V100|\.Trashes|\.fseventsd"
+    r"/(?:\._[^/]*|__MACOSX|\.DS_Store\??|\.localized|\.AppleD(?:ouble|B|esktop)|\.Spotlight-V100|\.Trashes|\.fseventsd"
+    r"|Network Trash Folder|Temporary Items"
     r"|\.TemporaryItems|\.DocumentRevisions-V100|\.VolumeIcon\.icns|\.apdisk|Icon\r"
     r"|Thumbs\.db|ehthumbs(?:_vista)?\.db|desktop\.ini|\$RECYCLE\.BIN|System Volume Information"
-    r"|@eaDir|#recycle|\.@__thumb|\.Trash-[0-9]+|lost\+found)(?:/|\Z)",
+    r"|@eaDir|#recycle|#snapshot|\.SynologyWorkingDirectory|@Recycle|\.@__thumb|\.Trash-[0-9]+|\.directory"
+    r"|\.nfs[0-9a-f]{8,}|lost\+found)(?:/|\Z)",
     re.IGNORECASE | re.ASCII,
 )
 """What macOS, Windows, and the NAS of Synology and QNAP leave wherever they look; with all that is in such a folder."""

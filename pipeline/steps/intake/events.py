@@ -106,9 +106,9 @@ def _opened(event: dict[str, Any], what: str, *, depth: int) -> Iterator[Record 
     records, kind = event.get("Records"), text_of(event, "Type")
     if depth > _DEEPEST:
         yield NotUnderstood(f"{what} has more than {_DEEPEST} envelopes in each other")
-    elif event.get("Event") == "s3:TestEvent":
+    elif event.get("Event") == "s3:TestEvent" and not records:
         yield "S3's test event"
-    elif kind in _CONFIRMATIONS and "SubscribeURL" in event:
+    elif kind in _CONFIRMATIONS:
         yield NotUnderstood(
             _CONFIRMATIONS[kind].format(printable(text_of(event, "TopicArn")[:300]))
             + ": if it is wanted, a person has to visit the SubscribeURL in the message; the pipeline never does"
