@@ -78,7 +78,7 @@ def _use_own_python() -> None:
     """Begin again with the Python of `make venv` where this one lacks what is needed: so a link to a script will do."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     own = ROOT / ".venv" / "bin" / "python"
-    if missing and own.exists() and not Path(sys.prefix).samefile(ROOT / ".venv"):
+    if missing and os.access(own, os.X_OK) and not Path(sys.prefix).samefile(ROOT / ".venv"):
         os.execv(own, [str(own), *sys.argv])  # noqa: S606  # no shell is wanted
     if missing:
         sys.exit(f"this Python has no {', no '.join(missing)}: run `make venv` in {ROOT}, then the same again")

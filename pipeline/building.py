@@ -69,7 +69,7 @@ def _unreachable(url: str, error: Exception) -> SchedulerUnreachable:
     return SchedulerUnreachable(
         f"luigid at {without_user(url)} does not answer: {error}",
         kept="no message was touched",
-        go_on="start luigid, or run with --local-scheduler",
+        go_on="./local-services up (or what starts luigid here), or run with --local-scheduler",
     )
 
 
@@ -128,7 +128,7 @@ def _build_once(here: Site, bags: Sequence[Bag], *, local_scheduler: bool) -> No
             f"luigid at {here.settings.scheduler.shown} stopped answering: "
             f"{without_users(str(error.sub_exception or 'an empty answer'))}",
             kept="what was done so far stays, and is not done again",
-            go_on="start luigid, then run again",
+            go_on="./local-services up (or what starts luigid here), then run again",
         ) from error
     finally:
         luigi.task_register.Register.clear_instance_cache()  # it keeps every task ever made

@@ -69,5 +69,5 @@ def _page() -> ModuleType:
     except ModuleNotFoundError as missing:
         raise UsageError(
             f"the pictures of --html need {missing.name}",
-            go_on="pip install -r locks/requirements-report.txt, or report --csv",
+            go_on=".venv/bin/python -m pip install --require-hashes -r locks/requirements-report.txt, or report --csv",
         ) from missing
