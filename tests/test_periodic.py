@@ -43,6 +43,8 @@ def test_each_unit_starts_a_program_of_this_project_and_no_shell(unit: Path) -> 
     program, *arguments = parsed["Service"]["ExecStart"].split()
     assert program.startswith("/opt/bag-pipeline/.venv/bin/")
     assert parsed["Service"]["User"] == "pipeline"
+    if arguments[:1] == ["-m"]:
+        arguments = [f"{arguments[1].replace('.', '/')}.py"]
     assert not arguments or arguments[0].startswith("--") or (ROOT / arguments[0]).exists()
 
 

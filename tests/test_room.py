@@ -42,12 +42,13 @@ def test_half_a_download_waits_for_the_next_restore_unless_a_newer_bag_is_home(
     here: site_module.Site, *, newer_is_home: bool
 ) -> None:
     newer = replace(BAG, etag="e2")
-    here.record.see(BAG)
-    here.record.failed(BAG, "download", NotRestored("frozen again"))
-    part = half_a_download(here, BAG)
-    if newer_is_home:
-        here.record.see(newer)
-        here.record.done(newer)
+    with here.leased("W1", BAG.bag_id):
+        here.record.see(BAG)
+        here.record.failed(BAG, "download", NotRestored("frozen again"))
+        part = half_a_download(here, BAG)
+        if newer_is_home:
+            here.record.see(newer)
+            here.record.done(newer)
 
     sweep(here)
 

@@ -151,8 +151,9 @@ def test_what_never_came_home_is_not_archived_and_raises_no_alarm(
     library: Library, error: PipelineError, state: str
 ) -> None:
     bag = Bag("W 1", "bucket", "W 1.bag.zip", etag="e")
-    library.here.record.see(bag)
-    library.here.record.failed(bag, Phase.SYNC, error)
+    with library.here.leased(bag.work_rid, bag.bag_id):
+        library.here.record.see(bag)
+        library.here.record.failed(bag, Phase.SYNC, error)
     put(library.home.root / "Archive0/00/W 1", {"W 1.bag/manifest-md5.txt": b"0" * 32 + b"  data/lost"})  # a part of it
 
     told = library.call("W 1", status=2)
@@ -165,9 +166,10 @@ def test_what_never_came_home_is_not_archived_and_raises_no_alarm(
 
 def test_the_name_of_a_zip_with_other_works_leads_to_those(library: Library) -> None:
     bag = Bag("batch7", "bucket", "batch7.bag.zip", etag="e")
-    library.here.record.see(bag)
-    library.here.record.finished(Phase.DEBAG, bag, {}, works=("W 5", "W6"))
-    library.here.record.done(bag)
+    with library.here.leased(bag.work_rid, bag.bag_id):
+        library.here.record.see(bag)
+        library.here.record.finished(Phase.DEBAG, bag, {}, works=("W 5", "W6"))
+        library.here.record.done(bag)
 
     told = library.call("batch7", status=2)
 
@@ -178,7 +180,8 @@ def test_the_name_of_a_zip_with_other_works_leads_to_those(library: Library) -> 
 def test_a_work_that_is_brought_home_once_more_is_archived_all_the_while(library: Library) -> None:
     path = library.bring_home("W1")
     (row,) = library.here.record.bags_of("W1")
-    library.here.record.reopen(row.bag, reason="asked for again from sync", undo_syncs=True)
+    with library.here.leased("W1", row.bag.bag_id):
+        library.here.record.reopen(row.bag, reason="asked for again from sync", undo_syncs=True)
     (path / IMAGE).write_bytes(b"rotten")
 
     assert library.verdicts("--all", status=1) == {"W1": "failed"}
