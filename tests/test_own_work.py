@@ -8,12 +8,14 @@ import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import luigi.rpc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline import tasks
 from pipeline.own_work import OwnWorkOnly
@@ -193,3 +195,42 @@ def test_an_answer_that_is_none_is_as_if_luigid_did_not_answer(said: bytes, monk
 def test_an_answer_of_another_shape_is_no_work(told: object) -> None:
     with double("", lambda _call, _told: json.dumps({"response": told}).encode()) as url:
         assert OwnWorkOnly(url).get_work(worker="w", host="h")["task_id"] is None
+
+
+WORDS = ["task_id", "batch_id", "batch_task_ids", "task_family", "task_module", "task_params", "n_pending_tasks"]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.sampled_from(["Mine", "Theirs", "os"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS) | st.text(max_size=5), inner),
+    max_leaves=12,
+)
+
+HANDED_OUT = st.fixed_dictionaries(
+    {"task_id": st.sampled_from(["Mine", "Theirs"]) | ANYTHING}, optional=dict.fromkeys(WORDS[1:], ANYTHING)
+)
+ANSWERS = (HANDED_OUT | ANYTHING).map(lambda held: {"response": held}) | ANYTHING
+
+
+def test_whatever_luigid_answers_all_that_a_lane_may_run_is_what_it_scheduled_and_that_once() -> None:
+    luigi.configuration.get_config().set("core", "rpc_retry_attempts", "1")
+    said: list[bytes] = []
+
+    def answer(call: str, _told: dict[str, Any]) -> bytes:
+        return said.pop() if said and call == "get_work" else response()
+
+    with double("", answer) as url:
+
+        @settings(max_examples=200, deadline=None, database=None)
+        @given(st.lists(ANSWERS, min_size=1, max_size=6))
+        def fuzz(answers: list[object]) -> None:
+            said[:] = [json.dumps(one).encode() for one in answers]
+            scheduler = OwnWorkOnly(url)
+            scheduler.add_task(worker="w", task_id="Mine", status="PENDING", runnable=True, family="Mine", params={})
+            run: list[object] = []
+            while said:
+                with suppress(luigi.rpc.RPCError):
+                    told = scheduler.get_work(worker="w", host="h")
+                    assert set(told) == {"task_id", "running_tasks", "n_pending_tasks", "n_unique_pending"}
+                    run.append(told["task_id"])
+            assert [task_id for task_id in run if task_id is not None] in ([], ["Mine"])
+
+        fuzz()
