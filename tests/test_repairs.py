@@ -300,17 +300,46 @@ def test_a_dead_letter_whose_work_came_home_otherwise_is_cleared_by_sending_it_b
     assert (site.depth(), site.depth(site.dead_url)) == (0, 0)
 
 
-def test_a_message_that_sqs_itself_moved_is_tried_again_when_it_is_sent_back(site: Site, tmp_path: Path) -> None:
-    bag_zip = refused(site, tmp_path)
+def move_as_sqs_does(site: Site, bag_zip: Path) -> None:
+    """A dead letter that no lane has sealed, instead of all that there are."""
     site.sqs.purge_queue(QueueUrl=site.dead_url)
     body = {"Records": [site.event("Archive0/00/W1/W1.bag.zip", site.put(bag_zip), bag_zip.stat().st_size)]}
     site.sqs.send_message(QueueUrl=site.dead_url, MessageBody=json.dumps(body))
 
+
+def test_a_message_that_sqs_itself_moved_is_tried_again_when_it_is_sent_back(site: Site, tmp_path: Path) -> None:
+    move_as_sqs_does(site, refused(site, tmp_path))
+
     assert lines(site.call("dead-letters", "list").stdout, "too many deliveries")
-    site.call("dead-letters", "resend", "--all")
+    resent = site.call("dead-letters", "resend", "--all")
     site.call(*RUN)
 
+    assert resent.returncode == 0, resent.stderr
     assert site.archived("W1") == SMALL_WORK
+    assert (site.depth(), site.depth(site.dead_url)) == (0, 0)
+    assert site.rows("leases") == []
+
+
+def test_a_message_that_sqs_moved_stays_while_a_lane_has_its_work_and_the_others_are_sent_back(
+    site: Site, tmp_path: Path
+) -> None:
+    move_as_sqs_does(site, refused(site, tmp_path))
+    site.sqs.send_message(QueueUrl=site.dead_url, MessageBody="nonsense")
+    engine = record.connect(site.database_url)
+    record.Leases(engine, owner="host/1/1/x", seconds=60).take("W1", site.works()["W1"].bag_id)
+    engine.dispose()
+
+    resent = site.call("dead-letters", "resend", "--all")
+
+    assert resent.returncode == 1
+    assert lines(resent.stdout, "not sent back", "W1: a lane works on it", "nothing was changed")
+    assert lines(resent.stdout, "1 sent back")
+    assert "Traceback" not in resent.stderr
+    assert [row["state"] for row in site.rows("bags")] == ["refused"]
+    assert [json.loads(one["Body"])["Records"][0]["s3"]["object"]["key"] for one in site.dead_letters()] == [
+        "Archive0/00/W1/W1.bag.zip"
+    ]
+    assert site.depth() == 1
 
 
 def test_while_intake_is_paused_no_lane_takes_anything_in(site: Site, tmp_path: Path) -> None:

@@ -155,7 +155,10 @@ VERBS = (
         about="Looking at them takes nothing away. While they are looked at, they are hidden from others for up to "
         "two minutes. Of a group of a FIFO queue ten are seen at a time.",
         actions=_DEAD_LETTERS,
-        exits={1: "", 2: "wrong usage or settings, no such dead letter, or nobody agreed; nothing was changed"},
+        exits={
+            1: _BUSY + " of a letter that SQS moved; it stays among the dead letters",
+            2: "wrong usage or settings, no such dead letter, or nobody agreed; nothing was changed",
+        },
         reads=(SETTINGS, DATABASE, SOURCES),
     ),
     Verb(

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline import repairs, settings, show, site
-from pipeline.errors import NotUnderstood, UsageError
+from pipeline.errors import NotUnderstood, UsageError, WorkBusy
 from pipeline.settings import Source
 from pipeline.site import Site
 from pipeline.steps import intake
@@ -145,27 +145,35 @@ def _resend(here: Site, out: Console, letters: Sequence[_Letter]) -> int:
     """Sent, then recorded, then deleted: killed in between a letter is in both queues, and never in none.
 
     What SQS moved has no seal by which a lane would know it: its refused bags are handed back here, before it is sent.
+
+    Returns:
+        1 when a lane has a work of such a letter, which stays where it is then; the others are sent.
     """
+    busy = 0
     for one in letters:
         sqs = here.sqs(one.source)
         seal, work_rid = one.letter.message.seal
         if not here.record.is_dead_lettered(work_rid, seal=intake.seal_digest(seal)):
-            _reopen(here, one)
+            try:
+                _hand_back(here, one)
+            except WorkBusy as error:
+                busy += 1
+                out.print(f"{one.message_id}: not sent back: {show.safe(str(error))}")
+                continue
         intake.send_back(sqs, one.queue, one.letter)
         _note(here, one, "resent", {} if one.bags else {"body": one.letter.message.body[: overview.SAID]})
         intake.acknowledge(sqs, one.letter.message)
         out.print(f"{one.message_id}: sent back to {one.source.queue}: {show.safe(one.carries)}")
-    out.print(f"{len(letters)} sent back; lanes take them up by themselves, or: run_pipeline.py run")
-    return 0
+    out.print(f"{len(letters) - busy} sent back; lanes take them up by themselves, or: run_pipeline.py run")
+    return 1 if busy else 0
 
 
-def _reopen(here: Site, one: _Letter) -> None:
-    reason = f"its message was sent back from the dead-letter queue by {repairs.operator()}"
+def _hand_back(here: Site, one: _Letter) -> None:
     for bag in one.bags:
         for row in here.record.bags_of(bag.work_rid):
             meant = row.bag.bag_id == bag.bag_id if bag.etag or bag.version_id else row.bag.address == bag.address
             if meant and row.state is BagState.REFUSED:
-                here.record.reopen(row.bag, reason=reason)
+                repairs.hand_back(here, row, reason="its message was sent back from the dead-letter queue")
 
 
 def _drop(here: Site, out: Console, letters: Sequence[_Letter], *, yes: bool) -> int:
