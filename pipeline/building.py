@@ -1,6 +1,5 @@
 """Builds under Luigi's scheduler, which shows and hands out the work; who may work on it, the leases say."""
 
-import base64
 import http
 import json
 import logging
@@ -43,16 +42,9 @@ def scheduler_paused(url: str) -> bool:
     Raises:
         SchedulerUnreachable: luigid does not answer.
     """
-    query = urllib.parse.urlencode({"data": "{}"})
-    request = urllib.request.Request(f"{without_user(url)}/api/is_paused?{query}")  # noqa: S310  # settings allow http(s) only
-    user = urllib.parse.urlsplit(url)
-    if user.username:
-        # As Luigi's own calls give it: from the URL.
-        word = base64.b64encode(f"{user.username}:{user.password or ''}".encode()).decode()
-        request.add_header("Authorization", f"Basic {word}")
     try:
-        with urllib.request.urlopen(request, timeout=_PROBE_SECONDS) as answer:  # noqa: S310  # as above
-            return bool(json.load(answer)["response"]["paused"])
+        told = own_work.Fetcher().fetch(f"{url.rstrip('/')}/api/is_paused", {"data": "{}"}, _PROBE_SECONDS)
+        return bool(json.loads(told)["response"]["paused"])
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.UNAUTHORIZED:
             raise _unreachable(url, error) from error
@@ -61,7 +53,7 @@ def scheduler_paused(url: str) -> bool:
             kept="no message was touched",
             go_on="the password of its door: [pipeline] scheduler_password_file; run_pipeline.py check",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (*own_work.Fetcher.raises, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreachable(url, error) from error
 
 

@@ -28,7 +28,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Luigid is where the settings say."""
 
 
-class _Fetcher(luigi.rpc.URLLibFetcher):  # type: ignore[misc]  # luigi has no annotations
+class Fetcher(luigi.rpc.URLLibFetcher):  # type: ignore[misc]  # luigi has no annotations
     """Fetches an answer of bounded size in bounded time, from the address that was asked."""
 
     raises = (OSError, http.client.HTTPException)
@@ -63,7 +63,7 @@ class OwnWorkOnly(luigi.rpc.RemoteScheduler):  # type: ignore[misc]  # as above
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._fetcher = _Fetcher()
+        self._fetcher = Fetcher()
         self._to_run: set[str] = set()
 
     def add_task(self, *_: object, **told: Any) -> None:

@@ -15,6 +15,7 @@ import pytest
 from pipeline.steps.debag.faults import Findings
 from pipeline.steps.debag.manifests import Manifest, ManifestReader, Names
 from pipeline.steps.debag.tag_files import Declaration, read_fetch, read_metadata, text_blocks
+from pipeline.steps.debag.zip_members import nfc
 from tests.awkward import end_records, members_of, zip_bytes
 
 ROOT = Path(__file__).parent.parent
@@ -151,6 +152,7 @@ PARSERS: Mapping[str, Callable[[int], Callable[[], object]]] = {
     "one line without end": lambda size: lambda: list(read_metadata("a: " + "b " * size * 50, Findings(), "", "x")),
     "lines that go on": lambda size: lambda: list(read_metadata("a:\n" + " b\n" * size * 5, Findings(), "", "x")),
     "labels": lambda size: lambda: list(read_metadata("a: b\n" * size * 3, Findings(), "", "x")),
+    "marks without end": lambda size: lambda: nfc("a" + "\u0301\u0323" * size),
     "lines of fetch.txt": lambda size: (
         lambda: list(read_fetch(["http://x - data/x\n" * size * 2], Findings(), "", most_entries=10**9))
     ),

@@ -154,7 +154,8 @@ def test_a_lane_that_has_no_password_or_a_wrong_one_says_so_and_shows_neither(si
 class Bare(BaseHTTPRequestHandler):
     """A luigid that asks nobody for anything, as far as a check asks it."""
 
-    def do_GET(self) -> None:
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
         answer = b'{"response": {"paused": false}}'
         self.send_response(200)
         self.send_header("Content-Length", str(len(answer)))

@@ -4,6 +4,7 @@ import base64
 import http.server
 import itertools
 import json
+import socket
 import threading
 import urllib.parse
 import urllib.request
@@ -18,6 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import tasks
+from pipeline.building import scheduler_paused
+from pipeline.errors import SchedulerUnreachable
 from pipeline.own_work import OwnWorkOnly
 from pipeline.steps.record import BagState
 from tests.bags import SMALL_WORK, make_bag_zip
@@ -187,8 +190,27 @@ def test_a_task_is_run_once_a_build_however_often_it_is_handed_out(site: Site, l
 def test_an_answer_that_is_none_is_as_if_luigid_did_not_answer(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUIGI_CONFIG_PATH", "")
     luigi.configuration.get_config().set("core", "rpc_retry_attempts", "1")
-    with double("", lambda _call, _told: said) as url, pytest.raises(luigi.rpc.RPCError):
-        OwnWorkOnly(url).get_work(worker="w", host="h")
+    with double("", lambda _call, _told: said) as url:
+        with pytest.raises(luigi.rpc.RPCError):
+            OwnWorkOnly(url).get_work(worker="w", host="h")
+        with pytest.raises(SchedulerUnreachable):
+            scheduler_paused(url)
+
+
+def test_what_speaks_no_http_is_as_if_luigid_did_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=_answer_once, args=(server, b"hello\r\n\r\n"))
+        answering.start()
+        with pytest.raises(SchedulerUnreachable):
+            scheduler_paused(f"http://user:secret@127.0.0.1:{server.getsockname()[1]}")
+        answering.join()
+
+
+def _answer_once(server: socket.socket, said: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(said)
 
 
 @pytest.mark.parametrize("told", [5, [], "x", {}, {"task_id": 5}, {"task_id": "T"}, {"batch_id": "b"}])

@@ -194,8 +194,10 @@ def _say_case_twins(members: Iterable[Member], again: set[int], say: Findings) -
 
 
 def nfc(name: str) -> str:
-    """The name in Unicode's composed form."""
-    return name if name.isascii() or unicodedata.is_normalized("NFC", name) else unicodedata.normalize("NFC", name)
+    """The name in Unicode's composed form; what is too long for a name stays: many marks take quadratic time."""
+    if name.isascii() or len(name) > _LONGEST_PATH or unicodedata.is_normalized("NFC", name):
+        return name
+    return unicodedata.normalize("NFC", name)
 
 
 def _check_places(source: ZipSource, directory: Directory, say: Findings) -> set[str]:
