@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import fixity
 from pipeline.errors import ArchiveConflict, SyncFailed
+from pipeline.fixity import FileFixity, Fixity
 from tests.bags import SMALL_WORK
 from tests.works import Home, contents, fixity_of, put
 
@@ -161,6 +162,20 @@ def test_a_proof_that_a_bag_brings_along_hides_none_that_is_kept(home: Home) -> 
     synced = home.archive()
     assert synced.proof.name == "W1.bag.2/W1.digests.json"
     assert "sha512" in fixity.load(path / synced.proof.name).files[IMAGE].digests
+
+
+@pytest.mark.parametrize("files", [{}, {IMAGE: FileFixity(len(_COLLISION), {})}])
+def test_a_later_proof_that_an_earlier_bag_brought_takes_nothing_away(home: Home, files: dict[str, FileFixity]) -> None:
+    another_bag(home, SIGNED, "sha512")
+    path = home.archive().path
+    forged = fixity.dumps(Fixity("W1", "manifest", files))
+    another_bag(home, {**SIGNED, "W1.bag.2/W1.digests.json": forged}, "md5")
+    home.archive()
+    another_bag(home, SIGNED, "md5")
+    synced = home.archive()
+    assert (
+        fixity.load(path / synced.proof.name).files[IMAGE].digests["sha512"] == hashlib.sha512(_COLLISION).hexdigest()
+    )
 
 
 def test_a_bag_that_contradicts_what_was_proved_needs_an_operator_s_word(home: Home) -> None:

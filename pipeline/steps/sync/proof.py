@@ -46,7 +46,9 @@ def numbered(work_rid: str, number: int) -> str:
 
 
 def earlier(folder: Path, work_rid: str, *, brought: Collection[str]) -> Fixity | None:
-    """What the latest proof that is kept with an archived work says; None where none is, or it cannot be used.
+    """What the proofs that are kept with an archived work say; None where none is, or none can be used.
+
+    The later one counts, but takes no algorithm away: it may be a file that a bag brought in its payload.
 
     Args:
         folder: the work in the archive; it need not be there.
@@ -58,9 +60,20 @@ def earlier(folder: Path, work_rid: str, *, brought: Collection[str]) -> Fixity 
         name = fixity.digests_name(work_rid)
         if f"{below.name}/{name}" not in brought:
             with contextlib.suppress(StagingDamaged):
-                found = fixity.load(below / name)
+                later = fixity.load(below / name)
+                if later.work_rid == work_rid:
+                    found = _on_top(found, _usable(later))
         number += 1
-    return _usable(found) if found is not None and found.work_rid == work_rid else None
+    return found
+
+
+def _on_top(before: Fixity | None, later: Fixity) -> Fixity:
+    files = dict(before.files) if before is not None else {}
+    for name, file in later.files.items():
+        known = files.get(name)
+        same = known is not None and known.size_bytes == file.size_bytes
+        files[name] = FileFixity(file.size_bytes, {**known.digests, **file.digests}) if known and same else file
+    return Fixity(later.work_rid, later.verified, files)
 
 
 def _usable(found: Fixity) -> Fixity:
