@@ -96,11 +96,6 @@ def sqs_client(*, region: str, profile: str = "", endpoint_url: str = "", hasty:
     return _made("sqs", region=region, profile=profile, endpoint_url=endpoint_url, patience=patience)  # type: ignore[no-any-return]  # one maker for both services
 
 
-def cloudwatch_client(*, region: str, profile: str = "", endpoint_url: str = "") -> Any:
-    """A client of CloudWatch, for what nobody waits for: one attempt, soon given up; else as `s3_client`."""
-    return _made("cloudwatch", region=region, profile=profile, endpoint_url=endpoint_url, patience=_HASTY)
-
-
 def _made(service: str, *, region: str, profile: str, endpoint_url: str, patience: Mapping[str, Any] = _PATIENT) -> Any:
     try:
         return _client(service, region=region, profile=profile, endpoint_url=endpoint_url, patience=patience)

@@ -11,10 +11,8 @@ from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from pipeline.ages import Ages
 from pipeline.errors import PipelineError
 from pipeline.presence import silent_seconds
-from pipeline.settings import Source
 from pipeline.site import Site
 from pipeline.sources.folder import look_at
 from pipeline.steps import intake, record
@@ -31,7 +29,6 @@ class Collector:
 
     def __init__(self, here: Site) -> None:
         self._here = here
-        self._ages = Ages()
         self._lock = threading.Lock()
         self._told: list[Metric] | PipelineError = []
         self._asked_again = 0.0
@@ -144,30 +141,15 @@ class Collector:
 
     def _asked(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("pipeline_queue_messages", "Messages of each queue", labels=["queue", "state"])
-        oldest = GaugeMetricFamily(
-            "pipeline_queue_oldest_message_seconds", "Its age, where CloudWatch tells it", labels=["queue", "state"]
-        )
-        asked: dict[tuple[Source, str], str] = {}
         for source in self._here.settings.sources:
             sqs = self._here.sqs(source)
             queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
-            waiting = intake.depth(sqs, queue.url)
-            for state, count in waiting.items():
+            for state, count in intake.depth(sqs, queue.url).items():
                 depth.add_metric([source.queue, state], count)
-            found = {"waiting": (queue.url, sum(waiting.values()))}
             if queue.dead_letter_url:
                 dead = intake.depth(sqs, queue.dead_letter_url)
                 depth.add_metric([source.queue, "dead_letters"], dead["waiting"])
-                found["dead_letters"] = (queue.dead_letter_url, sum(dead.values()))
-            for state, (url, count) in found.items():
-                if count:
-                    asked[source, url] = state
-                else:
-                    oldest.add_metric([source.queue, state], 0)
-        for (source, url), told in self._ages.of(asked).items():
-            if age := told.ages.get(intake.queue_name(url)):
-                oldest.add_metric([source.queue, asked[source, url]], age.seconds)
-        yield from (depth, oldest)
+        yield depth
 
     def _folders(self) -> Iterator[Metric]:
         """The folders of zips; one that is out of reach has no figures, as the others would be missed."""

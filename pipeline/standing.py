@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import attention, staging
-from pipeline.ages import Ages, Told
 from pipeline.errors import PipelineError
 from pipeline.presence import silent_seconds
 from pipeline.settings import Folder, Source
@@ -18,17 +17,13 @@ from pipeline.steps.record import overview, roll, views
 from pipeline.steps.record.overview import AtWork
 from pipeline.steps.record.roll import HostLanes
 
-# A queue that nobody asked for anything for six hours wakes up for CloudWatch only after some minutes.
-NOTHING_YET = "CloudWatch knows nothing of the last 15 minutes"
 
-
-def document(here: Site, *, within_hours: int, ages: Ages, most_ended: int) -> dict[str, Any]:
+def document(here: Site, *, within_hours: int, most_ended: int) -> dict[str, Any]:
     """Everything; queues and folders that do not answer are told as such, the record has to.
 
     Args:
         here: this site.
         within_hours: restored copies that end within so long are at risk.
-        ages: asks how old messages are; kept by who looks again and again.
         most_ended: of the bags that are done or skipped, so many, the latest.
 
     Raises:
@@ -40,7 +35,7 @@ def document(here: Site, *, within_hours: int, ages: Ages, most_ended: int) -> d
         "at": _rfc3339(now),
         "host": here.host,
         "paused": pause and {"by": pause.by, "since": _rfc3339(pause.since), "reason": pause.reason},
-        "queues": _queues(here, ages),
+        "queues": [_queue(here, source) for source in here.settings.sources],
         "folders": [_folder(folder) for folder in here.settings.folders],
         "bags": views.counts(here.engine),
         **_since("oldest_unfinished", overview.oldest_unfinished(here.engine), now),
@@ -65,16 +60,7 @@ def _since(name: str, moment: datetime | None, now: datetime) -> dict[str, Any]:
     return {name: moment and _rfc3339(moment), f"{name}_seconds": seconds}
 
 
-def _queues(here: Site, ages: Ages) -> list[dict[str, Any]]:
-    """The queues; CloudWatch is asked once for all, and only about those in which there is something."""
-    found = [(source, *_queue(here, source)) for source in here.settings.sources]
-    wanted = [(source, name) for source, _, names in found for name in names.values() if name]
-    told = ages.of(wanted)
-    return [{**queue, **_ages(source, names, told)} for source, queue, names in found]
-
-
-def _queue(here: Site, source: Source) -> tuple[dict[str, Any], dict[str, str]]:
-    """A queue; and the queues that hold what `oldest` and `oldest_dead_letter` are asked of, empty where nothing is."""
+def _queue(here: Site, source: Source) -> dict[str, Any]:
     named = {"source": source.name, "queue": source.queue}
     try:
         sqs = here.sqs(source)
@@ -82,26 +68,8 @@ def _queue(here: Site, source: Source) -> tuple[dict[str, Any], dict[str, str]]:
         depth = intake.depth(sqs, queue.url)
         dead = intake.depth(sqs, queue.dead_letter_url) if queue.dead_letter_url else None
     except PipelineError as error:
-        return {**named, "error": str(error)}, {}
-    asked = {
-        "oldest": queue.url if any(depth.values()) else "",
-        "oldest_dead_letter": queue.dead_letter_url if dead and any(dead.values()) else "",
-    }
-    return {**named, **depth, "dead_letters": dead and dead["waiting"]}, asked
-
-
-def _ages(source: Source, names: dict[str, str], told: dict[tuple[Source, str], Told]) -> dict[str, Any]:
-    if not names:
-        return {}
-    found: dict[str, Any] = {}
-    silent: list[str] = []
-    for field, name in names.items():
-        answer = told.get((source, name))
-        age = answer and answer.ages.get(intake.queue_name(name))
-        if answer and not age:
-            silent.append(answer.why_not or NOTHING_YET)
-        found |= {f"{field}_seconds": age and round(age.seconds), f"{field}_told_at": age and _rfc3339(age.at)}
-    return {**found, "age_not_told": silent[0] if silent else None}
+        return {**named, "error": str(error)}
+    return {**named, **depth, "dead_letters": dead and dead["waiting"]}
 
 
 def _folder(folder: Folder) -> dict[str, Any]:

@@ -31,7 +31,6 @@ LAYERS = [
     "sync_logs",
     "standing",
     "attention",
-    "ages",
     "repairs",
     "quarantine",
     "fixity_checks",

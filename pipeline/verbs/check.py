@@ -12,7 +12,6 @@ from pathlib import Path
 import botocore.exceptions
 
 from pipeline import abilities, aws, building, durable, settings, show
-from pipeline.ages import Ages
 from pipeline.errors import FolderUnreachable, PipelineError, SchedulerUnreachable, SettingsError, StorageUnreachable
 from pipeline.settings import Folder, Settings, Source
 from pipeline.show import folder_line
@@ -62,7 +61,6 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
     read: dict[str, str] = {}
     for source in chosen.sources:
         yield _try(f"queue {source.queue}", partial(_queue, here, source, read))
-        yield _row(f"ages in {source.queue}", "ok", _ages(source))
         yield _try(f"bucket {source.bucket}", partial(_bucket, source))
     for folder in chosen.folders:
         yield _try(f"folder {folder.name}", partial(_folder_of_zips, folder))
@@ -145,13 +143,6 @@ def _queue(here: Site, source: Source, read: dict[str, str]) -> str:
         )
     dead = "" if queue.dead_letter_url else "; it has no dead-letter queue: messages that can never succeed stay in it"
     return f"answers: {depth['waiting']} waiting, {depth['in_flight']} in flight{dead}"
-
-
-def _ages(source: Source) -> str:
-    told = Ages().of([(source, source.queue)])[source, source.queue]
-    if told.why_not:
-        return f"{told.why_not}: status cannot tell how old messages are, and everything else works without"
-    return f"answers: CloudWatch, by {intake.RIGHT}"
 
 
 def _bucket(source: Source) -> str:

@@ -12,7 +12,6 @@ from rich.live import Live
 from rich.text import Text
 
 from pipeline import settings, show, site, standing, sync_logs
-from pipeline.ages import Ages
 from pipeline.errors import UsageError
 from pipeline.site import Site
 from pipeline.steps.record import SUPERSEDED, stories, views
@@ -36,7 +35,7 @@ def main(options: Namespace) -> int:
         return _one(here, options.rid, as_json=options.json)
     if options.watch:
         return _watch(here, show.console(), options)
-    told = _document(here, options, Ages())
+    told = _document(here, options)
     if options.json:
         show.as_json(told)
     else:
@@ -44,20 +43,19 @@ def main(options: Namespace) -> int:
     return 0
 
 
-def _document(here: Site, options: Namespace, ages: Ages) -> dict[str, Any]:
+def _document(here: Site, options: Namespace) -> dict[str, Any]:
     most_ended = sys.maxsize if options.all else _SHOWN
-    return standing.document(here, within_hours=options.expiring, ages=ages, most_ended=most_ended)
+    return standing.document(here, within_hours=options.expiring, most_ended=most_ended)
 
 
 def _watch(here: Site, out: Console, options: Namespace) -> int:
     """On a terminal a table that moves; elsewhere, or as JSON, one after the other."""
-    ages = Ages()
     live = Live(console=out, auto_refresh=False, screen=True) if out.is_terminal and not options.json else None
     try:
         if live is not None:
             live.start()
         while True:
-            told = _document(here, options, ages)
+            told = _document(here, options)
             if live is not None:
                 live.update(_drawn(told, lines=out.height), refresh=True)
             elif options.json:
@@ -152,11 +150,6 @@ def _queue_line(queue: dict[str, Any]) -> str:
     parts = [f"{queue['waiting']} waiting", f"{queue['in_flight']} in flight"]
     dead = queue["dead_letters"]
     parts.append("no dead-letter queue" if dead is None else human_count(dead, "dead letter"))
-    for field, what in (("oldest", "message"), ("oldest_dead_letter", "dead letter")):
-        if (seconds := queue[f"{field}_seconds"]) is not None:
-            parts.append(f"the oldest {what} is {human_seconds(seconds)} old")
-    if queue["age_not_told"]:
-        parts.append(show.safe(f"age of the oldest not told ({queue['age_not_told']})"))
     return f"queue {queue['queue']}: {', '.join(parts)}"
 
 

@@ -1,6 +1,5 @@
 """Intake: messages and dropped zips in, bags out. Touches SQS and the folders of zips, and nothing else."""
 
-from pipeline.steps.intake.ages import CLOUDWATCH_ERRORS, RIGHT, Age, oldest_messages, queue_name, why_not_told
 from pipeline.steps.intake.dead_letters import DeadLetter, dead_letters, send_back
 from pipeline.steps.intake.events import Delivery, body_of, listed, parse
 from pipeline.steps.intake.folders import (
@@ -37,10 +36,7 @@ from pipeline.steps.intake.queues import (
 )
 
 __all__ = [
-    "CLOUDWATCH_ERRORS",
-    "RIGHT",
     "SEAL",
-    "Age",
     "DeadLetter",
     "Delivery",
     "Dropped",
@@ -63,11 +59,9 @@ __all__ = [
     "look",
     "look_again",
     "move_out",
-    "oldest_messages",
     "parse",
     "put_again",
     "put_back",
-    "queue_name",
     "receive",
     "remove",
     "seal_digest",
@@ -75,5 +69,4 @@ __all__ = [
     "see_usable",
     "send_back",
     "unreachable",
-    "why_not_told",
 ]
