@@ -12,7 +12,6 @@ LAYERS = [
     "demo_feed",
     "cli",
     "verbs",
-    "completion",
     "manual",
     "usage",
     "metrics",

@@ -29,8 +29,6 @@ def _notify(parser: argparse.ArgumentParser) -> None:
 
 def _completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=["bash", "zsh", "fish"], help="whose script is printed")
-    # The script's own question while somebody types.
-    parser.add_argument("--works-like", metavar="RID", help=argparse.SUPPRESS)
 
 
 VERBS = (
@@ -77,12 +75,11 @@ VERBS = (
             'completion zsh > "${fpath[1]}/_run_pipeline.py"',
             "completion fish > ~/.config/fish/completions/run_pipeline.py.fish",
         ),
-        about="Verbs, actions, options, choices, files; and the RIDs that the record knows, if it answers within "
-        "RUN_PIPELINE_TAB_SECONDS (3). The folder has to be there (`mkdir -p`), and for bash Debian's package "
-        "bash-completion. The script calls this program with this Python; print it anew after a new release. Under "
-        "whatever path the command is called it is completed, but not as `python …`.",
+        about="Verbs, actions, options, choices and files. The folder has to be there (`mkdir -p`), and for bash "
+        "Debian's package bash-completion. Print the script anew after a new release. Under whatever path the command "
+        "is called it is completed, but not as `python …`.",
         options=_completion,
         exits={0: "it was printed", 1: "", 3: ""},
-        reads=("none; the completion of RIDs: " + SETTINGS, DATABASE),
+        reads=("nothing",),
     ),
 )

@@ -118,23 +118,6 @@ def _works_query() -> Select[Any]:
     )
 
 
-def works_like(engine: Engine, beginning: str, *, most: int) -> list[str]:
-    """The works whose RID begins so; none at all when they are more than that: some would pass for all.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
-    known = union(
-        *(
-            select(table.c.work_rid).where(table.c.work_rid.startswith(beginning, autoescape=True))
-            for table in (bags, syncs)
-        )
-    )
-    with reading(engine) as connection:
-        found = list(connection.scalars(known.limit(most + 1)))
-    return sorted(rid for rid in found if rid.startswith(beginning)) if len(found) <= most else []
-
-
 def other_spelling(engine: Engine, work_rid: str) -> str:
     """For a RID of which the record has no work: `; it knows W1FPL2251`, where w1fpl2251 was asked for; else empty.
 
