@@ -11,21 +11,30 @@ from pipeline.settings.files import UNREADABLE, reason
 from pipeline.settings.paths import from_project
 from pipeline.settings.values import Folder, Source, WhenDone
 
-FIELDS = {
-    "queue": ("region", "bucket", "queue", "profile", "endpoint_url", "allow_unbagged", "several_works"),
-    "folder": (
-        "path",
-        "done",
-        "done_path",
-        "refused_path",
-        "settle_seconds",
-        "incomplete_seconds",
-        "poll_seconds",
-        "allow_unbagged",
-        "several_works",
-    ),
+_EITHER = {"allow_unbagged": ("false", "accept plain zips of works, recorded as verified by nothing")}
+FIELDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "queue": {
+        "region": ("", "AWS region of bucket and queue"),
+        "bucket": ("", "the bucket whose events the queue brings; bags of others are refused"),
+        "queue": ("", "the queue's name, or its URL"),
+        "profile": ("", "section of the AWS credentials file; empty: as boto3 finds credentials"),
+        "endpoint_url": ("", "another S3 and SQS than Amazon's; for trials"),
+        **_EITHER,
+        "several_works": ("false", "a zip may hold other works than the one that its key names"),
+    },
+    "folder": {
+        "path": ("", "the folder; never made, so that a disk that is not mounted is seen"),
+        "done": (WhenDone.MOVE, "what becomes of zips that are home: move, delete, or keep"),
+        "done_path": ("", "where those go that are moved, on the same file system; empty: `done` in the folder"),
+        "refused_path": ("", "where refused ones go, with their reports; empty: `refused` in the folder"),
+        "settle_seconds": ("30", "a file that changed less long ago may still be written"),
+        "incomplete_seconds": ("3600", "the same for a file that does not end as a zip does"),
+        "poll_seconds": ("10", "how long a look at the folder serves"),
+        **_EITHER,
+        "several_works": ("true", "a zip may hold other works than the one that its name says"),
+    },
 }
-_SETTLE_SECONDS, _INCOMPLETE_SECONDS, _POLL_SECONDS = 30.0, 3600.0, 10.0
+"""The settings of each kind of source: default and meaning, by name."""
 
 
 def read_sources(problems: list[str]) -> tuple[tuple[Source, ...], tuple[Folder, ...]]:
@@ -40,7 +49,7 @@ def read_sources(problems: list[str]) -> tuple[tuple[Source, ...], tuple[Folder,
         if kind not in FIELDS:
             problems.append(f"[{section}] kind is {kind!r}, not queue or folder")
             continue
-        values = {field: _value(section, field, problems) for field in FIELDS[kind]}
+        values = {field: _value(section, field, problems) or default for field, (default, _) in FIELDS[kind].items()}
         if kind == "queue":
             sources.append(_queue(section, name, values, problems))
         else:
@@ -94,7 +103,7 @@ def _odd(address: str) -> str:
 def _folder(section: str, name: str, values: Mapping[str, str], problems: list[str]) -> Folder:
     if not values["path"]:
         problems.append(f"[{section}] path is missing")
-    done = values["done"] or WhenDone.MOVE
+    done = values["done"]
     if done not in set(WhenDone):
         problems.append(f"[{section}] done is {done!r}, not {', '.join(WhenDone)}")
         done = WhenDone.KEEP
@@ -105,11 +114,11 @@ def _folder(section: str, name: str, values: Mapping[str, str], problems: list[s
         done=WhenDone(done),
         done_path=from_project(values["done_path"]) if values["done_path"] else path / "done",
         refused_path=from_project(values["refused_path"]) if values["refused_path"] else path / "refused",
-        settle_seconds=_seconds(section, "settle_seconds", values, problems, default=_SETTLE_SECONDS),
-        incomplete_seconds=_seconds(section, "incomplete_seconds", values, problems, default=_INCOMPLETE_SECONDS),
-        poll_seconds=_seconds(section, "poll_seconds", values, problems, default=_POLL_SECONDS),
+        settle_seconds=_seconds(section, "settle_seconds", values, problems),
+        incomplete_seconds=_seconds(section, "incomplete_seconds", values, problems),
+        poll_seconds=_seconds(section, "poll_seconds", values, problems),
         allow_unbagged=_flag(section, "allow_unbagged", values, problems),
-        several_works=_flag(section, "several_works", values, problems, default="true"),
+        several_works=_flag(section, "several_works", values, problems),
     )
 
 
@@ -144,19 +153,18 @@ def _check_folders(folders: list[Folder], problems: list[str]) -> None:
                 problems.append(f"[source {folder.name}] {field} is a folder from which zips are taken")
 
 
-def _flag(section: str, field: str, values: Mapping[str, str], problems: list[str], *, default: str = "false") -> bool:
-    value = values[field].lower() or default
+def _flag(section: str, field: str, values: Mapping[str, str], problems: list[str]) -> bool:
+    value = values[field].lower()
     if value not in {"true", "false"}:
         problems.append(f"[{section}] {field} is {value!r}, not true or false")
     return value == "true"
 
 
-def _seconds(section: str, field: str, values: Mapping[str, str], problems: list[str], *, default: float) -> float:
+def _seconds(section: str, field: str, values: Mapping[str, str], problems: list[str]) -> float:
     try:
-        seconds = float(values[field] or default)
+        seconds = float(values[field])
     except ValueError:
         seconds = -1
     if not 0 <= seconds < float("inf"):
         problems.append(f"[{section}] {field} is {values[field]!r}, not a number of seconds")
-        return default
     return seconds

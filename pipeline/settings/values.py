@@ -11,18 +11,7 @@ from pipeline.work import without_user
 
 @dataclass(frozen=True)
 class Source:
-    """A queue that tells of bags in a bucket: `[source NAME]`, kind queue.
-
-    Attributes:
-        name: the section's name.
-        region: AWS region of bucket and queue.
-        bucket: the bucket whose events the queue brings.
-        queue: the queue's name, or its URL.
-        profile: section of the AWS credentials file; empty leaves the search to boto3.
-        endpoint_url: another S3 and SQS than Amazon's; for trials.
-        allow_unbagged: accept plain zips of works without a bag, recorded as verified by nothing.
-        several_works: whether a zip may hold other works than the one that its key names.
-    """
+    """A queue that tells of bags in a bucket: `[source NAME]`. Its settings: `sources.FIELDS`."""
 
     name: str
     region: str = ""
@@ -44,20 +33,7 @@ class WhenDone(StrEnum):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder into which zips are dropped: `[source NAME]`, kind folder.
-
-    Attributes:
-        name: the section's name.
-        path: the folder; it is never made by the pipeline, so that a disk that is not mounted is seen.
-        done: what becomes of zips that are home.
-        done_path: where those go that are moved.
-        refused_path: where refused ones go, with their reports; unless nothing is ever moved.
-        settle_seconds: a file that changed less long ago may still be written.
-        incomplete_seconds: the same for a file that does not end as a zip does.
-        poll_seconds: how long a look at the folder serves.
-        allow_unbagged: accept plain zips of works without a bag, recorded as verified by nothing.
-        several_works: whether a zip may hold other works than the one that its name says.
-    """
+    """A folder into which zips are dropped: `[source NAME]` with `kind = folder`. Its settings: `sources.FIELDS`."""
 
     name: str
     path: Path
