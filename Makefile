@@ -32,8 +32,8 @@ format: $(VENV)/.dev  ## put the code in shape
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-docs: $(VENV)/.demo  ## make docs/verbs anew, from the code
-	$(RUN) -m pipeline.manual docs/verbs
+docs: $(VENV)/.demo  ## make docs/ anew where it tells of the code: verbs, settings, kinds of failure
+	$(RUN) -m pipeline.manual docs
 
 lock: $(VENV)/.made  ## make locks/ anew, after a change of any requirements*.txt: every version with its hashes
 	$(PYTHON) -m venv $(VENV)/lock

@@ -43,7 +43,7 @@ class Comparison:
 
     @property
     def picture(self) -> Path:
-        """The picture for the README."""
+        """The picture for docs/benchmarks.md."""
         return _ROOT / "docs" / "pictures" / f"{self.name}.svg"
 
 

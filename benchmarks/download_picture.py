@@ -1,4 +1,4 @@
-"""Draws `benchmarks/results/download.json` for the README: `python -m benchmarks.download_picture RESULTS PICTURE`."""
+"""Draws `benchmarks/results/download.json`: `python -m benchmarks.download_picture RESULTS PICTURE`."""
 
 import importlib
 import json

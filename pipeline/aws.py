@@ -146,7 +146,7 @@ def _denied(error: Exception, text: str, *, work_rid: str, needs: str) -> Pipeli
         | botocore.exceptions.CredentialRetrievalError,
     ):
         go_on = "put the credentials, with a section of that name for each profile, into /run/secrets/aws"
-        return AccessDenied(text, work_rid=work_rid, go_on=f"{go_on} or ~/.aws/credentials (README, Secrets)")
+        return AccessDenied(text, work_rid=work_rid, go_on=f"{go_on} or ~/.aws/credentials (docs/settings.md, Secrets)")
     if code in _EXPIRED:
         return CredentialsExpired(text, work_rid=work_rid, go_on="renew the credentials")
     if code in _DENIED:

@@ -15,7 +15,7 @@ import luigi.rpc
 import luigi.task_register
 
 from pipeline import own_work, tasks
-from pipeline.errors import LeaseLost, SchedulerUnreachable, Stopping, TransientError
+from pipeline.errors import LeaseLost, NotProcessed, SchedulerUnreachable, Stopping
 from pipeline.heartbeat import Heartbeat
 from pipeline.site import Failure, Site
 from pipeline.steps import intake
@@ -26,10 +26,6 @@ _PROBE_SECONDS = 10
 _ASK_AGAIN_SECONDS = 1.0
 _PRUNING_SECONDS = 5.0
 _SCHEDULER_S_FAULT_SECONDS = 10
-
-
-class NotProcessed(TransientError):
-    """The scheduler gave the work to nobody, or to somebody else, and no failure was reported."""
 
 
 class SchedulerPaused(Stopping):

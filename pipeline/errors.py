@@ -91,59 +91,70 @@ class TransientError(PipelineError):
 
 
 class StorageUnreachable(TransientError):
-    """S3 or SQS did not answer, throttled, or broke off."""
+    """S3 or SQS did not answer, throttled, or broke off, eight times. Left: everything. Go on: by itself."""
 
 
 class AccessDenied(TransientError):
-    """S3 or SQS refused the credentials; it passes when somebody grants what is missing."""
+    """S3 or SQS refused the credentials. Left: everything. Go on: grant what the message names."""
 
 
 class CredentialsExpired(AccessDenied):
-    """The credentials were good once; it goes on with new ones."""
+    """The credentials were good once. Left: everything, also half a download. Go on: renew them; then by itself."""
 
 
 class DownloadMismatch(TransientError):
-    """What arrived is not what S3 said it would send."""
+    """Twice other bytes came than S3 announced. Left: what had come. Go on: `work RID --from download`."""
 
 
 class NotRestored(TransientError):
-    """The object is still frozen in Glacier; an event will come when it is restored."""
+    """The object is still frozen in Glacier. Left: nothing. Go on: ask S3 to restore it; then by S3's event."""
 
 
 class RestoreExpired(NotRestored):
-    """The restored copy went away while it was fetched; what had come is kept for the next restore."""
+    """The restored copy went away while it was fetched. Left: what had come. Go on: ask S3 to restore it again."""
 
 
 class NoRoom(TransientError):
-    """The disk is full, or would be."""
+    """Staging is full, or would be, or cannot be written to. Left: everything. Go on: make room; then by itself."""
 
 
 class FolderUnreachable(TransientError):
-    """The folder of a source is not there (not mounted?), or cannot be read or written as its settings need."""
+    """The folder of a source is not there, cannot be read or written, or holds somebody else's folder for ours.
+
+    Left: every zip, where it was. Go on: mount it, or grant the rights; then by itself.
+    """
 
 
 class ZipUnreadable(TransientError):
-    """A zip on a local disk cannot be read, or changes while it is; it passes when its owner sees to it."""
+    """A local zip cannot be read, or changes meanwhile. Left: the zip. Go on: grant the rights; then by itself."""
 
 
 class StagingDamaged(TransientError):
-    """Something in staging is not as its marker says; the step that made it is done again."""
+    """Staging is not as its marker says. Left: the zip. Go on: by itself: the step is done again."""
 
 
 class ArchiveMissing(TransientError):
-    """The archive is not there; most likely it is not mounted."""
+    """The archive, or the marker of its mount, is not there. Left: everything. Go on: mount it; then by itself."""
 
 
 class SyncFailed(TransientError):
-    """The sync script ended with an exit status other than 0, or took too long."""
+    """The sync script ended with an exit status other than 0, or took too long; `log RID` shows its log.
+
+    Left: staging, perhaps part of the copy. Go on: mend the cause; `work RID`.
+    """
 
 
 class ReadBackFailed(TransientError):
-    """The copy in the archive is not, byte for byte, what the bag's manifests say."""
+    """The copy in the archive is not, byte for byte, what the bag's manifests say; files are named.
+
+    Left: staging, and the copy. Go on: look at the archive's disk; by itself: it is written again.
+    """
 
 
 class DatabaseUnavailable(TransientError):
     """The progress database did not answer, or stayed locked.
+
+    Left: everything; nothing counts as done. Go on: start it, or see `check`; then by itself.
 
     Attributes:
         rolled_back: nothing was written, and the same may succeed at once: a lock, or a transaction that took too long.
@@ -155,19 +166,33 @@ class DatabaseUnavailable(TransientError):
 
 
 class SchedulerUnreachable(TransientError):
-    """luigid did not answer."""
+    """luigid does not answer, or asks for another password. Exit status 3.
+
+    Left: everything. Go on: start it, or see to `[pipeline] scheduler_password_file`; or `--local-scheduler`.
+    """
 
 
 class WorkBusy(TransientError):
-    """Somebody else holds the lease of this bag."""
+    """Another lane holds the lease of this bag. Left: everything. Go on: by itself."""
 
 
 class LeaseLost(TransientError):
-    """This lane's lease ran out and was taken over; it must stop and commit nothing."""
+    """This lane's lease was taken over; it must stop and commit nothing. Left: everything. Go on: by itself."""
 
 
 class Stopping(TransientError):
-    """The run was asked to stop; the step ended at a safe point and goes on next time."""
+    """The run was asked to stop. Left: everything. Go on: by itself, with the next run."""
+
+
+class NotProcessed(TransientError):
+    """luigid gave the work to nobody. Left: everything. Go on: by itself, later; or `work RID --local-scheduler`."""
+
+
+class Unexpected(TransientError):
+    """A failure that nobody foresaw: most likely a defect of this program; its log has the traceback.
+
+    Left: everything. Go on: by itself, after a delay; send the log to the maintainers.
+    """
 
 
 class PermanentError(PipelineError):
@@ -175,39 +200,56 @@ class PermanentError(PipelineError):
 
 
 class NotUnderstood(PermanentError):
-    """A message's body is not an event that this pipeline knows."""
+    """A message is no event of S3. Left: it, in the dead-letter queue. Go on: `dead-letters show`, then `drop`."""
 
 
 class InvalidRid(PermanentError):
-    """A name that is no work's identifier."""
+    """A dropped zip's name has no RID. Left: the zip, in `refused_path`. Go on: drop it again as `RID.bag.zip`."""
 
 
 class LookAlike(PermanentError):
-    """A work's name looks like that of another work, and is written with other characters."""
+    """The work's name looks like that of one that is home: other case, Cyrillic letters, another form of Unicode.
+
+    Left: everything; nothing was archived. Go on: give its zip the right name, or `skip RID`.
+    """
 
 
 class ObjectGone(PermanentError):
-    """The object is not in the bucket (any more)."""
+    """The object is not in the bucket (any more).
+
+    Left: nothing. Go on: put its bag there again, and `work s3://BUCKET/KEY`; or `skip RID` leaves it out.
+    """
 
 
 class ObjectReplaced(PermanentError):
-    """The bucket now holds other bytes under this key than the event announced."""
+    """The bucket now holds other bytes under this key than the event announced.
+
+    Left: nothing. Go on: the new object's event brings that one home; or `work s3://BUCKET/KEY` takes what is there.
+    """
 
 
 class TriedTooLong(PermanentError):
-    """A bag has failed for reasons that may pass for longer than the settings allow; a person has to look."""
+    """What may pass has failed for longer than `[queue] retry_days`; the last failure is told.
+
+    Left: staging; a dead letter. Go on: see to the cause; `retry RID`, or `retry --kind tried-too-long`.
+    """
 
 
 class LaneDied(PermanentError):
-    """The lanes that worked on a bag died one after the other in the same step; a person has to look."""
+    """Three lanes died one after the other in the same step of this work (memory?). No lane takes it up any more.
+
+    Left: staging; the message, in the dead-letter queue. Go on: find out why; `retry RID`.
+    """
 
 
 class InvalidBag(PermanentError):
-    """A bag or its zip breaks the rules; `faults` lists everything that is wrong, `warnings` what is only odd.
+    """The bag or its zip breaks a rule; `report.txt` lists every fault.
 
-    `unlisted` tells of kinds of which there are too many to list how many more faults there are; in `faults` one more
-    fact stands for them. `works` are the works that it holds, as far as it tells. `misnamed` is the work
-    that everything inside names, where nothing is wrong but the zip's own name.
+    Left: the zip, in quarantine or `refused_path`. Go on: a mended bag; for a bad download `work RID --from download`.
+
+    `faults` lists everything that is wrong, `warnings` what is only odd. `unlisted` tells how many more faults are of a
+    kind of which there are too many to list; one fact in `faults` stands for them. `works` are those that it holds, as
+    far as it tells; `misnamed` the one that everything inside names, where nothing is wrong but the zip's own name.
     """
 
     def __init__(
@@ -231,16 +273,28 @@ class InvalidBag(PermanentError):
 
 
 class ArchiveConflict(PermanentError):
-    """The archive already holds other content under the same names; `facts['differences']` lists them."""
+    """The archive already holds other content under the same names; each difference is listed.
+
+    Left: everything; nothing was written. Go on: compare; `work RID --replace` replaces it, and keeps what was there.
+    """
 
 
 class OptionsNotUnderstood(PermanentError):
-    """A file of sync options has words or values that are not known; `facts['problems']` lists them."""
+    """A work's `config/sync.yml` has words or values that are not known; each is named.
+
+    Left: everything; nothing was written. Go on: a mended bag, or `PIPELINE_SYNC_WORK_OPTIONS=ignore … work RID`.
+    """
 
 
 class NotToBeArchived(PermanentError):
-    """The work's own options keep it out of the archive, and the archive does not have it."""
+    """The work's own options keep it out of the archive, and the archive does not have it.
+
+    Left: everything; nothing was written. Go on: a mended bag, or `PIPELINE_SYNC_WORK_OPTIONS=ignore … work RID`.
+    """
 
 
 class AuditFailed(PermanentError):
-    """A test of the audit tool failed for this work; it will fail again until somebody changes one or the other."""
+    """A test of the audit tool failed; `log RID --path` says where its logs are.
+
+    Left: staging; after the copy also the copy. Go on: mend the work or the site's tests; `work RID`.
+    """

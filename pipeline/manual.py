@@ -1,41 +1,105 @@
-"""`python -m pipeline.manual DIR`: a page for each verb, made of what the command line is made of.
+"""`python -m pipeline.manual docs`: what the code knows, as documents: each verb, setting and kind of failure.
 
+A verb's page is made whole. Elsewhere a person wrote the page, and what is made stands between two marks in it.
 argparse's own texts are not used: they differ between releases of Python and widths of terminals.
 """
 
 import argparse
+import inspect
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline import usage
+from pipeline import errors, usage
+from pipeline.settings import production, sections, sources
 from pipeline.usage import PROGRAM, Verb
+from pipeline.work import human_bytes
 
 _MADE = "<!-- Made by `make docs` from pipeline/usage: change it there. -->"
+_PART = re.compile(r"(<!-- Made by `make docs`: (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 _MANY = {"+": "{0}…", "*": "[{0}…]", "?": "[{0}]"}
 
 
-def pages() -> dict[str, str]:
-    """Every page, by the name of its file; `README.md` is the index."""
+def pages(docs: Path) -> dict[str, str]:
+    """Every page that is made, by its path below `docs`; `verbs/README.md` is the index of verbs.
+
+    Args:
+        docs: where the pages are in which only a part is made.
+
+    Raises:
+        OSError: such a page cannot be read.
+    """
     parsers = _verbs_of(usage.parser())
-    made = {f"{verb.name}.md": _page(verb, parsers[verb.name]) for verb in usage.VERBS}
+    made = {f"verbs/{verb.name}.md": _page(verb, parsers[verb.name]) for verb in usage.VERBS}
     rows = (f"| [{verb.name}]({verb.name}.md) | {_cell(verb.help)} |" for verb in usage.VERBS)
-    made["README.md"] = "\n".join([_MADE, "# The verbs", "", "| verb | does |", "|---|---|", *rows]) + "\n"
+    made["verbs/README.md"] = "\n".join([_MADE, "# The verbs", "", "| verb | does |", "|---|---|", *rows]) + "\n"
+    parts = {
+        "settings": _settings(),
+        "transient": _failures(errors.TransientError),
+        "permanent": _failures(errors.PermanentError),
+    }
+    for name in ("settings.md", "failures.md"):
+        text = (docs / name).read_text(encoding="utf-8")
+        made[name] = _PART.sub(lambda part: f"{part[1]}{parts[part[2]]}{part[3]}", text)
     return made
 
 
-def write(folder: Path) -> None:
+def write(docs: Path) -> None:
     """Write all pages; pages of verbs that are no more are deleted.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: the folder cannot be read or written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    made = pages()
-    for stale in {path.name for path in folder.glob("*.md")} - made.keys():
-        (folder / stale).unlink()
+    made = pages(docs)
+    for stale in {f"verbs/{path.name}" for path in docs.glob("verbs/*.md")} - made.keys():
+        (docs / stale).unlink()
     for name, text in made.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (docs / name).write_text(text, encoding="utf-8")
+
+
+def _settings() -> str:
+    in_production = production.defaults("prod")
+    tables = []
+    for section in sections.SECTIONS:
+        rows = []
+        for name, parameter in section.get_params():
+            value, other = (
+                _default(name, parameter.task_value("a section that nobody sets", name)),
+                in_production.get((section.__name__, name)),
+            )
+            if other is not None:
+                value += f"; in production {_default(name, other)}"
+            told, _, choices = parameter.description.partition(" Choices: ")
+            either = ", ".join(sorted(choices.strip("{}").split(", ")))  # Luigi has them in no order
+            rows.append((f"`{name}`", value, f"{told} ({either})" if choices else told))
+        tables.append(_three(inspect.getdoc(section) or "", ("setting", "default", "meaning"), rows))
+    for kind, fields in sources.FIELDS.items():
+        rows = [(f"`{name}`", _default(name, value), meaning) for name, (value, meaning) in fields.items()]
+        tables.append(_three(f"`[source NAME]`, `kind = {kind}`", ("setting", "default", "meaning"), rows))
+    return "\n\n".join(tables)
+
+
+def _default(name: str, value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else f"{value}"
+    size = f" ({human_bytes(int(text))})" if name.endswith("_bytes") else ""
+    return f"`{text}`{size}" if text else "none"
+
+
+def _failures(branch: type[errors.PipelineError]) -> str:
+    """The kinds of a branch, by name: their docstrings say what one means, `Left:` and `Go on:`."""
+    rows = []
+    for one in vars(errors).values():
+        if isinstance(one, type) and issubclass(one, branch) and one is not branch:
+            told = " ".join(" ".join((inspect.getdoc(one) or "").split("\n\n")[:2]).split())
+            kind = one.__new__(one).kind  # its class decides, and no argument
+            rows.append((f"`{kind}`", *(part.strip(" .") for part in re.split("Left: |Go on: ", told))))
+    return _three("", ("it says", "it means", "what is left", "go on with"), sorted(rows))
+
+
+def _three(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(map(_cell, row))} |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join([*([f"### {title}", ""] if title else []), *lines])
 
 
 def _verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -16,7 +16,7 @@ from pipeline.errors import (
     ObjectReplaced,
     PipelineError,
     Stopping,
-    TransientError,
+    Unexpected,
     WorkBusy,
 )
 from pipeline.heartbeat import Heartbeat
@@ -27,10 +27,6 @@ from pipeline.steps.record import BagRow, Phase, failure_facts
 from pipeline.work import Bag
 
 _log = logging.getLogger("pipeline.tasks")
-
-
-class Unexpected(TransientError):
-    """A failure that nobody foresaw: most likely a defect of this program."""
 
 
 class NoLease(PipelineError):

@@ -1,4 +1,4 @@
-"""What the command line tells of itself: `--help` with examples, and the pages in docs/verbs."""
+"""What the command line tells of itself: `--help` with examples."""
 
 import importlib
 import io
@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import manual, usage
+from pipeline import usage
 from pipeline.usage import PROGRAM, Verb
 from tests.stack import ROOT, RUN_PIPELINE
 
 ONE_VERB = {f"{verb.name} {action.name}": action for verb in usage.VERBS for action in verb.actions}
 EVERY_VERB = {verb.name: verb for verb in usage.VERBS} | ONE_VERB
 EXAMPLES = [(words, example) for words, verb in EVERY_VERB.items() for example in verb.examples]
-PAGES = ROOT / "docs" / "verbs"
 
 
 def help_of(words: str) -> str:
@@ -56,27 +55,6 @@ def test_no_module_of_a_verb_is_left_out() -> None:
     modules = {path.stem.replace("_", "-") for path in (ROOT / "pipeline" / "verbs").glob("[!_]*.py")}
 
     assert modules == {verb.name for verb in usage.VERBS}
-
-
-def test_the_pages_are_as_the_code_makes_them() -> None:
-    kept = {path.name: path.read_text(encoding="utf-8") for path in PAGES.glob("*")}
-
-    assert kept == manual.pages(), "stale: run `make docs`"
-
-
-def test_pages_are_made_anew_and_those_of_verbs_that_are_no_more_go(tmp_path: Path) -> None:
-    (tmp_path / "unpack.md").write_text("of a verb that there was\n")
-
-    subprocess.run([sys.executable, "-m", "pipeline.manual", str(tmp_path)], cwd=ROOT, check=True)
-
-    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == manual.pages()
-
-
-def test_every_verb_s_page_is_linked_from_the_readme_s_table_of_commands() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    linked = set(re.findall(r"\(docs/verbs/([a-z-]+)\.md\)", readme))
-
-    assert linked == {verb.name for verb in usage.VERBS}
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ class MessageParcel:
         intake.hide(self._sqs, self._message, seconds=seconds)
 
     def settle(self, verdicts: Sequence[Verdict]) -> None:
-        """Decide what becomes of the message: see the table in the README's section on settling.
+        """Decide what becomes of the message: see docs/intake.md.
 
         What may still succeed decides first, then what never will; only a message of which everything is done goes.
         """
