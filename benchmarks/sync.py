@@ -102,7 +102,7 @@ def _staged(wanted: Table, folder: Path) -> Path:
         path.write_bytes(content)
         digest = hashlib.sha512(content).hexdigest()
         files[str(path.relative_to(work))] = FileFixity(len(content), {"sha512": digest})
-    fixity.save(Fixity("W1", "manifest", files), folder)
+    (folder / fixity.digests_name("W1")).write_bytes(fixity.dumps(Fixity("W1", "manifest", files)))
     lines = [f"{file.digests['sha512']}  {name}\n" for name, file in files.items()]
     (folder / "manifest-sha512.txt").write_text("".join(lines))
     return work

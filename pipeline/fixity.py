@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import durable, guarded
+from pipeline import guarded
 from pipeline.errors import StagingDamaged
 
 ALGORITHMS = frozenset(name for name in hashlib.algorithms_available if not name.startswith("shake"))
@@ -47,7 +47,7 @@ class Fixity:
 
 
 def digests_name(work_rid: str) -> str:
-    """The name of the file that `save` writes for a work."""
+    """The name of the file that holds a work's digests."""
     return f"{work_rid}.digests.json"
 
 
@@ -65,18 +65,11 @@ def dumps(fixity: Fixity) -> bytes:
     return (json.dumps(facts, ensure_ascii=False, indent=0) + "\n").encode()
 
 
-def save(fixity: Fixity, folder: Path) -> Path:
-    """Write the digests into `folder`, durably; returns the file."""
-    target = folder / digests_name(fixity.work_rid)
-    durable.write_file(target, dumps(fixity))
-    return target
-
-
 def load(path: Path) -> Fixity:
-    """Read what `save` wrote.
+    """Read what `dumps` made.
 
     Raises:
-        StagingDamaged: the file is gone or is not what `save` writes.
+        StagingDamaged: the file is gone or is not what `dumps` makes.
     """
     try:
         facts = json.loads(guarded.read_file(path))

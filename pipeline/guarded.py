@@ -42,13 +42,13 @@ def open_file(path: Path | str, *, at: int | None = None) -> int:
     return descriptor
 
 
-def read_file(path: Path | str, *, at: int | None = None) -> bytes:
+def read_file(path: Path | str) -> bytes:
     """The content of a regular file; see `open_file`.
 
     Raises:
         OSError: it cannot be read, or is no regular file.
     """
-    with os.fdopen(open_file(path, at=at), "rb") as file:
+    with os.fdopen(open_file(path), "rb") as file:
         return file.read()
 
 

@@ -25,18 +25,6 @@ _ON = bool(_KILL_AT or _FREEZE_AT or _LOG_ACTS)
 _done: Counter[str] = Counter()
 _allowed: Callable[[], None] | None = None
 
-POINTS = (
-    "message received",
-    "leases taken",
-    "download half-way",
-    "downloaded, not vouched for",
-    "debag published, not recorded",
-    "sync copied, not committed",
-    "half cleared",
-)
-
-FOLDER_POINTS = ("zip claimed", "zip identified", "zip set aside", "refusal reported")
-
 
 class Act(StrEnum):
     """What makes something visible, durable, or gone."""

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 from pipeline.steps import bag
-from pipeline.work import Bag, rid_from_name
 
 _IMAGES_A_GROUP = 8
 
@@ -40,11 +39,6 @@ def make_sample_bag(folder: Path, number: int, *, size_bytes: int, corrupt: bool
             _flip_one_bit(made / target.name, f"{work_rid}.bag/data/images/{work_rid}-I1/I10003.jpg")
         os.replace(made / target.name, target)
     return target
-
-
-def local_bag(path: Path) -> Bag:
-    """What names a sample bag in messages to people."""
-    return Bag(work_rid=rid_from_name(path.name), bucket="", key=str(path))
 
 
 def _write_work(work_dir: Path, number: int, size_bytes: int) -> None:

@@ -41,7 +41,7 @@ def near(moment: datetime | None) -> bool:
 
 @pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS)
 def test_whatever_messages_and_bags_say_can_be_recorded_and_read(engine: Engine, book: Record, text: str) -> None:
-    book.see(BAG, detail={"said": text})
+    book.see(BAG)
     book.failed(BAG, "debag", InvalidBag(text, faults=[Fault("digest-differs", text, text, text)]))
     book.finished(Phase.DEBAG, BAG, {"warnings": [text], text: text}, works=("W1",))
     book.note("intake", "failed", {"message_id": "m1", "kind": "not-understood", "error": text, "body": text})

@@ -2,6 +2,7 @@
 
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,23 @@ import pytest
 from pipeline.errors import InvalidBag, StagingDamaged
 from pipeline.steps import debag
 from pipeline.steps.debag import FaultKind, Policy
+from pipeline.steps.debag.faults import Findings, UnreadableZip
+from pipeline.steps.debag.judging import Verdict, examine
+from pipeline.steps.debag.zip_source import opened
 from tests.awkward import Member, good_members, members_of, write, zip_bytes
 from tests.bags import bag_members, make_bag_zip
 
 
 def kinds(bag_zip: Path, policy: Policy | None = None) -> list[str]:
-    return sorted({fault.kind for fault in debag.judge(bag_zip, policy=policy).faults})
+    return sorted({fault.kind for fault in examined(bag_zip, policy)[0].faults})
 
 
-def test_a_judgement_tells_what_is_in_a_zip_and_writes_nothing(tmp_path: Path) -> None:
-    judgement = debag.judge(make_bag_zip(tmp_path))
-    assert (judgement.faults, judgement.rids, judgement.files, judgement.bytes) == ((), ("W1",), 3, 5780)
-    assert os.listdir(tmp_path) == ["W1.bag.zip"]
+def examined(bag_zip: Path, policy: Policy | None = None) -> tuple[Findings, Verdict]:
+    """What is known of a zip before its payload is read."""
+    say, verdict = Findings(), Verdict()
+    with suppress(UnreadableZip), opened(bag_zip, say) as source:
+        verdict = examine(source, policy or Policy(), say, work_rid="")
+    return say, verdict
 
 
 def test_a_zip_that_is_gone_is_no_fault_of_the_bag(tmp_path: Path) -> None:
@@ -44,7 +50,8 @@ def test_what_is_no_zip_is_named_so(tmp_path: Path, what: str) -> None:
 
 def test_a_zip_cut_off_tells_what_is_still_whole_in_it(tmp_path: Path) -> None:
     content = make_bag_zip(tmp_path).read_bytes()
-    fault = debag.judge(write(tmp_path / "cut.zip", content[: content.index(b"second image")])).faults[0]
+    say, _ = examined(write(tmp_path / "cut.zip", content[: content.index(b"second image")]))
+    (fault, *_) = say.in_order()[0]
     assert fault.kind == FaultKind.ZIP_TRUNCATED
     assert "5 members are whole" in fault.detail
     assert "W1.bag/data/images/I1/I10002.jpg" in fault.detail
@@ -59,9 +66,10 @@ def test_two_tables_of_contents_that_both_fit_are_refused(tmp_path: Path) -> Non
 
 
 def test_bytes_around_a_zip_are_only_odd(tmp_path: Path) -> None:
-    judgement = debag.judge(write(tmp_path / "W1.bag.zip", b"#!/bin/sh\n" + zip_bytes(good_members()) + b"\n"))
-    assert judgement.faults == ()
-    assert {warning.kind for warning in judgement.warnings} == {FaultKind.PREPENDED_BYTES, FaultKind.APPENDED_BYTES}
+    say, _ = examined(write(tmp_path / "W1.bag.zip", b"#!/bin/sh\n" + zip_bytes(good_members()) + b"\n"))
+    faults, warnings = say.in_order()
+    assert faults == ()
+    assert {warning.kind for warning in warnings} == {FaultKind.PREPENDED_BYTES, FaultKind.APPENDED_BYTES}
 
 
 @pytest.mark.parametrize("change", ["replaced", "grown", "removed"])
@@ -97,8 +105,8 @@ def test_limits_of_members_are_those_of_the_policy(tmp_path: Path) -> None:
 def test_seventy_thousand_members_without_zip64_are_read(tmp_path: Path) -> None:
     files = {f"{number // 1000}/{number}": b"" for number in range(70_000)}
     content = zip_bytes(members_of(bag_members(files=files)), end={"here": 70_004 & 0xFFFF, "entries": 70_004 & 0xFFFF})
-    judgement = debag.judge(write(tmp_path / "W1.bag.zip", content))
-    assert (judgement.faults, judgement.files) == ((), 70_000)
+    say, verdict = examined(write(tmp_path / "W1.bag.zip", content))
+    assert (say.count, [len(record.found.payload) for record in verdict.records]) == (0, [70_000])
 
 
 def test_faults_of_a_refused_zip_include_what_only_reading_the_payload_tells(tmp_path: Path) -> None:

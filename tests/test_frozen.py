@@ -14,13 +14,12 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline import plug
 from pipeline.errors import LeaseLost
 from tests.bags import SMALL_WORK, make_bag_zip
 from tests.folders import add_folder, drop, lying_in
 from tests.stack import ROOT, Site, lines, wait_until
 from tests.test_folder_killed import MOVING, REFUSING
-from tests.test_killed import BAD_IMAGE, BUILTIN, COPIED, HOMECOMING, REFUSAL, begin_in_the_archive, instants
+from tests.test_killed import BAD_IMAGE, BUILTIN, COPIED, HOMECOMING, POINTS, REFUSAL, begin_in_the_archive, instants
 from tests.test_on_servers import served
 from tests.test_sync_running import HANGS, alive, eventually, home, pids
 from tests.works import BUNDLED_SCRIPT, Home
@@ -95,7 +94,7 @@ def all_of(acts: Mapping[str, int], *kinds: str) -> list[str]:
 @pytest.mark.parametrize(
     ("at", "settings"),
     [
-        (sorted({*plug.POINTS} - {*LOCKED}), {}),
+        (sorted({*POINTS} - {*LOCKED}), {}),
         (all_of(HOMECOMING, "commit"), {}),
         (all_of(HOMECOMING, *ON_DISK), {}),
         (all_of(COPIED, *ON_DISK), BUILTIN),

@@ -92,7 +92,8 @@ class Home:
         self, rid: str = "W1", *, files: Mapping[str, bytes] = SMALL_WORK, algorithms: Sequence[str] = ("sha512",)
     ) -> Path:
         """The work as debag leaves it, digests beside it; returns the work's folder."""
-        fixity.save(fixity_of(files, rid=rid, algorithms=algorithms), self.staging)
+        digests = fixity.dumps(fixity_of(files, rid=rid, algorithms=algorithms))
+        (self.staging / fixity.digests_name(rid)).write_bytes(digests)
         return put(self.staging / rid, files)
 
     def site(self, *, script: str = "", **values: Any) -> Site:

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline import durable
@@ -49,9 +49,7 @@ class _Work:
     folders: list[tuple[str, os.stat_result]] = field(default_factory=list)
 
 
-def make(
-    work_dirs: Sequence[Path], *, into: Path, pulse: Pulse = no_pulse, bagging_date: date | None = None
-) -> list[Bagged]:
+def make(work_dirs: Sequence[Path], *, into: Path, pulse: Pulse = no_pulse) -> list[Bagged]:
     """Make `{RID}.bag.zip` in `into` for each work folder, whose name is the RID.
 
     Nothing is made before all works were looked through. Each zip is written beside its place, and durable before it
@@ -61,7 +59,6 @@ def make(
         work_dirs: the works; they are only read.
         into: the folder for the zips; made if need be.
         pulse: called with bytes done and in all; it may raise to stop, and no half zip stays.
-        bagging_date: for the bags' metadata; today (UTC) if not given.
 
     Raises:
         InvalidRid: a folder's name is no RID.
@@ -84,7 +81,7 @@ def make(
     try:
         into.mkdir(parents=True, exist_ok=True)
         for work in works:
-            writer = _Writer(work, total, done, pulse, bagging_date or datetime.now(UTC).date())
+            writer = _Writer(work, total, done, pulse)
             bagged.append(writer.make(into))
             done = writer.done
     except OSError as error:
@@ -142,13 +139,12 @@ def _faults_of(path: str, facts: os.stat_result) -> Iterator[tuple[str, str]]:
 class _Writer:
     """One work on its way into its zip."""
 
-    def __init__(self, work: _Work, total: int, done: int, pulse: Pulse, bagging_date: date) -> None:
+    def __init__(self, work: _Work, total: int, done: int, pulse: Pulse) -> None:
         self.work = work
         self.bag = f"{work.rid}.bag"
         self.total = total
         self.done = done
         self.pulse = pulse
-        self.bagging_date = bagging_date
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
 
     def make(self, into: Path) -> Bagged:
@@ -190,7 +186,7 @@ class _Writer:
         tags = {
             "bagit.txt": "BagIt-Version: 0.97\nTag-File-Character-Encoding: UTF-8\n",
             "bag-info.txt": (
-                f"BDRC-RID: {self.work.rid}\nBagging-Date: {self.bagging_date.isoformat()}\n"
+                f"BDRC-RID: {self.work.rid}\nBagging-Date: {datetime.now(UTC):%F}\n"
                 f"Payload-Oxum: {size}.{len(self.work.files)}\n"
             ),
             "manifest-sha512.txt": _manifest(digests),

@@ -1,7 +1,6 @@
 """Debag: verify a bag zip and unpack it, in one pass, into a folder that appears whole or not at all."""
 
 from pipeline.steps.debag.faults import FaultKind
-from pipeline.steps.debag.judging import Judgement, judge
 from pipeline.steps.debag.marker import MARKER, load_marker, read_marker
 from pipeline.steps.debag.policy import Debagged, DebaggedWork, Policy, available_cpus
 from pipeline.steps.debag.staging import discard
@@ -12,11 +11,9 @@ __all__ = [
     "Debagged",
     "DebaggedWork",
     "FaultKind",
-    "Judgement",
     "Policy",
     "available_cpus",
     "discard",
-    "judge",
     "load_marker",
     "read_marker",
     "unpack",

@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from pipeline.errors import Fault, InvalidRid, TransientError
+from pipeline.errors import InvalidRid
 from pipeline.steps.debag import kept_rules, rules
 from pipeline.steps.debag.bag_record import BagReader, BagRecord
-from pipeline.steps.debag.faults import FaultKind, Findings, UnreadableZip
+from pipeline.steps.debag.faults import FaultKind, Findings
 from pipeline.steps.debag.layout import FoundBag, find_bags, say_unbagged
 from pipeline.steps.debag.matching import check_unicode_twins
 from pipeline.steps.debag.policy import Policy
 from pipeline.steps.debag.shared import works_of
 from pipeline.steps.debag.zip_directory import read_directory
 from pipeline.steps.debag.zip_members import check_members
-from pipeline.steps.debag.zip_source import ZipSource, opened, transient
+from pipeline.steps.debag.zip_source import ZipSource
 from pipeline.work import checked_rid, rid_from_name
 
 
@@ -31,63 +30,6 @@ class Verdict:
     records: list[BagRecord] = field(default_factory=list)
     members: int = 0
     readable: bool = False
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What can be known of a bag zip without reading its payload.
-
-    Attributes:
-        faults: what refuses it; empty does not mean that the payload matches.
-        warnings: what is only odd.
-        rids: the works in it.
-        files: payload files.
-        bytes: bytes of the payload.
-        members: members of the zip.
-    """
-
-    faults: tuple[Fault, ...]
-    warnings: tuple[Fault, ...]
-    rids: tuple[str, ...]
-    files: int
-    bytes: int
-    members: int
-
-
-def judge(bag_zip: Path, *, work_rid: str = "", policy: Policy | None = None) -> Judgement:
-    """Judge a bag zip without reading its payload or writing anything.
-
-    Args:
-        bag_zip: the zip.
-        work_rid: the work that its key promised; empty if unknown.
-        policy: limits and switches.
-
-    Raises:
-        StagingDamaged: the zip is gone, or was changed meanwhile.
-        TransientError: it could not be read.
-    """
-    say = Findings()
-    verdict = Verdict()
-    try:
-        with opened(bag_zip, say) as source:
-            verdict = examine(source, policy or Policy(), say, work_rid=work_rid)
-            source.check_unchanged()
-    except UnreadableZip:
-        pass  # the findings tell why
-    except TransientError:
-        raise
-    except OSError as error:
-        raise transient(error, what=f"{bag_zip} cannot be read") from error
-    faults, warnings = say.in_order()
-    payload = [record.found.payload for record in verdict.records]
-    return Judgement(
-        faults,
-        warnings,
-        tuple(sorted(record.found.rid for record in verdict.records)),
-        sum(map(len, payload)),
-        sum(member.size for files in payload for member in files.values()),
-        verdict.members,
-    )
 
 
 def examine(source: ZipSource, policy: Policy, say: Findings, *, work_rid: str) -> Verdict:

@@ -38,7 +38,7 @@ class Record:
         self._leases = leases
 
     @tried_again
-    def see(self, bag: Bag, *, detail: Mapping[str, object] | None = None) -> BagRow:
+    def see(self, bag: Bag) -> BagRow:
         """Make a bag known, or learn what is known of it; a restore that the event tells is dated with its time.
 
         A bag that was waiting for its restore is to be worked on again.
@@ -46,7 +46,7 @@ class Record:
         try:
             with writing(self._engine) as connection:
                 if self._row(connection, bag.bag_id) is None:
-                    self._first_seen(connection, bag, detail or {})
+                    self._first_seen(connection, bag)
         except IntegrityError:
             pass  # another lane saw it first, at the same moment: its row serves as well
         with writing(self._engine) as connection:
@@ -278,7 +278,7 @@ class Record:
         """What a zip is known to hold; nothing until it was debagged."""
         return tuple(connection.scalar(select(bags.c.works).where(bags.c.bag_id == bag_id)) or ())
 
-    def _first_seen(self, connection: Connection, bag: Bag, detail: Mapping[str, object]) -> None:
+    def _first_seen(self, connection: Connection, bag: Bag) -> None:
         connection.execute(
             insert(bags).values(
                 bag_id=bag.bag_id,
@@ -299,10 +299,9 @@ class Record:
                 updated_on=utc_in(),
             )
         )
-        facts = {**_origin(bag), **detail}
-        self._event(connection, bag.work_rid, bag.bag_id, "intake", "seen", facts)
+        self._event(connection, bag.work_rid, bag.bag_id, "intake", "seen", _origin(bag))
         if bag.event_time is not None and not bag.only_created:
-            stages.date(connection, bag.work_rid, Phase.RESTORE, facts, at=naive(bag.event_time))
+            stages.date(connection, bag.work_rid, Phase.RESTORE, _origin(bag), at=naive(bag.event_time))
 
     def _event(
         self, connection: Connection, work_rid: str, bag_id: str, step: str, outcome: str, detail: Mapping[str, Any]

@@ -41,7 +41,7 @@ def archive(  # noqa: PLR0913  # the interface that the tasks are written agains
 
     Args:
         work_dir: the unpacked work, a folder named by its RID.
-        digests: what `fixity.save` wrote for it.
+        digests: the file of its verified digests, as debag left it.
         work_rid: the work.
         site: archive, script and its environment.
         pulse: called several times a second with (bytes proved, bytes in all); it may raise to stop, which is safe.
