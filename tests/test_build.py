@@ -96,7 +96,7 @@ CREDENTIAL_FILES = [
     "my.cnf",
     "htpasswd",
 ]
-# Each line by itself gives a secret away.
+# Each line by itself gives a secret away; ↵ is a line's end.
 SECRETS = r"""
 export KEY=AKIAIOSFODNN7EXAMPLE
 aws_secret_access_key = /JalrXUtnFEMIhunter2
@@ -116,8 +116,7 @@ mysql --password=hunter2 drs
 mysql -u drs -phunter2 drs
 mysqldump -udrs -p'hunter2' drs
 "$client" -h db -u drs -phunter2
-mysql -u drs \
-  -phunter2
+mysql -u drs \↵  -phunter2
 sshpass -p hunter2 ssh me@x
 curl -u me:hunter2 https://x
 curl -su "me:hunter2" https://x
@@ -134,7 +133,72 @@ echo hunter2 | sudo -S mount x
 //registry.npmjs.org/:_authToken=npm_hunter2hunter2hunter2
 x: ghp_hunter2hunter2hunter2
 https://hooks.slack.com/services/T00/B00/hunter2
-""".strip().replace("\\\n", "\0").splitlines()  # fmt: skip
+password: >-↵  hunter2
+password: | # of the database↵  hunter2
+password:↵    hunter2
+"password":↵  "hunter2"
+password: &pw hunter2
+PASSWORDS: {}↵password:↵  - hunter2
+db.password hunter2
+requirepass hunter2
+aws configure set aws_secret_access_key hunter2
+git config --global x.password hunter2
+npm config set //registry/:_authToken hunter2
+passwd --stdin me <<< "hunter2"
+sudo -S mount x <<<hunter2
+echo "hunter2" | docker login -u me --password-stdin
+printf '%s' hunter2 | kinit me
+<password>hunter2</password>
+<db:password>↵  hunter2↵</db:password>
+<name>db.password</name>↵<value>hunter2</value>
+<property name="password" value="hunter2"/>
+- name: DB_PASSWORD↵  value: hunter2
+{"name": "DB_PASSWORD", "value": "hunter2"}
+DB_CREDENTIALS=root/hunter2
+PASSWORD = "/data/hunter2"
+DB_PASS=/dev/hunter2
+DB_PASS=~/hunter2
+PASS=("hunter2")
+PASSWORD="${PASSWORD:-hunter2}"
+password=${1:-hunter2}
+[ "$password" = x ] || password+=hunter2
+echo "{\"password\": \"hunter2\"}"
+$h{password} = "hunter2";
+api-key: hunter2
+password2=hunter2
+setenv DB_PASSWORD hunter2
+ENV DB_PASSWORD hunter2
+sudo -S mount x <<END↵hunter2↵END
+SET PASSWORD FOR me = 'hunter2';
+ALTER ROLE me WITH ENCRYPTED PASSWORD 'hunter2';
+""".strip().splitlines()  # fmt: skip
+SECRETS_IN_PROGRAMS = r"""
+connect(password="hunter2")
+os.environ["PGPASSWORD"] = "hunter2"
+PASSWORD: str = "hunter2"
+PASSWORD: Final[str | None] = 'hunter2'
+os.environ.setdefault("MYSQL_PWD", "hunter2")
+os.environ.get("DB_PASSWORD", "hunter2")
+config.set("database", "password", "hunter2")
+connect(passwd=("hunter2"))
+PASSWORD = (↵    "hunter2"↵)
+PASSWORD = \↵    "hunter2"
+PASSWORD = '''hunter2'''
+PASSWORD = b"hunter2"
+PASSWORD = "/data/hunter2"
+if (password := "hunter2"):
+if password == "hunter2":
+const password =↵  "hunter2";
+{"password": "hunter2"}
+{"password":↵  "hunter2"}
+env={"PGPASSWORD": "hunter2"}
+connect("dbname=x user=y password=hunter2")
+connect("Server=x;Uid=y;Pwd=hunter2;")
+subprocess.run("mysql -u drs -phunter2 drs", shell=True)
+get(url, auth=("me", "hunter2"))
+server.login("me", "hunter2")
+headers = {"Authorization": "Bearer hunter2"}
+""".strip().splitlines()  # fmt: skip
 HARMLESS = r"""
 PWD=/path
 OLDPWD=/opt/bag; pwd
@@ -157,28 +221,58 @@ find . -print -path ./x -prune -perm 644
 url = postgresql+psycopg://pipeline@db.example.org/pipeline
 https://pipeline:PASSWORD@HOST:8443
 # passwords: see the wiki; tokens=12
-""".strip()
+curl -H "Authorization: Bearer $TOKEN" https://x
+: "${DB_PASSWORD:?is not set}"
+PASSWORD=↵HOST=localhost
+password:↵host: localhost
+password:↵  secretKeyRef:↵    name: passwords
+<password></password>↵<host>localhost</host>
+login "$password"↵get_token
+read -r user password host <<< "$line"
+token={{ vault_token }}
+echo "it is done" | tee log; echo "password:"; read -rs password
+for work in W1 W2; do echo "$work" >>"$list"; done
+while read -r token; do sync "$token"; done <<<"$tokens"
+""".strip().splitlines()
+HARMLESS_IN_PROGRAMS = r"""
+connect(password=password, token=token_of(me))
+password = os.environ["DB_PASSWORD"]
+password = getpass("Password of the database: ")
+names = ["user", "password", "host"]
+connect("dbname=x", password=password, host="localhost")
+url = f"password={password} host=localhost"
+execute("password=%s", value)
+{"password": "", "host": "localhost"}
+PASSWORD_FILE = "/run/secrets/db_password"
+PASSWORD = "/run/secrets/db_password"
+def login(password: str, host: str = "localhost") -> None:
+password = None
+""".strip().splitlines()
+
+
+def samples(elsewhere: list[str], in_programs: list[str]) -> dict[str, str]:
+    """A file for each line."""
+    kinds = {"bin/line{}.sh": elsewhere, "bin/line{}.py": in_programs}
+    return {name.format(at): text.replace("↵", "\n") for name, lines in kinds.items() for at, text in enumerate(lines)}
 
 
 def test_what_looks_like_a_credential_is_named_without_being_shown(tmp_path: Path) -> None:
-    lines = {f"bin/line{number}.sh": text.replace("\0", "\\\n") for number, text in enumerate(SECRETS)}
-    named = {f"config/{name}": "anything" for name in CREDENTIAL_FILES}
-    program = {"bin/connect.py": 'connect(password="hunter2")'}
+    files = {f"config/{name}": "anything" for name in CREDENTIAL_FILES} | samples(SECRETS, SECRETS_IN_PROGRAMS)
 
-    told = judged(holding(tmp_path, {**lines, **named, **program}))
+    told = judged(holding(tmp_path, files))
 
     refused = {line.partition(": ")[0] for line in told.splitlines()}
-    missed = {name: text for name, text in {**lines, **named, **program}.items() if name not in refused}
-    assert missed == {}
+    assert {name: text for name, text in files.items() if name not in refused} == {}
     for secret in ("hunter2", "UtnFEMI", "AKIAIOSFODNN7"):
         assert secret not in told
 
 
 def test_what_is_taken_from_elsewhere_at_run_time_is_no_credential(tmp_path: Path) -> None:
-    lines = {f"bin/line{number}.sh": text for number, text in enumerate(HARMLESS.splitlines())}
-    program = {"bin/connect.py": "connect(password=password, token=token_of(me))"}
+    files = samples(HARMLESS, HARMLESS_IN_PROGRAMS)
 
-    assert judged(holding(tmp_path, {**lines, **program})) == ""
+    refused = {line.partition(": ")[0] for line in judged(holding(tmp_path, files)).splitlines()}
+
+    assert {name: text for name, text in files.items() if name in refused} == {}
 
 
 def test_what_cannot_be_read_or_lies_elsewhere_is_not_taken_unless_a_person_looked_at_it(tmp_path: Path) -> None:
