@@ -237,9 +237,10 @@ def _tell_places(out: Console, running: Stack, choices: Choices) -> None:
     for name, place in places.items():
         out.print(f"{name:13} {place}")
     verb = "status" if choices.keep else f"explain {sample_rid(0)}"
-    out.print(
-        f"look around   {running.by_hand} {shlex.join([sys.executable, str(RUN_PIPELINE)])} {verb}", soft_wrap=True
-    )
+    command = f"{running.by_hand} {shlex.join([sys.executable, str(RUN_PIPELINE)])}"
+    # So that what is typed next, as failures tell it, goes by the demo's settings too.
+    out.print(f"look around   alias run_pipeline.py={shlex.quote(command)}", soft_wrap=True)
+    out.print(f"              run_pipeline.py {verb}")
 
 
 def _wait_for_ctrl_c(out: Console) -> None:

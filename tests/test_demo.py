@@ -29,6 +29,12 @@ def start(home: Path, *arguments: str, program: Path = RUN_PIPELINE) -> "subproc
     )
 
 
+def typed(lines_of_a_shell: str) -> "subprocess.CompletedProcess[str]":
+    """What a person types after the demo, in a shell that knows nothing of it."""
+    typing = f"shopt -s expand_aliases\n{lines_of_a_shell}"
+    return subprocess.run(["bash", "-c", typing], capture_output=True, text=True, check=True, cwd="/", timeout=60)
+
+
 def test_the_demo_brings_its_bags_home_and_a_second_one_finds_nothing_left_to_do(tmp_path: Path) -> None:
     home = tmp_path / "demo home"  # with a blank, as people have them
 
@@ -42,9 +48,11 @@ def test_the_demo_brings_its_bags_home_and_a_second_one_finds_nothing_left_to_do
         assert lines(out, name)
     assert len(list((home / "archive").glob("Archive*/*/W*/images/*/*.jpg"))) == 2 * 16
 
-    look_around = lines(out, "look around")[0].removeprefix("look around")
-    told = subprocess.run(look_around, shell=True, capture_output=True, text=True, check=True, cwd="/", timeout=60)
+    look_around = out[out.index("look around") :].removeprefix("look around")
+    told = typed(look_around)
     assert lines(told.stdout, "W0DEMO00: refused")
+    next_told = typed(f"{look_around}\nrun_pipeline.py quarantine show W0DEMO00").stdout.removeprefix(told.stdout)
+    assert lines(next_told, str(home / "quarantine"))
 
     second = start(home)
     out, err = second.communicate(timeout=120)
