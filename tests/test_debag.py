@@ -17,6 +17,7 @@ from pipeline import fixity
 from pipeline.errors import InvalidBag, NoRoom, StagingDamaged, WorkBusy
 from pipeline.steps import debag
 from pipeline.steps.debag import Policy
+from pipeline.steps.debag.policy import available_cpus
 from pipeline.steps.debag.staging import staging_path
 from tests.bags import SMALL_WORK, bag_members, make_bag_zip, write_zip
 
@@ -226,4 +227,4 @@ def test_a_result_that_does_not_hold_is_said_and_can_be_discarded(tmp_path: Path
 
 
 def test_cpus_are_those_that_the_process_may_use() -> None:
-    assert 1 <= debag.available_cpus() <= len(os.sched_getaffinity(0))
+    assert 1 <= available_cpus() <= len(os.sched_getaffinity(0))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import Stopping
-from pipeline.steps.sync import compare
+from pipeline.steps.sync.readback import compare
 from tests.bags import SMALL_WORK
 from tests.works import AWKWARD_WORK, fixity_of, put
 

@@ -9,6 +9,4 @@ knows where a setting came from. `PIPELINE_ENV` (`dev` or `prod`) chooses the pr
 
 from pipeline.settings.loading import load
 from pipeline.settings.production import missing_archive
-from pipeline.settings.values import Folder, Notify, Scheduler, Settings, Source, WhenDone
-
-__all__ = ["Folder", "Notify", "Scheduler", "Settings", "Source", "WhenDone", "load", "missing_archive"]
+from pipeline.settings.values import Folder, Notify, Settings, Source, WhenDone

@@ -10,8 +10,6 @@ from pipeline.usage import looking, repairing, telling, working
 from pipeline.usage.kinds import positive, size
 from pipeline.usage.verb import EXITS, PROGRAM, Paragraphs, Verb, sentence
 
-__all__ = ["EXITS", "PROGRAM", "VERBS", "Verb", "parser", "positive", "sentence", "size"]
-
 VERBS: tuple[Verb, ...] = (*working.VERBS, *looking.VERBS, *repairing.VERBS, *telling.VERBS, working.DEMO)
 
 

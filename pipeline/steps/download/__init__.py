@@ -11,20 +11,5 @@
 from pipeline.steps.download.bandwidth import Bandwidth
 from pipeline.steps.download.fetch import fetch, settle
 from pipeline.steps.download.local import adopt, identify_local
-from pipeline.steps.download.plan import Level
 from pipeline.steps.download.remote import identify, look, size_of
 from pipeline.steps.download.terms import Fetched, Options
-
-__all__ = [
-    "Bandwidth",
-    "Fetched",
-    "Level",
-    "Options",
-    "adopt",
-    "fetch",
-    "identify",
-    "identify_local",
-    "look",
-    "settle",
-    "size_of",
-]

@@ -4,12 +4,10 @@ from pipeline.steps.intake.dead_letters import DeadLetter, dead_letters, send_ba
 from pipeline.steps.intake.events import Delivery, body_of, listed, parse
 from pipeline.steps.intake.folders import (
     Dropped,
-    Listing,
     ends_as_a_zip,
     look,
     look_again,
     see_usable,
-    unreachable,
 )
 from pipeline.steps.intake.moving import (
     clock_ahead_seconds,
@@ -34,39 +32,3 @@ from pipeline.steps.intake.queues import (
     receive,
     seal_digest,
 )
-
-__all__ = [
-    "SEAL",
-    "DeadLetter",
-    "Delivery",
-    "Dropped",
-    "Listing",
-    "Message",
-    "Queue",
-    "acknowledge",
-    "backoff_seconds",
-    "body_of",
-    "busy_seconds",
-    "clock_ahead_seconds",
-    "dead_letter",
-    "dead_letters",
-    "depth",
-    "ends_as_a_zip",
-    "find_queue",
-    "hide",
-    "left_aside",
-    "listed",
-    "look",
-    "look_again",
-    "move_out",
-    "parse",
-    "put_again",
-    "put_back",
-    "receive",
-    "remove",
-    "seal_digest",
-    "see_ours",
-    "see_usable",
-    "send_back",
-    "unreachable",
-]
