@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline import guarded
 from pipeline.errors import PipelineError
 
 _START_SECONDS, _STOP_SECONDS = 60.0, 30.0
@@ -60,7 +61,7 @@ class Daemon:
     def pid(self) -> int | None:
         """The number of the running process; None when it does not run."""
         try:
-            with self.pid_file.open("rb") as file:
+            with os.fdopen(guarded.open_file(self.pid_file), "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return None
@@ -81,7 +82,6 @@ class Daemon:
         Raises:
             ServiceFailed: it ended, or did not answer in time; then it is ended again.
         """
-        self.home.mkdir(parents=True, exist_ok=True)
         process = self._spawn()
         over = time.monotonic() + _START_SECONDS
         while not answers():
@@ -91,7 +91,7 @@ class Daemon:
             time.sleep(_POLL_SECONDS)
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        descriptor = os.open(self.pid_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = guarded.open_file(self.pid_file, flags=os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -99,7 +99,7 @@ class Daemon:
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, str(os.getpid()).encode())
 
-            with self.log.open("ab") as log:
+            with os.fdopen(guarded.open_file(self.log, flags=os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log:
                 return subprocess.Popen(
                     self.command,
                     stdin=subprocess.DEVNULL,
@@ -156,14 +156,14 @@ def only_one(home: Path) -> Iterator[None]:
     """Two who start and stop services of one folder at the same time do so one after the other.
 
     Raises:
-        ServiceFailed: the folder cannot be made, or not be written to.
+        ServiceFailed: the folder cannot be made, or others decide what lies in it.
     """
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        lock = (home / "lock").open("wb")
+        guarded.make_ours_alone(home)
+        lock = guarded.open_file(home / "lock", flags=os.O_WRONLY | os.O_CREAT)
     except OSError as error:
         raise ServiceFailed(f"{home} cannot be used: {error.strerror}", go_on="name another one: --home DIR") from error
-    with lock as file:
+    with os.fdopen(lock, "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.live import Live
 
-from pipeline import show
+from pipeline import guarded, show
 from pipeline.errors import PipelineError
 from pipeline.samples import make_sample_bag, sample_rid
 from pipeline.steps import intake, record
@@ -65,8 +65,12 @@ def run(choices: Choices) -> int:
         DemoFailed: it did not end as told.
     """
     out = show.console()
-    home = (choices.home or Path(tempfile.mkdtemp(prefix="pipeline-demo-"))).resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    home = choices.home or Path(tempfile.mkdtemp(prefix="pipeline-demo-"))
+    try:
+        guarded.make_ours_alone(home.absolute())
+    except OSError as error:
+        raise DemoFailed(f"{home} cannot be used: {error.strerror}", go_on="name another one: --home DIR") from error
+    home = home.resolve()
     with _ended_by_signals(), stack(home, lanes=choices.lanes) as running:
         out.print(f"S3 and SQS: moto at {running.moto_url}; scheduler: luigid at {running.luigid_url}")
         before = {work.work_rid: work.stage for work in _works(home)}

@@ -35,7 +35,7 @@ import tornado.netutil
 import tornado.routing
 import tornado.web
 
-from pipeline import beginning, durable
+from pipeline import beginning, guarded, owners
 from pipeline.work import DOOR_KEY_FILE, SCHEDULER_USER
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ class Rules:
     """Who may ask, and how.
 
     Attributes:
-        user: with the password, what each request has to bring.
-        password: as above.
+        user, password: what each request has to bring.
         hosts: the names by which this server is asked, without a port: a tunnel ends at any.
     """
 
@@ -239,13 +238,14 @@ def main(arguments: Sequence[str]) -> int:
     """luigid, as its own command is, but behind the door; 2 where it cannot be."""
     options = _parser().parse_args(arguments)
     try:
-        if not (password := durable.secret_of(options.password_file)):
+        if not (password := guarded.secret_of(options.password_file)):
             raise OSError(0, "it is empty", str(options.password_file))  # noqa: TRY301  # told as the others
         if options.make_password:
             return 0
         sockets = [] if options.ask else tornado.netutil.bind_sockets(options.port, address=options.address)
     except OSError as error:
-        sys.stderr.write(f"scheduler: {error.filename or f'port {options.port}'}: {error.strerror}\n")
+        where = "" if isinstance(error, owners.NotOurs) else f"{error.filename or f'port {options.port}'}: "
+        sys.stderr.write(f"scheduler: {where}{error.strerror}\n")
         return 2
     if options.ask:
         return _ask(options.port, f"{options.user}:{password}")

@@ -9,7 +9,6 @@ import ctypes
 import errno
 import json
 import os
-import secrets
 import stat
 import uuid
 from collections.abc import Iterator, Mapping
@@ -276,24 +275,3 @@ def write_file(target: Path | str, content: bytes, *, at: int | None = None) -> 
 def write_json(target: Path, facts: Mapping[str, object]) -> None:
     """Write `facts` to `target` as `write_file` does; names keep their script, keys their order."""
     write_file(target, (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode())
-
-
-def secret_of(file: Path) -> str:
-    """The secret that a file holds; where there is no such file, a new one, which its owner alone may read.
-
-    Raises:
-        OSError: it can neither be read nor made.
-    """
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # Whole when it gets its name, for somebody else may read it, or make one, at the same moment.
-        part = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            with open(descriptor, "w", encoding="ascii") as made:
-                made.write(f"{secrets.token_urlsafe(32)}\n")
-            with contextlib.suppress(FileExistsError):
-                os.link(part, file)
-        finally:
-            part.unlink()
-    return file.read_text(encoding="utf-8").strip()

@@ -167,10 +167,10 @@ def _serve_luigid(state: str, port: int) -> None:
     import luigi.scheduler  # noqa: PLC0415  # only this child needs luigi's server
     import tornado.netutil  # noqa: PLC0415  # as above
 
-    from pipeline import door, durable  # noqa: PLC0415  # as above
+    from pipeline import door, guarded  # noqa: PLC0415  # as above
 
     sockets = tornado.netutil.bind_sockets(port, address=LOOPBACK)
-    rules = door.Rules(durable.secret_of(password_file(Path(state))))
+    rules = door.Rules(guarded.secret_of(password_file(Path(state))))
     _end_with_parent()
     serving = door.serve(
         luigi.scheduler.Scheduler(

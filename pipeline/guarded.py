@@ -7,35 +7,32 @@ calls. What is done by a descriptor is done where it was opened. The kernel's `f
 import contextlib
 import errno
 import os
-import pwd
+import secrets
+import shlex
 import stat
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from pipeline import owners
+from pipeline.owners import NotOurs
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MOST_LINKS = 40  # as many as the kernel follows
 
 
-class NotOurs(PermissionError):
-    """A folder in which nothing may be written: it is a link, belongs to another user, or every user may change it."""
-
-    def __init__(self, why: str, folder: Path) -> None:
-        super().__init__(errno.EPERM, f"{folder} {why}", str(folder))
-
-
-def open_file(path: Path | str, *, at: int | None = None) -> int:
-    """A descriptor for reading a regular file that others may have put there; a pipe is not waited for.
+def open_file(path: Path | str, *, at: int | None = None, flags: int = os.O_RDONLY) -> int:
+    """The descriptor of a regular file that others may have put there; a pipe is not waited for.
 
     Args:
         path: the file; a link is not followed.
         at: the descriptor of the folder that `path` is relative to.
+        flags: as for `os.open`, for whoever writes it.
 
     Raises:
         OSError: it cannot be opened, or is no regular file.
     """
-    descriptor = os.open(path, _FILE, dir_fd=at)
+    descriptor = os.open(path, flags | _FILE, 0o644, dir_fd=at)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "is no regular file", str(path))
@@ -52,6 +49,46 @@ def read_file(path: Path | str) -> bytes:
         return file.read()
 
 
+def read_secret(path: Path) -> bytes:
+    """The content of a file that we, root, or whom the program belongs to, keep from all other users.
+
+    Raises:
+        NotOurs: it belongs to somebody else, others may read or change it, or put another in its place.
+        OSError: it cannot be read, or is no regular file.
+    """
+    path = behind_our_links(path)
+    owners.see_way_is_ours(path)
+    with os.fdopen(open_file(path), "rb") as file, opened(Path(os.path.realpath(path.parent))) as folder:
+        status = os.fstat(file.fileno())
+        wide = status.st_mode & (stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP)
+        why = f"may be read or changed by others: chmod 600 {shlex.quote(str(path))}"
+        owners.see(status, path, folder, wide=why if wide else "")
+        return file.read()
+
+
+def secret_of(file: Path) -> str:
+    """The secret that a file holds; where there is no such file, a new one, which its owner alone may read.
+
+    Raises:
+        NotOurs: others could read it, or decide what it is.
+        OSError: it can neither be read nor made.
+    """
+    if not file.exists():
+        owners.see_way_is_ours(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Whole when it gets its name, for somebody else may read it, or make one, at the same moment.
+        part = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with open(descriptor, "w", encoding="ascii") as made:
+                made.write(f"{secrets.token_urlsafe(32)}\n")
+            with contextlib.suppress(FileExistsError):
+                os.link(part, file)
+        finally:
+            part.unlink()
+    return read_secret(file).decode().strip()
+
+
 def behind_our_links(path: Path) -> Path:
     """What a path names, through links that we, or root, have made; the file need not be there.
 
@@ -64,9 +101,11 @@ def behind_our_links(path: Path) -> Path:
             status = path.lstat()
         except FileNotFoundError:
             return path
-        link, theirs = stat.S_ISLNK(status.st_mode), status.st_uid not in _trusted()
+        link, theirs = stat.S_ISLNK(status.st_mode), status.st_uid not in owners.trusted()
         if theirs and not stat.S_ISREG(status.st_mode):
-            raise NotOurs(f"is {'a link' if link else 'no file, and'} of {_named(status.st_uid)}: not written to", path)
+            raise NotOurs(
+                f"is {'a link' if link else 'no file, and'} of {owners.named(status.st_uid)}: not written to", path
+            )
         if not link:
             return path
         path = path.parent / path.readlink()
@@ -118,31 +157,41 @@ def ours(folder: Path, *, below: Path | None = None, make: bool = False) -> Iter
                 _make(name, descriptor, path)
             above, descriptor = descriptor, _opened(name, descriptor, path)
             os.close(above)
-            see_ours(descriptor, path)
+            owners.see_ours(descriptor, path)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
 def see_nobody_can_swap(folder: Path) -> None:
-    """See that a folder is ours, if it is there, and that no other user can put another in its place.
+    """See that a folder is ours alone, if it is there, and that no other user can put another in its place.
 
     Raises:
         NotOurs: it is not, or somebody can; the sentence names the folder that decides it.
         OSError: it cannot be looked at.
     """
-    trusted = _trusted()
+    uids, gids = set[int](), set[int]()
     with contextlib.suppress(FileNotFoundError), ours(folder) as descriptor:
-        trusted.add(os.fstat(descriptor).st_uid)  # a file system that gives all to one user gives him what is above too
-    for above in Path(os.path.realpath(folder)).parents:
-        try:
-            status = above.stat()
-        except FileNotFoundError:
-            continue  # it is still to be made
-        if status.st_uid not in trusted:
-            raise NotOurs(f"belongs to {_named(status.st_uid)}, who can put another folder in its place", above)
-        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-            raise NotOurs("may be written to by every user, who can put another folder in its place", above)
+        status = os.fstat(descriptor)
+        who = owners.others_who_write(status)
+        why = f"may be written to by {who}: chmod go-w {shlex.quote(str(folder))}"
+        owners.see(status, folder, descriptor, wide=why if who else "")
+        # A file system that gives all to one user and group gives them what is above too.
+        uids.add(status.st_uid)
+        gids.add(status.st_gid)
+    owners.see_way_is_ours(folder, uids=uids, gids=gids)
+
+
+def make_ours_alone(folder: Path) -> None:
+    """Make a folder, and those above it, where nobody else decides what lies in it.
+
+    Raises:
+        NotOurs: somebody does; see `see_nobody_can_swap`.
+        OSError: it cannot be made.
+    """
+    see_nobody_can_swap(folder)
+    with ours(folder, make=True):
+        see_nobody_can_swap(folder)  # what was put there meanwhile too
 
 
 def _make(name: str, above: int, path: Path) -> None:
@@ -164,48 +213,6 @@ def _opened(name: str | Path, above: int | None, path: Path) -> int:
             raise
         link = stat.S_ISLNK(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
         raise NotOurs("is a link, which is not followed" if link else "is no folder", path) from error
-
-
-def _trusted() -> set[int]:
-    """Whose folders are as good as ours: root's, and those of whoever owns the program that runs here."""
-    return {0, os.geteuid(), Path(__file__).stat().st_uid}
-
-
-def see_ours(descriptor: int, path: Path) -> None:
-    """See that an open folder is ours; `path` is for the sentence.
-
-    Raises:
-        NotOurs: it is not.
-    """
-    status = os.fstat(descriptor)
-    open_to_all = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
-    if status.st_uid in _trusted() and not open_to_all:
-        return
-    made = _made_in(descriptor)  # some shares give all files one owner and one mode, whoever made them
-    if status.st_uid not in _trusted() and (made is None or made.st_uid != status.st_uid):
-        raise NotOurs(f"belongs to {_named(status.st_uid)}, not to {_named(os.geteuid())}", path)
-    if open_to_all and (made is None or not made.st_mode & stat.S_IWOTH):
-        raise NotOurs("may be written to by every user", path)
-
-
-def _made_in(descriptor: int) -> os.stat_result | None:
-    """What a folder is said to be that we make just now, for us alone; it is gone again."""
-    name = f".{uuid.uuid4().hex}"
-    try:
-        os.mkdir(name, 0o700, dir_fd=descriptor)
-        try:
-            return os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-        finally:
-            os.rmdir(name, dir_fd=descriptor)
-    except OSError:
-        return None
-
-
-def _named(uid: int) -> str:
-    try:
-        return f"{pwd.getpwuid(uid).pw_name} (user {uid})"
-    except KeyError:
-        return f"user {uid}"
 
 
 def empty_folder(descriptor: int) -> None:

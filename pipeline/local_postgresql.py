@@ -3,12 +3,13 @@
 import glob
 import os
 import pwd
-import re
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
+from pipeline import guarded
 from pipeline.daemon import Daemon, Service, ServiceFailed
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
@@ -25,36 +26,26 @@ def postgresql(chosen: Settings, home: Path) -> Service:
     owner = "postgres" if os.geteuid() == 0 else None
     password, sockets = str(url.password or ""), home / "postgresql.socket"
 
-    def own(path: Path) -> None:
-        if owner is not None:
-            os.chown(path, pwd.getpwnam(owner).pw_uid, pwd.getpwnam(owner).pw_gid)
-
     def make_cluster() -> None:
         for path in (data, sockets):
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            own(path)
-        if (data / "PG_VERSION").exists():
-            _ask_for_password(data, user, password, owner)
-            return
-        secret = home / "postgresql.password"
-        secret.touch(mode=0o600)
-        secret.write_text(password + "\n", encoding="utf-8")
-        own(secret)
-        how = ["--auth", "scram-sha-256", "--pwfile", str(secret)]
-        command = [_of_postgresql("initdb"), "-D", str(data), "-U", user, "--encoding", "UTF8", *how]
-        try:
-            _finish(command, owner, {})
-        except PipelineError:
-            shutil.rmtree(data)  # half a cluster would be taken for a whole one
-            raise
-        finally:
-            secret.unlink()
+            with suppress(FileExistsError):
+                path.mkdir(mode=0o700)
+            with guarded.opened(path) as folder:
+                if owner is not None:
+                    os.fchown(folder, pwd.getpwnam(owner).pw_uid, pwd.getpwnam(owner).pw_gid)
+        if not (data / "PG_VERSION").exists():
+            try:
+                _finish([_of_postgresql("initdb"), "-D", str(data), "-U", user, "--encoding", "UTF8"], owner)
+            except PipelineError:
+                guarded.remove_tree(data)  # half a cluster would be taken for a whole one
+                raise
+        _ask_for_password(data, user, password, owner)
 
     def make_database() -> None:
         connect = ["-h", host, "-p", str(port), "-U", user]
         query = [_of_postgresql("psql"), *connect, "-d", "postgres", "-Atc", "SELECT datname FROM pg_database"]
-        if url.database not in _finish(query, None, {"PGPASSWORD": password}).splitlines():
-            _finish([_of_postgresql("createdb"), *connect, str(url.database)], None, {"PGPASSWORD": password})
+        if url.database not in _finish(query, PGPASSWORD=password).splitlines():
+            _finish([_of_postgresql("createdb"), *connect, str(url.database)], PGPASSWORD=password)
 
     command = (
         _of_postgresql("postgres"),
@@ -73,18 +64,13 @@ def postgresql(chosen: Settings, home: Path) -> Service:
 
 
 def _ask_for_password(data: Path, user: str, password: str, owner: str | None) -> None:
-    """A cluster that an earlier release made trusts every user of this host: it asks from now on."""
-    rules = data / "pg_hba.conf"
-    text = rules.read_text(encoding="utf-8")
-    mended = re.sub(r"^((?:local|host)\b.*)\btrust[ \t]*$", r"\1scram-sha-256", text, flags=re.MULTILINE)
-    if mended != text:
-        how = ("-c", "password_encryption=scram-sha-256")
-        alone = [_of_postgresql("postgres"), "--single", "-D", str(data), *how, "postgres"]
-        quoted = user.replace('"', '""'), password.replace("'", "''")
-        _finish(alone, owner, {}, said="ALTER ROLE \"{}\" PASSWORD '{}'\n".format(*quoted))
-        with rules.open("r+", encoding="utf-8") as file:  # its owner and its mode stay
-            file.write(mended)
-            file.truncate()
+    """Before it starts: whoever made the cluster, and whomever it trusts, it asks everybody for this password."""
+    how = ("-c", "password_encryption=scram-sha-256")
+    alone = [_of_postgresql("postgres"), "--single", "-D", str(data), *how, "postgres"]
+    quoted = user.replace('"', '""'), password.replace("'", "''")
+    _finish(alone, owner, said="ALTER ROLE \"{}\" PASSWORD '{}'\n".format(*quoted))
+    rules = r"s/^((local|host)\b.*)\btrust[[:blank:]]*$/\1scram-sha-256/"
+    _finish(["sed", "-E", "-i", rules, str(data / "pg_hba.conf")], owner)  # as its owner, who could make it a link
 
 
 def _of_postgresql(name: str) -> str:
@@ -99,7 +85,7 @@ def _of_postgresql(name: str) -> str:
     return path
 
 
-def _finish(command: list[str], user: str | None, secrets: dict[str, str], *, said: str = "") -> str:
+def _finish(command: list[str], user: str | None = None, *, said: str = "", **secrets: str) -> str:
     """Run a program to its end, which is told that; its stdout."""
     environment = {**os.environ, **secrets}
     ended = subprocess.run(

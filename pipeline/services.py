@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
                 return _down(home)
             chosen = settings.load(make_password=options.verb == "up")
             return _VERBS[options.verb](chosen, list(_services(chosen, home)), options)
-    except (SettingsError, UsageError, PipelineError) as error:
+    except (SettingsError, UsageError, PipelineError, OSError) as error:
         for line in error.problems if isinstance(error, SettingsError) else [str(error)]:
             sys.stderr.write(f"local-services: {line}\n")
         return EXIT_USAGE if isinstance(error, SettingsError | UsageError) else EXIT_UNREACHABLE

@@ -8,7 +8,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from sqlalchemy import update
 
-from pipeline import durable, embedded
+from pipeline import embedded, guarded
 from pipeline.steps import record
 from pipeline.steps.record import tables
 from pipeline.steps.record.clock import utc_in
@@ -29,7 +29,7 @@ LUIGID_FORGETS_SECONDS = 4
 def luigid_down(day: Session) -> None:
     day.site.luigid_url = f"http://127.0.0.1:{servers.free_port()}"
     password_file = embedded.password_file(day.folder / "luigid.state")
-    durable.secret_of(password_file)
+    guarded.secret_of(password_file)
     day.site.settings["PIPELINE_SCHEDULER_URL"] = day.site.luigid_url
     day.site.settings["PIPELINE_PIPELINE_SCHEDULER_PASSWORD_FILE"] = str(password_file)
 

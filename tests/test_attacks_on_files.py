@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import durable, guarded
+from pipeline import durable, guarded, owners
 from pipeline.errors import FolderUnreachable, TransientError, ZipUnreadable
 from pipeline.steps import bag, debag, download, intake
 from tests.attacker import NOBODY, attack, shared_place
@@ -91,11 +91,11 @@ def test_a_report_is_written_into_no_folder_that_somebody_else_made(
     site: Site, inbox: Path, victim: Path, tmp_path: Path
 ) -> None:
     add_folder(site)
-    settings = {"PIPELINE_SOURCE_INBOX_PATH": str(inbox)}
+    chosen = {"PIPELINE_SOURCE_INBOX_PATH": str(inbox)}
     attack("mkdir refused; chmod 777 refused", folder=inbox)
     drop(make_bag_zip(tmp_path, "W1", corrupt="images/I1/I10001.jpg"), inbox)
-    refused = site.call("run", "--lanes", "1", **settings)
-    checked = site.call("check", **settings)
+    refused = site.call("run", "--lanes", "1", **chosen)
+    checked = site.call("check", **chosen)
     assert refused.returncode == 3, refused.stderr
     assert lines(refused.stderr, f"{inbox}/refused belongs to", f"user {NOBODY}")
     assert lines(checked.stdout, "folder inbox", "wrong", f"{inbox}/refused belongs to")
@@ -143,7 +143,7 @@ def test_nothing_is_moved_out_of_a_folder_that_a_link_names(inbox: Path, tmp_pat
 def test_a_refused_zip_is_put_again_out_of_our_own_folder_alone(inbox: Path, tmp_path: Path) -> None:
     tree = put(tmp_path / "tree", {"W1-0/W1.bag.zip": KEPT})
     attack('ln -s "$1" refused', tree, folder=inbox)
-    with pytest.raises(guarded.NotOurs, match="refused is a link"):
+    with pytest.raises(owners.NotOurs, match="refused is a link"):
         intake.put_again(inbox / "refused/W1-0/W1.bag.zip", inbox / "W1.bag.zip", root=inbox / "refused")
     assert (tree / "W1-0/W1.bag.zip").read_bytes() == KEPT
 
@@ -169,14 +169,15 @@ def test_zips_leave_a_folder_that_belongs_to_somebody_else(inbox: Path, tmp_path
         ("mkdir {name}", "belongs to"),
         ('ln -s "$1" {name}', "is a link"),
         ("mkdir above; chmod 755 above", "can put another folder in its place"),
+        ('ln -s "$2" above', "can put another folder in its place"),
     ],
-    ids=["theirs", "link", "above"],
+    ids=["theirs", "link", "above", "link above"],
 )
 def test_no_work_is_begun_in_a_folder_that_somebody_else_decides_about(
     site: Site, place: Path, tmp_path: Path, name: str, made: str, says: str
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
-    attack(made.format(name=name), tmp_path / "elsewhere", folder=place)
+    attack(made.format(name=name), tmp_path / "elsewhere", tmp_path / "elsewhere", folder=place)
     folder = place / ("above" if "above" in made else "") / name
     refused = site.call("run", "--lanes", "1", **{f"PIPELINE_PIPELINE_{name.upper()}": str(folder)})
     assert refused.returncode == 2, refused.stderr
@@ -195,7 +196,7 @@ def test_a_share_that_gives_all_files_to_one_user_is_ours_to_write_in(place: Pat
 
     with ThreadPoolExecutor(1) as thread:
         assert thread.submit(opened_on_the_share).result() == NOBODY
-    with pytest.raises(guarded.NotOurs), guarded.ours(place / "share"):
+    with pytest.raises(owners.NotOurs), guarded.ours(place / "share"):
         pass
     assert [path.name for path in (place / "share").iterdir()] == ["refused"]
 

@@ -19,7 +19,7 @@ import requests
 from luigi.rpc import RemoteScheduler, URLLibFetcher
 from luigi.scheduler import RPC_METHODS
 
-from pipeline import door, durable
+from pipeline import door, guarded
 from pipeline.building import scheduler_paused
 from pipeline.errors import SchedulerUnreachable
 from pipeline.settings.secrets import scheduler_url
@@ -191,7 +191,7 @@ def test_the_password_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
 
     def make(_number: int) -> str:
         together.wait()
-        return durable.secret_of(file)
+        return guarded.secret_of(file)
 
     with ThreadPoolExecutor(8) as pool:
         made = set(pool.map(make, range(8)))

@@ -64,6 +64,7 @@ LAYERS = [
     "beginning",
     "log_lines",
     "guarded",
+    "owners",
     "work",
     "errors",
 ]

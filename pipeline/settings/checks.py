@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from pipeline import guarded
+from pipeline import guarded, owners
 from pipeline.settings.paths import from_project
 from pipeline.settings.sections import debag, download, pipeline, queue, sync
 
@@ -66,7 +66,7 @@ def check_ours(main: pipeline, problems: list[str]) -> None:
     for name in ("staging", "quarantine", "logs"):
         try:
             guarded.see_nobody_can_swap(from_project(getattr(main, name)))
-        except guarded.NotOurs as error:
+        except owners.NotOurs as error:
             problems.append(f"[pipeline] {name}: {error.strerror}")
         except OSError:
             continue  # whoever uses it says what is wrong with it

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline import durable
+from pipeline import guarded
 from pipeline.errors import SettingsError
 from pipeline.settings.paths import from_project
 from pipeline.settings.sections import database
@@ -80,7 +80,7 @@ def database_url(data: database, problems: list[str], *, make_password: bool = F
     if url.get_backend_name() == "postgresql" and url.host in LOOPBACK and not url.password:
         path = from_project(file or DATABASE_KEY_FILE)
         if make_password:
-            durable.secret_of(path)
+            guarded.secret_of(path)
         file = str(path) if path.exists() else ""
     if not file:
         return text

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import botocore.exceptions
 
-from pipeline import abilities, aws, building, durable, settings, show
+from pipeline import abilities, aws, building, durable, guarded, settings, show
 from pipeline.errors import FolderUnreachable, PipelineError, SchedulerUnreachable, SettingsError, StorageUnreachable
 from pipeline.settings import Folder, Settings, Source
 from pipeline.show import folder_line
@@ -178,7 +178,7 @@ def _see_movable(folder: Path, target: Path) -> None:
 
 def _folder(name: str, folder: Path) -> _Row:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        guarded.make_ours_alone(folder)
     except OSError as error:
         return _row(name, "wrong", f"{folder}: {error.strerror}")
     if not os.access(folder, os.W_OK | os.X_OK):

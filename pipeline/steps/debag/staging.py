@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline import abilities, guarded, plug
+from pipeline import abilities, guarded, owners, plug
 from pipeline import durable as disk
 from pipeline.errors import NoRoom, StagingDamaged, WorkBusy
 
@@ -153,7 +153,7 @@ def _locked(path: Path) -> int:
         except FileNotFoundError:
             continue
         try:
-            guarded.see_ours(descriptor, path)
+            owners.see_ours(descriptor, path)
         except BaseException:
             os.close(descriptor)
             raise
