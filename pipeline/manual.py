@@ -13,6 +13,8 @@ from pathlib import Path
 
 from pipeline import errors, usage
 from pipeline.settings import production, sections, sources
+from pipeline.steps.debag.meanings import MEANINGS
+from pipeline.steps.debag.rules import RULES
 from pipeline.usage import PROGRAM, Verb
 from pipeline.work import human_bytes
 
@@ -38,8 +40,12 @@ def pages(docs: Path) -> dict[str, str]:
         "settings": _settings(),
         "transient": _failures(errors.TransientError),
         "permanent": _failures(errors.PermanentError),
+        "rules": "\n".join(f"- {inspect.getdoc(rule)}" for rule in RULES),
+        "faults": _columns(
+            "", ("it says", "it means, and what to do"), [(f"`{kind}`", MEANINGS[kind]) for kind in MEANINGS]
+        ),
     }
-    for name in ("settings.md", "failures.md"):
+    for name in ("settings.md", "failures.md", "bags.md"):
         text = (docs / name).read_text(encoding="utf-8")
         made[name] = _PART.sub(lambda part: f"{part[1]}{parts[part[2]]}{part[3]}", text)
     return made
@@ -73,10 +79,10 @@ def _settings() -> str:
             told, _, choices = parameter.description.partition(" Choices: ")
             either = ", ".join(sorted(choices.strip("{}").split(", ")))  # Luigi has them in no order
             rows.append((f"`{name}`", value, f"{told} ({either})" if choices else told))
-        tables.append(_three(inspect.getdoc(section) or "", ("setting", "default", "meaning"), rows))
+        tables.append(_columns(inspect.getdoc(section) or "", ("setting", "default", "meaning"), rows))
     for kind, fields in sources.FIELDS.items():
         rows = [(f"`{name}`", _default(name, value), meaning) for name, (value, meaning) in fields.items()]
-        tables.append(_three(f"`[source NAME]`, `kind = {kind}`", ("setting", "default", "meaning"), rows))
+        tables.append(_columns(f"`[source NAME]`, `kind = {kind}`", ("setting", "default", "meaning"), rows))
     return "\n\n".join(tables)
 
 
@@ -94,10 +100,10 @@ def _failures(branch: type[errors.PipelineError]) -> str:
             told = " ".join(" ".join((inspect.getdoc(one) or "").split("\n\n")[:2]).split())
             kind = one.__new__(one).kind  # its class decides, and no argument
             rows.append((f"`{kind}`", *(part.strip(" .") for part in re.split("Left: |Go on: ", told))))
-    return _three("", ("it says", "it means", "what is left", "go on with"), sorted(rows))
+    return _columns("", ("it says", "it means", "what is left", "go on with"), sorted(rows))
 
 
-def _three(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _columns(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(map(_cell, row))} |" for row in (head, ["---"] * len(head), *rows)]
     return "\n".join([*([f"### {title}", ""] if title else []), *lines])
 
