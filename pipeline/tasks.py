@@ -26,7 +26,7 @@ from pipeline.steps import debag, download, record, sync
 from pipeline.steps.debag import DebaggedWork, report
 from pipeline.steps.record import Phase
 from pipeline.targets import SyncRows, WorkFolderTarget, ZipTarget
-from pipeline.work import Bag, human_bytes, human_count, staging_key, written_plainly
+from pipeline.work import Bag, human_bytes, human_count, mixes_alphabets, staging_key, written_plainly
 
 _log = logging.getLogger("pipeline.tasks")
 
@@ -246,9 +246,10 @@ def _policy(here: Site, bag: Bag) -> debag.Policy:
 
 def _look_at_name(here: Site, bag: Bag) -> None:
     plain = written_plainly(bag.work_rid)
-    if plain != bag.work_rid:
-        _log.warning("%s: this name is easily taken for %s, which it is not", bag.work_rid, plain)
-        here.record.note("intake", "odd-name", {"looks_like": plain}, work_rid=bag.work_rid, bag_id=bag.bag_id)
+    other = plain if plain != bag.work_rid else "another" if mixes_alphabets(plain) else ""
+    if other:
+        _log.warning("%s: this name is easily taken for %s, which it is not", bag.work_rid, other)
+        here.record.note("intake", "odd-name", {"looks_like": other}, work_rid=bag.work_rid, bag_id=bag.bag_id)
     record.check_name(here.engine, bag.work_rid)
 
 

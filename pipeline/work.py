@@ -25,14 +25,24 @@ _ARCHIVE_PARENTS = 4
 _WITHIN_WORDS = "\u058a\u05f3\u05f4\u0f0b\u30a0\u30fb"
 # Letters and marks that nobody sees (Unicode: Default_Ignorable_Code_Point): with them one name looks like another.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
-# Cyrillic and Greek letters that look like a Latin letter or a digit, each before that: a part of the table of UTS #39.
+# Letters that look like a Latin letter or a digit, a part of the table of UTS #39: Cyrillic, Greek and Arabic ones,
+# each before that; Cherokee and Lisu, by what each of their block looks like. Small letters go by their capitals, if
+# they are not here themselves, and those of Latin by their names.
 _LOOKS = (
-    "\u0410A\u0412B\u0415E\u0405S\u0406I\u0408J\u041aK\u041cM\u041dH\u041eO\u0420P\u0421C\u0422T\u0423Y\u0425X\u04aeY\u051aQ"
-    "\u051cW\u0474V\u04c0I\u04173\u0430a\u0435e\u043eo\u0440p\u0441c\u0443y\u0445x\u0455s\u0456i\u0458j\u04bbh\u0501d\u051bq"
-    "\u051dw\u0475v\u04cfl\u0391A\u0392B\u0395E\u0396Z\u0397H\u0399I\u039aK\u039cM\u039dN\u039fO\u03a1P\u03a4T\u03a5Y\u03a7X"
-    "\u03f9C\u037fJ\u03b1a\u03b3y\u03b9i\u03bdv\u03bfo\u03c1p\u03c3o\u03c5u"
+    "\u0410A\u0412B\u0415E\u0405S\u0406I\u0408J\u041aK\u041cM\u041dH\u041eO\u0420P\u0421C\u0422T\u0423Y\u0425X\u04aeY"
+    "\u051aQ\u051cW\u0474V\u04c0I\u04173\u04bbh\u0501d\u04cfl\u0391A\u0392B\u0395E\u0396Z\u0397H\u0399I\u039aK\u039cM"
+    "\u039dN\u039fO\u03a1P\u03a4T\u03a5Y\u03a7X\u03f9C\u037fJ\u03b3y\u03bdv\u03c3o\u03c5u\u0492F\u06611\u06f11"
 )
-_PLAIN = str.maketrans(dict(zip(_LOOKS[::2], _LOOKS[1::2], strict=True)))
+_BLOCKS = {
+    0x13A0: "DRT  i   YAJE      W   M   H Y  G hZ          4b  R WS   VS   LC  P   Kd      6    GB",
+    0xA4D0: "BPdDT GK JC ZF MNLSR  VH  WXY A E IOU",
+}
+_PLAIN = dict(zip(_LOOKS[::2], _LOOKS[1::2], strict=True)) | {
+    chr(first + at): seen for first, block in _BLOCKS.items() for at, seen in enumerate(block) if seen != " "
+}
+_VARIANT = re.compile(r"LATIN .*(?:SMALL CAPITAL|DOTLESS|SCRIPT|INSULAR|TONE) (?:([A-Z])|(TWO|FIVE|SIX))")
+# Marks that Unicode composes with no letter before them: an underline is no accent.
+_LOOSE_MARKS = re.compile("(?<=[!-~])[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
 _BAG_ZIP = re.compile(r"\.bag\.zip\Z", re.IGNORECASE)
 
 
@@ -111,7 +121,26 @@ def checked_rid(text: str, *, source: str = "") -> str:
 
 def written_plainly(work_rid: str) -> str:
     """The identifier as most people would type what they see: W1 for one in fullwidth or Cyrillic letters."""
-    return unicodedata.normalize("NFKC", work_rid).translate(_PLAIN)
+    seen = "".join(map(_plain, unicodedata.normalize("NFKC", work_rid)))
+    return _LOOSE_MARKS.sub("", unicodedata.normalize("NFKC", seen))
+
+
+def _plain(char: str) -> str:
+    variant = _VARIANT.fullmatch(unicodedata.name(char, ""))
+    if variant is not None:
+        return unicodedata.lookup(f"DIGIT {variant[2]}" if variant[2] else f"LATIN SMALL LETTER {variant[1]}")
+    capital = _PLAIN.get(char.upper(), "")
+    return _PLAIN.get(char) or capital.lower() or char
+
+
+def mixes_alphabets(work_rid: str) -> bool:
+    """Whether Latin letters stand beside those of another script that has capitals, as Coptic: such look alike.
+
+    What has none, as Tibetan or Devanagari, looks like no Latin, and may stand beside it.
+    """
+    cased = [char for char in work_rid if unicodedata.category(char) in {"Lu", "Ll"}]
+    scripts = {unicodedata.name(char, "").partition(" ")[0] for char in cased}
+    return "LATIN" in scripts and len(scripts) > 1
 
 
 def skeleton(work_rid: str) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from pipeline.errors import LookAlike
 from pipeline.steps import record
 from pipeline.steps.record import Record
-from pipeline.work import skeleton
+from pipeline.work import mixes_alphabets, skeleton
 from tests.bags import SMALL_WORK, make_bag_zip
 from tests.stack import Site, lines
 from tests.test_record import BAG, leases, synced
@@ -24,17 +24,59 @@ ALIKE = {
 }
 
 
-@pytest.mark.parametrize("alike", ALIKE.values(), ids=ALIKE)
-def test_what_looks_the_same_has_the_same_skeleton(alike: str) -> None:
-    assert alike != NAME
-    assert skeleton(alike) == skeleton(NAME)
+@pytest.mark.parametrize(
+    ("alike", "plain"),
+    [
+        *((alike, NAME) for alike in ALIKE.values()),
+        ("\u13b31\u13aa", "W1A"),  # Cherokee
+        ("\uab831\uab7a", "w1a"),  # Cherokee, in small letters
+        ("\ua4ea1\ua4ee", "W1A"),  # Lisu
+        ("\u1d211\ua731", "W1S"),  # small capitals
+        ("W1\u0493", "W1f"),
+        ("W1\u043a", "W1K"),  # Cyrillic, whose capital is Latin's
+        ("W\u01a71\u01bd", "W215"),
+        ("W\u06f1\u0661", "W11"),
+        ("W1A\u0332", "W1A"),  # underlined
+        ("W1\u0410\u0332", "W1A"),
+    ],
+)
+def test_what_looks_the_same_has_the_same_skeleton(alike: str, plain: str) -> None:
+    assert alike != plain
+    assert skeleton(alike) == skeleton(plain)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("W10", "W1O"), ("W1", "Wl"), ("W1", "W\u0661"), ("W1A", "W1Á"), ("བོད", "བོད་")]
+    ("one", "other"),
+    [
+        ("W10", "W1O"),
+        ("W1", "Wl"),
+        ("W1", "W\u0f21"),
+        ("W1A", "W1Á"),
+        ("བོད", "བོད་"),
+        ("W\u0f0b\u0f401", "W\u0f401"),
+        ("W1\u0416", "W1"),
+        ("W1\u025b\u0300", "W1\u025b"),  # open e, with an accent that Unicode does not compose
+    ],
 )
 def test_what_a_library_tells_apart_has_two_skeletons(one: str, other: str) -> None:
     assert skeleton(one) != skeleton(other)
+
+
+@pytest.mark.parametrize(
+    ("name", "mixed"),
+    [
+        ("W1\u2c80", True),  # Coptic
+        ("W1\u0416", True),
+        ("W\U000104041", True),  # Deseret
+        ("W\u0f0b\u0f401", False),
+        ("W1\u0915", False),
+        ("W1\u6f22", False),
+        ("W1É", False),
+        ("\u04161", False),
+    ],
+)
+def test_a_name_of_several_alphabets_is_told_of_unless_they_look_like_no_latin(*, name: str, mixed: bool) -> None:
+    assert mixes_alphabets(name) is mixed
 
 
 def test_a_work_whose_name_looks_like_that_of_one_that_is_home_is_refused_before_anything_is_fetched(
@@ -66,13 +108,14 @@ def test_a_work_whose_name_looks_like_that_of_one_that_is_home_is_refused_before
 def test_an_odd_name_that_looks_like_no_other_comes_home_with_a_warning_and_then_has_it(
     site: Site, tmp_path: Path
 ) -> None:
-    site.announce(make_bag_zip(tmp_path, ALIKE["Cyrillic"]))
+    site.announce(make_bag_zip(tmp_path, ALIKE["Cyrillic"]), make_bag_zip(tmp_path, "W1\u2c80"))  # Latin and Coptic
     first = site.call("run", "--lanes", "1")
     site.announce(make_bag_zip(tmp_path, NAME))
     second = site.call("run", "--lanes", "1")
 
     assert (first.returncode, second.returncode) == (0, 1), first.stderr
     assert lines(first.stderr, "this name is easily taken for", NAME)
+    assert lines(first.stderr, "W1\u2c80: this name is easily taken for another")
     assert lines(second.stderr, f"{NAME}: its name looks like that of the work {ALIKE['Cyrillic']}")
 
 
