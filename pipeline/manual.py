@@ -19,6 +19,7 @@ from pipeline.usage import PROGRAM, Verb
 from pipeline.work import human_bytes
 
 _MADE = "<!-- Made by `make docs` from pipeline/usage: change it there. -->"
+_READS = "What a verb reads is named by its section: [where settings stand](../settings.md)."
 _PART = re.compile(r"(<!-- Made by `make docs`: (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 _MANY = {"+": "{0}…", "*": "[{0}…]", "?": "[{0}]"}
 
@@ -35,7 +36,9 @@ def pages(docs: Path) -> dict[str, str]:
     parsers = _verbs_of(usage.parser())
     made = {f"verbs/{verb.name}.md": _page(verb, parsers[verb.name]) for verb in usage.VERBS}
     rows = (f"| [{verb.name}]({verb.name}.md) | {_cell(verb.help)} |" for verb in usage.VERBS)
-    made["verbs/README.md"] = "\n".join([_MADE, "# The verbs", "", "| verb | does |", "|---|---|", *rows]) + "\n"
+    made["verbs/README.md"] = (
+        "\n".join([_MADE, "# The verbs", _READS, "", "| verb | does |", "|---|---|", *rows]) + "\n"
+    )
     parts = {
         "settings": _settings(),
         "transient": _failures(errors.TransientError),

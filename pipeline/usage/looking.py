@@ -3,7 +3,7 @@
 import argparse
 
 from pipeline.usage.kinds import positive, size
-from pipeline.usage.verb import DATABASE, SETTINGS, SOURCES, Verb
+from pipeline.usage.verb import DATABASE, SOURCES, Verb
 
 _FOLDERS = "`[pipeline]`: staging, quarantine, archive"
 _NO_WORK = {0: "it was told", 1: "", 2: "wrong usage or settings, or nothing is known of the work"}
@@ -85,7 +85,7 @@ VERBS = (
         "told as such, and holds up nothing.",
         options=_status,
         exits=_NO_WORK,
-        reads=(SETTINGS, DATABASE, SOURCES, _FOLDERS),
+        reads=(DATABASE, SOURCES, _FOLDERS),
         see=("status.md",),
     ),
     Verb(
@@ -96,7 +96,7 @@ VERBS = (
         "the disks of this host.",
         options=_explain,
         exits=_NO_WORK,
-        reads=(SETTINGS, DATABASE, _FOLDERS),
+        reads=(DATABASE, _FOLDERS),
     ),
     Verb(
         "log",
@@ -110,7 +110,7 @@ VERBS = (
             1: "it is on another host, or is not there any more",
             2: "wrong usage or settings, or nothing is known of the work",
         },
-        reads=(SETTINGS, DATABASE, "the logs below `[pipeline] logs`"),
+        reads=(DATABASE, "the logs below `[pipeline] logs`"),
         see=("sync.md",),
     ),
     Verb(
@@ -133,7 +133,7 @@ VERBS = (
             2: "wrong usage or settings, or a work is not archived, or has no alarm; nothing was checked",
             3: "the archive or the database is out of reach",
         },
-        reads=(SETTINGS, DATABASE, "`[pipeline]`: archive, logs", "the proof kept with each work"),
+        reads=(DATABASE, "`[pipeline]`: archive, logs", "the proof kept with each work"),
         see=("sync.md",),
     ),
     Verb(

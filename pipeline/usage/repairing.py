@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipeline.usage.verb import DATABASE, SETTINGS, SOURCES, Verb
+from pipeline.usage.verb import DATABASE, SOURCES, Verb
 
 _BUSY = "a lane has one of the works"
 _STAGING = "`[pipeline]`: staging, quarantine"
@@ -132,7 +132,7 @@ VERBS = (
             1: _BUSY,
             2: "wrong usage or settings, or a work is not known; nothing was changed",
         },
-        reads=(SETTINGS, DATABASE, _STAGING),
+        reads=(DATABASE, _STAGING),
     ),
     Verb(
         "quarantine",
@@ -145,7 +145,7 @@ VERBS = (
             1: _BUSY,
             2: "wrong usage or settings, nothing is kept of a work, or nobody agreed; nothing was changed",
         },
-        reads=(SETTINGS, DATABASE, _STAGING, SOURCES),
+        reads=(DATABASE, _STAGING, SOURCES),
         see=("bags.md",),
     ),
     Verb(
@@ -159,7 +159,7 @@ VERBS = (
             1: _BUSY + " of a letter that SQS moved; it stays among the dead letters",
             2: "wrong usage or settings, no such dead letter, or nobody agreed; nothing was changed",
         },
-        reads=(SETTINGS, DATABASE, SOURCES),
+        reads=(DATABASE, SOURCES),
     ),
     Verb(
         "skip",
@@ -186,6 +186,6 @@ VERBS = (
         ("resume",),
         about="It also tells whether the pause button of luigid's page still stands.",
         exits={0: "intake goes on", 1: ""},
-        reads=(SETTINGS, DATABASE, "`[core] default_scheduler_url`: luigid"),
+        reads=(DATABASE, "`[core] default_scheduler_url`: luigid"),
     ),
 )

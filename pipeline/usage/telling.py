@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.usage.kinds import moment
-from pipeline.usage.verb import DATABASE, SETTINGS, SOURCES, Verb
+from pipeline.usage.verb import DATABASE, SOURCES, Verb
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ VERBS = (
         "--listen is needed.",
         options=_metrics,
         exits={0: "it was written, or stopped; pipeline_up tells what answers", 1: "", 3: ""},
-        reads=(SETTINGS, DATABASE, SOURCES, "`[pipeline]`: staging, quarantine, archive"),
+        reads=(DATABASE, SOURCES, "`[pipeline]`: staging, quarantine, archive"),
         see=("metrics.md",),
     ),
     Verb(
@@ -64,7 +64,7 @@ VERBS = (
             2: "wrong usage or settings, or no channel is set",
             3: "a channel did not take its message",
         },
-        reads=(SETTINGS, DATABASE, SOURCES, "`[notify]`, and the files of its secrets"),
+        reads=(DATABASE, SOURCES, "`[notify]`, and the files of its secrets"),
         see=("notifications.md",),
     ),
     Verb(

@@ -12,7 +12,6 @@ EXITS = {
     3: "something it depends on is out of reach",
 }
 # Words of `reads` that many verbs share.
-SETTINGS = "`luigi.cfg`, or the file that `LUIGI_CONFIG_PATH` names; `.env`"
 DATABASE = "`[database]`: the record"
 SOURCES = "`[source NAME]`: queues, buckets, folders"
 
@@ -46,7 +45,7 @@ class Verb:
     options: Callable[[argparse.ArgumentParser], None] = _none
     actions: tuple["Verb", ...] = ()
     exits: Mapping[int, str] = field(default_factory=dict)
-    reads: tuple[str, ...] = (SETTINGS, DATABASE)
+    reads: tuple[str, ...] = (DATABASE,)
     see: tuple[str, ...] = ()
 
     def add_to(self, verbs: "Subparsers[argparse.ArgumentParser]") -> None:

@@ -4,10 +4,9 @@ import argparse
 from pathlib import Path
 
 from pipeline.usage.kinds import positive, size
-from pipeline.usage.verb import DATABASE, SETTINGS, SOURCES, Verb
+from pipeline.usage.verb import DATABASE, SOURCES, Verb
 
 _LINE = (
-    SETTINGS,
     "`[pipeline]`: staging, quarantine, archive, logs, lanes",
     DATABASE,
     SOURCES,
