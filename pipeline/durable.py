@@ -7,7 +7,6 @@ fsynced as well (fsync(2), NOTES). A file that is renamed into place before its 
 import contextlib
 import ctypes
 import errno
-import json
 import os
 import stat
 import uuid
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline import plug
+from pipeline.work import json_bytes
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
@@ -273,5 +273,5 @@ def write_file(target: Path | str, content: bytes, *, at: int | None = None) -> 
 
 
 def write_json(target: Path, facts: Mapping[str, object]) -> None:
-    """Write `facts` to `target` as `write_file` does; names keep their script, keys their order."""
-    write_file(target, (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode())
+    """Write `facts` to `target` as `write_file` does; keys keep their order."""
+    write_file(target, json_bytes(facts, indent=1))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline import guarded
 from pipeline.errors import StagingDamaged
+from pipeline.work import json_bytes
 
 ALGORITHMS = frozenset(name for name in hashlib.algorithms_available if not name.startswith("shake"))
 """What this machine can compute and that has a digest of one length."""
@@ -62,7 +63,7 @@ def dumps(fixity: Fixity) -> bytes:
             for path, file in sorted(fixity.files.items())
         },
     }
-    return (json.dumps(facts, ensure_ascii=False, indent=0) + "\n").encode()
+    return json_bytes(facts, indent=0)
 
 
 def load(path: Path) -> Fixity:

@@ -4,6 +4,7 @@ Names of keys, folders and the archive tree are those that BDRC uses.
 """
 
 import hashlib
+import json
 import os
 import re
 import unicodedata
@@ -21,6 +22,7 @@ MAX_RID_BYTES = 200
 """Leaves room for `.bag.zip.part` and a bag identity in a file name of 255 bytes."""
 
 _ARCHIVE_PARENTS = 4
+_NOT_ASCII = re.compile(r"[^\n -~]+")
 # What words of Armenian, Hebrew, Tibetan (tsheg) and Japanese are written with besides letters: UAX #31, table 3.
 _WITHIN_WORDS = "\u058a\u05f3\u05f4\u0f0b\u30a0\u30fb"
 # Letters and marks that nobody sees (Unicode: Default_Ignorable_Code_Point): with them one name looks like another.
@@ -90,6 +92,16 @@ def exact_seconds(seconds: float) -> str:
 def printable(text: str) -> str:
     """Text from outside, without what a terminal, a mail reader or a browser would obey."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def json_bytes(value: object, *, indent: int | None = None) -> bytes:
+    """A JSON document for a file: names keep their script, what a terminal would obey is written by its number."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return (_NOT_ASCII.sub(lambda found: "".join(map(_spelt_out, found[0])), text) + "\n").encode()
+
+
+def _spelt_out(char: str) -> str:
+    return char if char.isprintable() else json.dumps(char)[1:-1]
 
 
 def checked_rid(text: str, *, source: str = "") -> str:

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
+from pipeline import durable, fixity
 from pipeline.log_lines import JsonLines, PlainLines
 from pipeline.work import staging_key
 from tests.bags import bag_members, make_bag_zip, write_zip
 from tests.stack import Site
 
 EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202eevil\r\n=cmd|'C calc'!A0<script>alert(1)<script>"
+FACTS = fixity.FileFixity(1, {"md5": "0" * 32})
 OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -32,7 +36,9 @@ def test_nothing_that_a_terminal_obeys_reaches_it_or_a_log(site: Site, tmp_path:
     for ended in told:
         assert OBEYED.findall(ended.stdout + ended.stderr) == [], ended.args
         assert "Traceback" not in ended.stderr
-    for log in [*(site.home / "logs").rglob("*.log"), *site.home.rglob("report.txt"), tmp_path / "page.html"]:
+    kept = [path for name in ("report.txt", "report.json") for path in site.home.rglob(name)]
+    assert len(kept) == 2
+    for log in [*(site.home / "logs").rglob("*.log"), *kept, tmp_path / "page.html"]:
         text = log.read_text(encoding="utf-8")
         assert OBEYED.findall(text) == [], log
         assert "<script>alert" not in text or log.suffix != ".html"
@@ -49,6 +55,18 @@ VERBS = (
     ("dead-letters", ("list",)),
     ("report", ("--csv",)),
 )
+
+
+@pytest.mark.parametrize("name", [EVIL, "\U000e0001\ufeff\udc9b\x7f\x85\u2028", "དཔལ་ལྡན་ é 漢字 \U0001f600"])
+def test_what_is_written_as_json_is_not_obeyed_and_stays_the_same_value(tmp_path: Path, name: str) -> None:
+    durable.write_json(tmp_path / "marker.json", {name: [name]})
+    (tmp_path / "W1.digests.json").write_bytes(fixity.dumps(fixity.Fixity("W1", "full", {name: FACTS})))
+    for file in tmp_path.iterdir():
+        text = file.read_bytes().decode("utf-8")
+        assert all(line.isprintable() for line in text.split("\n")), text
+        assert (name in text) is name.isprintable()  # names keep their script
+    assert json.loads((tmp_path / "marker.json").read_bytes()) == {name: [name]}
+    assert fixity.load(tmp_path / "W1.digests.json").files == {name: FACTS}
 
 
 def test_a_bag_of_another_bucket_is_not_archived_whoever_asks_for_it(site: Site, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pipeline.errors import Fault, InvalidRid, StagingDamaged
 from pipeline.fixity import digests_name
 from pipeline.steps.debag.policy import Debagged, DebaggedWork
 from pipeline.steps.debag.zip_source import ZipSource
-from pipeline.work import checked_rid
+from pipeline.work import checked_rid, json_bytes
 
 MARKER = "debag.json"
 TOOL = "bagline-debag 1"
@@ -48,7 +48,7 @@ def marker_bytes(
         "warnings": [warning.as_dict() for warning in result.warnings],
         "seconds": result.seconds,
     }
-    return (json.dumps(facts, ensure_ascii=False) + "\n").encode()
+    return json_bytes(facts)
 
 
 def load_marker(into: Path, *, of: Path | None = None) -> Debagged:
