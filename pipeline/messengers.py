@@ -18,8 +18,12 @@ from pipeline.errors import TransientError
 from pipeline.settings import Notify
 
 _PATIENCE_SECONDS = 20
-# A scheme's colon, a dot before a letter (IDNA takes three others for dots), an @; our own program's name stays.
-_LINKS = re.compile(r"(?<!\bs3):(?=//)|(?<=\w)(?<!\brun_pipeline)[.\u3002\uff0e\uff61](?=[^\W\d_])|@")
+# What an address goes on after: a colon, unless of a time; two slashes; a backslash; a dot before a letter or one of
+# several numbers (IDNA takes three others for dots); an @. Our own program's name stays.
+_DOT = "[.\u3002\uff0e\uff61]"
+_LINKS = re.compile(
+    rf"(?<!\bs3):(?=[^\s\d])|(?<!\d):(?=\d)|(?<!\bs3:)/(?=/)|\\(?=\S)|(?<!\brun_pipeline){_DOT}(?=[^\W\d_]|\d+{_DOT})|@"
+)
 
 
 class NotDelivered(TransientError):

@@ -7,7 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeline.errors import ArchiveConflict, InvalidBag, StorageUnreachable
+from pipeline.messengers import inert
 from pipeline.steps import record
 from pipeline.steps.record import Phase, Record, notices
 from pipeline.work import Bag
@@ -158,6 +161,32 @@ def test_names_make_no_links_in_mails_and_chats(site: Site, mailbox: Mailbox, we
         assert "s3://bucket/W 1/x" in body
         assert "W1[.]bag[.]zip" in body
     assert "as it is written: run_pipeline.py explain W0" in letter
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("http://a.example/x", "http[:][/]/a[.]example/x"),
+        ("https:/evil", "https[:]/evil"),
+        ("https:evil", "https[:]evil"),
+        ("//evil/x", "[/]/evil/x"),
+        ("tel:+4912345", "tel[:]+4912345"),
+        ("tel:112", "tel[:]112"),
+        ("file:\\\\host\\x", "file[:][\\][\\]host[\\]x"),
+        ("\\\\host\\share", "[\\][\\]host[\\]share"),
+        ("203.0.113.9", "203[.]0[.]113.9"),
+        ("203\u30020\uff0e113\uff619:80", "203[\u3002]0[\uff0e]113\uff619:80"),
+        ("[2001:db8::1]", "[2001[:]db8[:][:]1]"),
+        ("localhost:8080", "localhost[:]8080"),
+        ("\U0001f4a9.example", "\U0001f4a9[.]example"),
+        ("a@b", "a[@]b"),
+        ("[z](x)", "[z] (x)"),
+        (":smile:", "[:]smile:"),
+        ("15.8 GiB at 12:30:01: s3://bucket/W1; run_pipeline.py explain W1.", None),
+    ],
+)
+def test_what_a_name_is_made_of_leads_nowhere_and_what_we_tell_stays_as_it_is(name: str, told: str | None) -> None:
+    assert inert(name) == (told or name)
 
 
 def test_a_restore_that_expires_soon_is_told_once(site: Site, mailbox: Mailbox) -> None:
