@@ -35,9 +35,7 @@ class pipeline(luigi.Config):
         default=DOOR_KEY_FILE,
         description="holds the password of luigid's door (a secret); the default is for a luigid on this host",
     )
-    archive_root = luigi.Parameter(
-        default="var/archive", description="folder of Archive0 to Archive3"
-    )
+    archive_root = luigi.Parameter(default="var/archive", description="folder of Archive0 to Archive3")
     margin_bytes = luigi.IntParameter(default=1 << 30, description="bytes of staging disk that always stay free")
 
 
