@@ -15,7 +15,8 @@ from pipeline.site import Site
 from pipeline.steps import record
 from pipeline.steps.record import CHECK, BagState, chronicle, overview, views
 from pipeline.steps.record import notices as state
-from pipeline.steps.record.notices import Expiring, Told, Trouble
+from pipeline.steps.record.notices import Told, Trouble
+from pipeline.steps.record.overview import AtRisk
 from pipeline.work import human_bytes, human_count, human_seconds, printable
 
 MOST_LINES = 50
@@ -28,7 +29,7 @@ class News:
     """What a channel has yet to tell; `digest` is the day's, empty on any other occasion."""
 
     troubles: Sequence[Trouble]
-    expiring: Sequence[Expiring]
+    expiring: Sequence[AtRisk]
     digest: Sequence[str]
     now: Told
     grown: Sequence[Grown] = ()
@@ -69,7 +70,7 @@ def sample(chosen: Notify, *, environment: str) -> Note:
     """A message that looks like the real ones, and says that it is none."""
     now = datetime.now(UTC)
     trouble = Trouble(0, now, "W0SAMPLE", "failed", "sync-failed", "W0SAMPLE: this is only a test", "failed", 1)
-    late = Expiring("", "W0SAMPLE", now + timedelta(hours=chosen.expiry_hours), chosen.expiry_hours)
+    late = AtRisk("W0SAMPLE", "", now + timedelta(hours=chosen.expiry_hours), chosen.expiry_hours)
     told = Told(0, "", ())
     news = News([trouble], [late], ["nothing: this is only a test"], told, [Grown("sample", 3, 1)])
     note = compose(news, environment=environment)
@@ -115,7 +116,7 @@ def compose(news: News, *, environment: str) -> Note:
 def _news(here: Site, known: Told, today: datetime, compared: Compared, lying: Sequence[Lying]) -> News:
     chosen = here.settings.notify
     found = state.troubles(here.engine, after=known.event_id)
-    late = state.expiring(here.engine, within_hours=chosen.expiry_hours)
+    late = [one for one in overview.at_risk(here.engine, within_hours=chosen.expiry_hours) if one.hours_left > 0]
     event_id = found[-1].event_id if found else known.event_id
     rotten = {one.work_rid for one in record.broken(here.engine)} if found else set()
     digest_due = 0 <= chosen.digest_hour <= today.hour and known.digest_on < f"{today:%F}"

@@ -164,7 +164,7 @@ def document(here: Site, story: WorkStory) -> dict[str, Any]:
         "next": asdict(_next(here, story)),
         "bags": [_bag(here, story, known) for known in story.bags],
         "archive_path": str(archive) if archive.is_dir() else None,
-        "sync_logs": [one.as_data() for one in sync_logs.of(here, story.work_rid, story.events)],
+        "sync_logs": [asdict(one) for one in sync_logs.of(here, story.work_rid, story.events)],
         "last_check": {**checks[-1], "at": rfc3339(checks[-1]["at"])} if checks else None,
         "history": [{**event, "at": rfc3339(event["at"])} for event in story.events],
     }

@@ -1,7 +1,7 @@
 """The logs of a work's syncs and audits: the record knows where they are, in whichever folder of whichever day."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,6 @@ class SyncLog:
         left = sorted(path for path in Path(self.audit_logs).rglob("*") if path.is_file()) if self.audit_logs else []
         return [Path(self.log), *left]
 
-    def as_data(self) -> dict[str, Any]:
-        """As the command line's JSON shows it."""
-        return asdict(self)
-
 
 def of(here: Site, work_rid: str, events: Iterable[Mapping[str, Any]]) -> list[SyncLog]:
     """The logs of a work's syncs, the oldest first.
@@ -60,17 +56,12 @@ def of(here: Site, work_rid: str, events: Iterable[Mapping[str, Any]]) -> list[S
         if event["step"] == "sync" and event["detail"].get("log")
     ]
     known = {one.log for one in told}
-    new = [
-        log for log in map(str, sync.logs_of(here.settings.logs.absolute(), work_rid, days=_DAYS)) if log not in known
-    ]
-    return told + [_told(_changed(log), _UNTOLD, here.host, log) for log in new]
+    logs = map(str, sync.logs_of(here.settings.logs.absolute(), work_rid, days=_DAYS))
+    written = ((datetime.fromtimestamp(Path(log).stat().st_mtime, UTC), log) for log in logs if log not in known)
+    return told + [_told(at, _UNTOLD, here.host, log) for at, log in written]
 
 
-def _told(at: datetime | str, outcome: str, host: str, log: str) -> SyncLog:
-    moment = at if isinstance(at, str) else at.isoformat().replace("+00:00", "Z")
+def _told(at: datetime, outcome: str, host: str, log: str) -> SyncLog:
+    moment = at.isoformat().replace("+00:00", "Z")
     audits = sync.audit_logs_of(Path(log))
     return SyncLog(moment, outcome, host, log, str(audits) if audits.is_dir() else "", Path(log).is_file())
-
-
-def _changed(log: str) -> datetime:
-    return datetime.fromtimestamp(Path(log).stat().st_mtime, UTC)

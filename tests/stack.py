@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luigi.rpc import URLLibFetcher
+from sqlalchemy import Engine
 
 from pipeline import aws, embedded, trial
 from pipeline.steps import record
-from pipeline.steps.record import views
+from pipeline.steps.record import stories, views
 from pipeline.work import archive_dir, staging_key
 from tests import warm
 
@@ -237,6 +238,13 @@ def wait_until(what: Any, *, seconds: float = 30, every: float = 0.05) -> None:
     while not what():
         assert time.monotonic() < over, f"did not happen within {seconds} s"
         time.sleep(every)
+
+
+def history(engine: Engine, work_rid: str) -> tuple[dict[str, Any], ...]:
+    """What the record has of a work, oldest first."""
+    told = stories.story(engine, work_rid)
+    assert told is not None
+    return told.events
 
 
 def lines(text: str, *words: str) -> Sequence[str]:

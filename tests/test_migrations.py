@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from pipeline.steps import record
 from pipeline.steps.record import Leases, Phase, Record, stories, tables, views
 from pipeline.work import Bag
-from tests.stack import Site, lines
+from tests.stack import Site, history, lines
 
 BAG = Bag("W1KEPT", "bucket", "a/W1KEPT.bag.zip", etag="e1", size_bytes=7, event_time=datetime(2026, 4, 6, tzinfo=UTC))
 OURS = {"bags", "syncs", "events", "leases", "notices", "lanes", "names"}
@@ -209,7 +209,7 @@ def test_each_revision_goes_up_and_down_and_what_both_hold_stays(engine: Engine)
 
     assert record.revisions(engine)[0] == newest
     assert views.works(engine)[0].stage == "done"
-    assert len(views.history(engine, "W1KEPT")) == 4
+    assert len(history(engine, "W1KEPT")) == 4
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
 

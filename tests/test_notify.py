@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import ArchiveConflict, InvalidBag, StorageUnreachable
 from pipeline.messengers import inert
 from pipeline.steps import record
-from pipeline.steps.record import Phase, Record, notices
+from pipeline.steps.record import Phase, Record, notices, overview
 from pipeline.work import Bag
 from tests import servers
 from tests.bags import make_bag_zip
@@ -235,7 +235,7 @@ def test_of_many_hosts_one_may_send(any_database: str) -> None:
 
     with ThreadPoolExecutor(4) as hosts:
         sent = list(hosts.map(lambda _: notices.claim(engine, "mail", known, interval_seconds=60), range(8)))
-    late = notices.expiring(engine, within_hours=48)
+    late = overview.at_risk(engine, within_hours=48)
     threading.Event().wait(SETTLED)
     (trouble,) = notices.troubles(engine, after=known.event_id)
     notices.sent(engine, "mail", notices.Told(trouble.event_id, "2026-11-22", ("x",)))

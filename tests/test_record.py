@@ -18,6 +18,7 @@ from pipeline.errors import Fault, InvalidBag, LeaseLost, NotRestored, SettingsE
 from pipeline.steps import record
 from pipeline.steps.record import BagState, Leases, Phase, Record, tables, turns, views
 from pipeline.work import Bag
+from tests.stack import history
 
 BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7, event_time=datetime(2026, 4, 6, 1, 2, 3, tzinfo=UTC))
 
@@ -119,7 +120,7 @@ def test_a_bag_is_seen_once_however_often_it_is_delivered(engine: Engine, book: 
     book.see(BAG)
     book.see(BAG)
 
-    assert [event["outcome"] for event in views.history(engine, "W1")] == ["seen"]
+    assert [event["outcome"] for event in history(engine, "W1")] == ["seen"]
     assert len(book.bags_of("W1")) == 1
 
 
@@ -242,7 +243,7 @@ def test_a_failure_has_its_state_its_reason_and_its_event(
     row = book.bag(BAG.bag_id)
     assert row is not None
     assert (row.state, row.error_kind, row.failures) == (state, error.kind, 1)
-    last = views.history(engine, "W1")[-1]
+    last = history(engine, "W1")[-1]
     assert (last["outcome"], last["detail"]["error"]) == ("failed", str(error))
     if state is BagState.REFUSED:
         assert last["detail"]["faults"] == [{"kind": "digest-differs", "bag": "W1.bag", "path": "data/1", "detail": ""}]
@@ -403,10 +404,10 @@ def test_what_a_bag_says_is_recorded_however_much_it_is(engine: Engine, book: Re
     warnings = [fault.as_dict() for fault in faults]
     book.finished(Phase.DEBAG, BAG, {"files": 3, "warnings": warnings}, works=("W1",))
 
-    failure = next(event for event in views.history(engine, "W1") if event["outcome"] == "failed")["detail"]
+    failure = next(event for event in history(engine, "W1") if event["outcome"] == "failed")["detail"]
     assert failure["faults"][0] == faults[0].as_dict()
     assert len(failure["faults"]) + failure["faults_left_out"] == len(faults)
-    assert f"and {len(faults) - 20:,} more faults" in show.event_line(views.history(engine, "W1")[1])
+    assert f"and {len(faults) - 20:,} more faults" in show.event_line({**history(engine, "W1")[1], "at": ""})
     told = progress(engine).user_data
     assert (len(told), told[-1]["user_data"]["files"]) == (2, 3)
     assert len(json.dumps(told)) < 64 << 10

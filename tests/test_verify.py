@@ -18,8 +18,7 @@ from pipeline import site as site_module
 from pipeline.errors import ArchiveMissing, InvalidBag, NotRestored, PipelineError, SyncFailed
 from pipeline.facts import sync_facts
 from pipeline.steps import record
-from pipeline.steps.record import Leases, Phase
-from pipeline.steps.record.views import history
+from pipeline.steps.record import Leases, Phase, stories
 from pipeline.steps.sync import Verdict
 from pipeline.work import Bag
 from tests.bags import SMALL_WORK
@@ -78,7 +77,8 @@ class Library:
 
     def checks(self, rid: str) -> list[dict[str, Any]]:
         """The fixity checks of a work in the record."""
-        return [event for event in history(self.here.engine, rid) if event["step"] == "verify"]
+        told = stories.story(self.here.engine, rid)
+        return [event for event in (told.events if told else ()) if event["step"] == "verify"]
 
 
 @pytest.fixture

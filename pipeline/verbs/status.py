@@ -16,6 +16,7 @@ from pipeline.errors import UsageError
 from pipeline.site import Site
 from pipeline.steps.record import SUPERSEDED, stories, views
 from pipeline.steps.record.views import WorkStatus
+from pipeline.story import rfc3339
 from pipeline.work import human_bytes, human_count, human_seconds
 
 _SHOWN = 200
@@ -196,8 +197,8 @@ def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
     own = {known.row.bag.bag_id for known in story.bags if known.row.bag.work_rid == work_rid}
     works = views.works(here.engine, bag_ids=[known.row.bag.bag_id for known in story.bags])
     works = [work for work in works if work.work_rid == work_rid or work.bag_id in own]
-    history = views.history(here.engine, work_rid)
-    logs = [one.as_data() for one in sync_logs.of(here, work_rid, history)]
+    history = [{**event, "at": rfc3339(event["at"])} for event in story.events]
+    logs = [asdict(one) for one in sync_logs.of(here, work_rid, story.events)]
     if as_json:
         show.as_json({"works": [asdict(work) for work in works], "history": history, "sync_logs": logs})
         return 0

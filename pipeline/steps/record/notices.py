@@ -11,12 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading, tried_again, writing
 from pipeline.steps.record.tables import bags, events, notices
-from pipeline.steps.record.words import BagState
 
 _SETTLE_SECONDS = 2
 """An event may become visible after one with a higher number; what is younger waits for the next time."""
 _MOST = 10_000
-_OVER = (BagState.DONE, BagState.REFUSED, "skipped")
 
 
 @dataclass(frozen=True)
@@ -64,16 +62,6 @@ class Moved:
     event_id: int
     url: str
     seconds: float
-
-
-@dataclass(frozen=True)
-class Expiring:
-    """A restored copy that goes away before its work is home."""
-
-    bag_id: str
-    work_rid: str
-    expires_on: datetime
-    hours_left: float
 
 
 @tried_again
@@ -198,35 +186,6 @@ def moved(engine: Engine, *, after: int, recent_seconds: int) -> list[Moved]:
         rows: Sequence[Any] = connection.execute(query).all()
     return [
         Moved(row.id, str(row.detail.get("queue", "")), (_moment(row.now) - row.at).total_seconds()) for row in rows
-    ]
-
-
-def expiring(engine: Engine, *, within_hours: int) -> list[Expiring]:
-    """Bags that are not home and whose restored copy goes away soon, the first one first.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
-    query = (
-        select(bags.c.bag_id, bags.c.work_rid, bags.c.restore_expires_on, utc_in().label("now"))
-        .where(
-            bags.c.restore_expires_on > utc_in(),
-            bags.c.restore_expires_on <= utc_in(within_hours * 3600),
-            bags.c.state.not_in(_OVER),
-            bags.c.phase == "",  # what was downloaded needs the copy no more
-        )
-        .order_by(bags.c.restore_expires_on)
-    )
-    with reading(engine) as connection:
-        rows: Sequence[Any] = connection.execute(query).all()
-    return [
-        Expiring(
-            bag_id=row.bag_id,
-            work_rid=row.work_rid,
-            expires_on=row.restore_expires_on.replace(tzinfo=UTC),
-            hours_left=(row.restore_expires_on - _moment(row.now)).total_seconds() / 3600,
-        )
-        for row in rows
     ]
 
 

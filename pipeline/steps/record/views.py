@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Select, and_, func, select, union
 from pipeline.steps.record.clock import utc_in
 from pipeline.steps.record.engine import reading
 from pipeline.steps.record.superseded import SUPERSEDED, superseded_in
-from pipeline.steps.record.tables import bags, events, leases, syncs
+from pipeline.steps.record.tables import bags, leases, syncs
 from pipeline.steps.record.turns import lane_died, turn_of
 from pipeline.steps.record.words import BagRow, BagState, bag_row, step_after
 
@@ -146,28 +146,6 @@ def local_zips(engine: Engine, work_rids: Collection[str]) -> dict[tuple[str, st
             for row in connection.execute(query):
                 found[row.object_key, row.version_id] = bag_row(row)
     return found
-
-
-def history(engine: Engine, work_rid: str, *, limit: int = 1000) -> list[dict[str, Any]]:
-    """What happened to a work, oldest first.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
-    query = select(events).where(events.c.work_rid == work_rid).order_by(events.c.id.desc()).limit(limit)
-    with reading(engine) as connection:
-        rows = connection.execute(query).all()
-    return [
-        {
-            "at": _rfc3339(row.at),
-            "bag_id": row.bag_id,
-            "step": row.step,
-            "outcome": row.outcome,
-            "agent": row.agent,
-            "detail": row.detail,
-        }
-        for row in reversed(rows)
-    ]
 
 
 def counts(engine: Engine) -> dict[str, int]:
