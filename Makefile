@@ -33,7 +33,7 @@ format: $(VENV)/.dev  ## put the code in shape
 	$(RUN) -m ruff check --fix .
 
 docs: $(VENV)/.demo  ## make docs/ anew where it tells of the code: verbs, settings, kinds of failure
-	$(RUN) -m pipeline.manual docs
+	$(RUN) -m pipeline.cli.manual docs
 
 lock: $(VENV)/.made  ## make locks/ anew, after a change of any requirements*.txt: every version with its hashes
 	$(PYTHON) -m venv $(VENV)/lock
@@ -47,10 +47,10 @@ stack-files:  ## the static checks of image and stack alone: hadolint, the schem
 	tests/engine/files
 
 torture: $(VENV)/.dev  ## kill everything again and again; options as TORTURE="--kills 500"
-	$(RUN) -m tests.torture $(TORTURE)
+	$(RUN) -m tests.line.torture $(TORTURE)
 
 soak: $(VENV)/.dev  ## thousands of works through the same lanes; options as SOAK="--works 5000"
-	$(RUN) -m tests.soak $(SOAK)
+	$(RUN) -m tests.line.soak $(SOAK)
 
 bench: $(VENV)/.bench  ## measure against the peers; takes half an hour
 	$(RUN) -m benchmarks.line

@@ -6,10 +6,10 @@ import sys
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
-    from pipeline import beginning
+    from pipeline.foundation import start
 
-    beginning.stop_at_once_on_signals(sys.argv)  # first of all
-    beginning.begin()
-    from pipeline.cli import main
+    start.stop_at_once_on_signals(sys.argv)  # first of all
+    start.begin()
+    from pipeline.cli.main import main
 
-    sys.exit(main(sys.argv[1:], imported=beginning.interruptible))
+    sys.exit(main(sys.argv[1:], imported=start.interruptible))

@@ -23,7 +23,7 @@ from boto3.s3.transfer import TransferConfig
 
 from benchmarks import contest, fetchers, peers, seaweed, slow_network
 from benchmarks.contest import Figures
-from pipeline import embedded
+from pipeline.embedded import embedded
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

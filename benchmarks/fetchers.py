@@ -38,9 +38,9 @@ def _keys(s3: Any, what: str) -> list[tuple[str, str, int]]:
 
 def ours(what: str, url: str, into: Path, *, at_once: int = 1, **options: Any) -> Job:
     sys.path.insert(0, str(ROOT))
-    download = importlib.import_module("pipeline.steps.download")
-    bag = importlib.import_module("pipeline.work").Bag
-    s3 = importlib.import_module("pipeline.aws").s3_client(region="us-east-1", endpoint_url=url)
+    download = importlib.import_module("pipeline.download")
+    bag = importlib.import_module("pipeline.foundation.work").Bag
+    s3 = importlib.import_module("pipeline.foundation.aws").s3_client(region="us-east-1", endpoint_url=url)
     bags = [bag("W1", BUCKET, key, etag=etag, size_bytes=size) for key, etag, size in _keys(s3, what)]
     chosen = download.Options(**{"durable": False, **options})
 

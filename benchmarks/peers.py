@@ -18,7 +18,7 @@ _BLOCK = 1 << 18
 
 def ours(bag_zip: Path, into: Path, *, durable: bool = False) -> None:
     sys.path.insert(0, str(ROOT))
-    debag = importlib.import_module("pipeline.steps.debag")
+    debag = importlib.import_module("pipeline.debag")
     debag.unpack(bag_zip, into=into / "works", durable=durable)
 
 

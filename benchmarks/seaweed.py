@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import tree
-from pipeline import aws, embedded, trial
+from pipeline.embedded import embedded, stack
+from pipeline.foundation import aws
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -64,7 +65,7 @@ def server(folder: Path, *, address: str = "127.0.0.1") -> Iterator["S3Client"]:
             if process.poll() is not None or time.monotonic() > over:
                 raise tree.CommandFailed(f"weed did not start: {log.read_text()[-2000:]}")
             time.sleep(0.2)
-        with trial.credentials():
+        with stack.credentials():
             yield aws.s3_client(region="us-east-1", endpoint_url=url)
 
 

@@ -21,9 +21,11 @@ from typing import Any
 import psutil
 
 from benchmarks import tree
-from pipeline import aws, embedded, trial, work
-from pipeline.demo import RUN_PIPELINE
-from pipeline.steps import intake
+from pipeline import intake
+from pipeline.embedded import embedded
+from pipeline.embedded import stack as trial
+from pipeline.embedded.demo import RUN_PIPELINE
+from pipeline.foundation import aws, work
 
 FILES, FILE_BYTES = 50, 20_000
 _LOOK_SECONDS = 0.003
@@ -58,7 +60,7 @@ class Site:
     def scheduler(self) -> psutil.Process:
         """The process of luigid."""
         ours = psutil.Process().children()
-        return next(child for child in ours if child.cmdline()[2:4] == ["pipeline.embedded", "luigid"])
+        return next(child for child in ours if child.cmdline()[2:4] == ["pipeline.embedded.embedded", "luigid"])
 
     def put(self, bag_zip: Path) -> str:
         """Put a bag as a thawed object; returns the message that announces it."""

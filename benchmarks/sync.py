@@ -18,8 +18,8 @@ from pathlib import Path
 
 from benchmarks import contest, peers, sync_peers
 from benchmarks.contest import Figures
-from pipeline import fixity
-from pipeline.fixity import FileFixity, Fixity
+from pipeline.foundation import fixity
+from pipeline.foundation.fixity import FileFixity, Fixity
 
 MEMORY = Path("/dev/shm")
 OURS = "ours"

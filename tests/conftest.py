@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from pipeline import embedded
+from pipeline import record
 from pipeline import settings as settings_module
-from pipeline import site as site_module
-from pipeline.steps import record
-from pipeline.steps.record import Record
-from tests import servers
-from tests.receivers import mailbox, webhook
-from tests.stack import Site
-from tests.warm import WARM
+from pipeline.embedded import embedded
+from pipeline.record import Record
+from pipeline.tasks import context as site_module
+from tests.world import servers
+from tests.world.receivers import mailbox, webhook
+from tests.world.stack import Site
+from tests.world.warm import WARM
 
 __all__ = ["mailbox", "webhook"]  # fixtures
 # A .env beside run_pipeline.py may name a real archive, and a real database.

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from pipeline import guarded, owners
+from pipeline.foundation import guarded, owners
 from pipeline.settings.paths import from_project
 from pipeline.settings.sections import debag, download, pipeline, queue, sync
 

@@ -6,7 +6,7 @@ import os
 import luigi.configuration
 from luigi.parameter import ParameterException
 
-from pipeline.errors import SettingsError
+from pipeline.foundation.errors import SettingsError
 
 UNREADABLE = (ParameterException, configparser.Error, ValueError, KeyError)
 """What Luigi raises for a value that cannot be read; `reason` tells why."""

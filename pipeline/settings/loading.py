@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import luigi.configuration
 
-from pipeline.errors import OptionsNotUnderstood, SettingsError
+from pipeline.debag import Policy
+from pipeline.foundation.errors import OptionsNotUnderstood, SettingsError
 from pipeline.settings import production
 from pipeline.settings.checks import check, check_download, check_ours
 from pipeline.settings.files import UNREADABLE, read_named_files, reason
@@ -20,8 +21,7 @@ from pipeline.settings.sections import SECTIONS, database, debag, download, noti
 from pipeline.settings.sources import read_sources
 from pipeline.settings.unknown import unknown
 from pipeline.settings.values import Scheduler, Settings
-from pipeline.steps.debag import Policy
-from pipeline.steps.sync import BUILT_IN, DEFAULT_PATH, SITE_FILE, Options, of_site
+from pipeline.sync import BUILT_IN, DEFAULT_PATH, SITE_FILE, Options, of_site
 
 _Section = TypeVar("_Section", bound=luigi.Config)
 

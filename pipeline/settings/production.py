@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipeline import record
+from pipeline.foundation.work import archive_shares
 from pipeline.settings.values import Source
-from pipeline.steps import record
-from pipeline.work import archive_shares
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 _DEMO_KEY = "embedded"

@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline import guarded
-from pipeline.errors import SettingsError
+from pipeline import record
+from pipeline.foundation import guarded
+from pipeline.foundation.errors import SettingsError
+from pipeline.foundation.work import DOOR_KEY_FILE, SCHEDULER_USER
 from pipeline.settings.paths import from_project
 from pipeline.settings.sections import database
 from pipeline.settings.values import Source
-from pipeline.steps import record
-from pipeline.work import DOOR_KEY_FILE, SCHEDULER_USER
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 DATABASE_KEY_FILE = "var/database.password"

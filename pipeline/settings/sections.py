@@ -5,7 +5,7 @@ import warnings
 import luigi
 from luigi.parameter import UnconsumedParameterWarning
 
-from pipeline.work import DOOR_KEY_FILE
+from pipeline.foundation.work import DOOR_KEY_FILE
 
 # Luigi takes its own settings in [core] for unknown ones of a task. Ours are checked by `_unknown`.
 warnings.filterwarnings("ignore", category=UnconsumedParameterWarning)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from pipeline.steps.debag import Policy
-from pipeline.steps.sync import Options
-from pipeline.work import without_user
+from pipeline.debag import Policy
+from pipeline.foundation.work import without_user
+from pipeline.sync import Options
 
 
 @dataclass(frozen=True)

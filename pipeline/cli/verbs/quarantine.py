@@ -1,0 +1,154 @@
+"""`run_pipeline.py quarantine list|show|release|drop`: refused bags, and what becomes of them."""
+
+import shlex
+from argparse import Namespace
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+
+from pipeline import settings
+from pipeline.foundation.errors import UsageError, WorkBusy
+from pipeline.foundation.work import human_count
+from pipeline.operations import quarantine, repair, show
+from pipeline.operations.quarantine import Kept
+from pipeline.record import BagRow, overview
+from pipeline.tasks import context
+from pipeline.tasks.context import Site
+
+_SHOWN_LINES = 100  # of a report, which has a line for every fault
+
+
+def main(options: Namespace) -> int:
+    """Do what was asked; 1 when a lane has one of the works.
+
+    Raises:
+        UsageError: nothing is kept of a work that was named, or nobody agreed; nothing was changed.
+    """
+    here = context.open_site(settings.load(), lane="quarantine")
+    return _ACTIONS[options.action](here, show.console(), options)
+
+
+def _list(here: Site, out: Console, options: Namespace) -> int:
+    """All that are refused, wherever they are kept: `status` counts them all."""
+    found = quarantine.kept(here)
+    here_kept = {one.bag_id for one in found}
+    others = [row for row in overview.refused(here.engine) if row.bag.bag_id not in here_kept]
+    if options.json:
+        told = {"host": here.host, "folder": str(here.settings.quarantine), "kept": [_document(one) for one in found]}
+        show.as_json({**told, "not_kept_here": [_not_kept(here, row) for row in others]})
+        return 0
+    if not found:
+        out.print(f"nothing is in quarantine on {here.host} ({here.settings.quarantine})")
+    show.tell(out, [*map(_row, found), *(_not_kept(here, row) for row in others)])
+    if others:
+        out.print(
+            f"not kept here: {human_count(len(others), 'refused bag')}; put mended ones to S3, or leave their works "
+            "out: run_pipeline.py skip RID --reason WHY; more of each: run_pipeline.py explain RID"
+        )
+    return 0
+
+
+def _not_kept(here: Site, row: BagRow) -> dict[str, str]:
+    where = "nothing" if row.host in {"", here.host} else f"on {row.host}"
+    return {
+        "work": row.bag.work_rid,
+        "bag": row.bag.bag_id,
+        "state": str(row.state),
+        "kept since": "",
+        "kept": where,
+        "faults": row.error_kind,
+    }
+
+
+def _show(here: Site, out: Console, options: Namespace) -> int:
+    found = quarantine.named(here, options.names)
+    if options.json:
+        show.as_json({"kept": [_document(one) for one in found]})
+        return 0
+    for one in found:
+        out.print(f"{one.work_rid}, bag {one.bag_id}: {one.state}, kept since {one.since:%F %T} UTC in {one.folder}")
+        for path, size in one.zips.items():
+            out.print(f"  {show.safe(path.name)}, {human_count(size, 'byte')}")
+        out.print(
+            f"  other copy: {quarantine.other_copy(here, one) or 'none that could be seen: this is the only one'}"
+        )
+        out.print()
+        lines = one.report_text.rstrip().split("\n")
+        out.print("\n".join(lines[:_SHOWN_LINES]))
+        if len(lines) > _SHOWN_LINES:
+            out.print(f"… and {len(lines) - _SHOWN_LINES} more lines in {show.safe(str(one.folder / 'report.txt'))}")
+        out.print()
+        if not one.superseded:
+            out.print(f"try it again: run_pipeline.py quarantine release {shlex.quote(one.work_rid)}")
+        out.print(f"delete it:    run_pipeline.py quarantine drop {shlex.quote(one.work_rid)}")
+    return 0
+
+
+def _release(here: Site, out: Console, options: Namespace) -> int:
+    """The zip itself is taken back to staging by the lane that takes the bag up, in one rename: no state in between."""
+    found = quarantine.named(here, options.names)
+    busy = 0
+    for one in found:
+        if one.row is None:
+            kept = next((path for path in one.zips if path.suffix == ".zip"), None)
+            drop = f"run_pipeline.py quarantine drop {shlex.quote(one.work_rid)}"
+            raise UsageError(
+                f"{one.work_rid}: the record does not know bag {one.bag_id}",
+                go_on=f"run_pipeline.py work {shlex.quote(str(kept))}" if kept else drop,
+            )
+        try:
+            out.print(f"{one.work_rid}: {repair.hand_back(here, one.row, reason='released from quarantine')}")
+        except WorkBusy as error:
+            busy += 1
+            out.print(show.safe(str(error)))
+    return 1 if busy else 0
+
+
+def _drop(here: Site, out: Console, options: Namespace) -> int:
+    found = quarantine.named(here, options.names)
+    others = {one.bag_id: quarantine.other_copy(here, one) for one in found}
+    alone = [one for one in found if not others[one.bag_id]]
+    if alone and not options.only_copy:
+        raise UsageError(
+            "no other copy could be seen of " + ", ".join(f"{one.work_rid} (bag {one.bag_id})" for one in alone) + "; "
+            "nothing was deleted",
+            go_on="the same with --only-copy, if they may be lost",
+        )
+    for one in found:
+        sys_line = f"{one.work_rid}: {quarantine.what_of(one)} in {one.folder}; {others[one.bag_id] or 'THE ONLY COPY'}"
+        out.print(show.safe(sys_line))
+    show.agreed(f"{human_count(len(found), 'refused bag')} will be deleted. Delete?", yes=options.yes)
+    for one in found:
+        with repair.leased(here, one.work_rid, one.bag_id):
+            quarantine.drop(here, one, by=repair.operator())
+        rid = shlex.quote(one.work_rid)
+        out.print(f"{one.work_rid}: deleted; why it was refused stays in the record: run_pipeline.py explain {rid}")
+    return 0
+
+
+def _row(one: Kept) -> dict[str, str]:
+    counts = one.report.get("counts", {})
+    return {
+        "work": one.work_rid,
+        "bag": one.bag_id,
+        "state": one.state,
+        "kept since": f"{one.since:%F %T}",
+        "kept": quarantine.what_of(one),
+        "faults": ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "no report",
+    }
+
+
+def _document(one: Kept) -> dict[str, Any]:
+    told = asdict(one)
+    del told["row"]
+    return {
+        **told,
+        "folder": str(one.folder),
+        "state": one.state,
+        "zips": [{"path": str(path), "bytes": size} for path, size in one.zips.items()],
+        "since": one.since.isoformat().replace("+00:00", "Z"),
+    }
+
+
+_ACTIONS = {"list": _list, "show": _show, "release": _release, "drop": _drop}

@@ -1,0 +1,75 @@
+"""`run_pipeline.py report --html FILE|--csv [FILE] [--since WHEN]`: what a time came to."""
+
+import importlib
+import io
+import os
+import sys
+from argparse import Namespace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+
+from pipeline import settings
+from pipeline.foundation import durable, guarded
+from pipeline.foundation.errors import UsageError
+from pipeline.foundation.work import human_count
+from pipeline.operations.report import table
+from pipeline.operations.report.figures import Story
+from pipeline.record import history, views
+from pipeline.tasks import context
+
+# Where links lead to what this process has open.
+_OF_THE_SHELL = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+
+
+def main(options: Namespace) -> int:
+    """Write what was asked for.
+
+    Raises:
+        UsageError: nothing was asked for, or what draws the pictures is not installed.
+    """
+    if not (options.html or options.csv):
+        raise UsageError("what is to be written? --html FILE, --csv [FILE], or both")
+    page = _page() if options.html else None
+    chosen = settings.load()
+    engine = context.open_site(chosen, lane="report").engine
+    since = options.since
+    works = [work for work in views.works(engine) if datetime.fromisoformat(work.updated_on) >= since]
+    story = Story(since, datetime.now(UTC), works, history.happenings(engine, since=since))
+    if page is not None:
+        _write(options.html, page.html(story, host=chosen.host))
+    if options.csv == "-":
+        table.write(story, sys.stdout)
+    elif options.csv:
+        rows = io.StringIO(newline="")
+        table.write(story, rows)
+        _write(options.csv, rows.getvalue())
+    for file in (options.html, options.csv):
+        if file and file != "-":
+            sys.stderr.write(f"{os.fspath(file)}: {human_count(len(works), 'work')} since {since:%Y-%m-%d %H:%M} UTC\n")
+    return 0
+
+
+def _write(file: str | Path, text: str) -> None:
+    """Whole or not at all; but what is no file (/dev/stdout, a pipe of the shell) is written to, not replaced."""
+    target = Path(file)
+    try:
+        of_the_shell = target.parent in _OF_THE_SHELL
+        if not of_the_shell:
+            target = guarded.behind_our_links(target)
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8", newline="")
+        else:
+            durable.write_file(Path(os.path.realpath(target)) if of_the_shell else target, text.encode())
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; it was not written") from error
+
+
+def _page() -> ModuleType:
+    try:
+        return importlib.import_module("pipeline.operations.report.page")
+    except ModuleNotFoundError as missing:
+        raise UsageError(
+            f"the pictures of --html need {missing.name}",
+            go_on=".venv/bin/python -m pip install --require-hashes -r locks/requirements-report.txt, or report --csv",
+        ) from missing

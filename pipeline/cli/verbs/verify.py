@@ -1,0 +1,183 @@
+"""`run_pipeline.py verify RID…|--all|--oldest N|--forget RID`: match archived works with their kept proof."""
+
+import logging
+import shlex
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+
+from pipeline import settings
+from pipeline.foundation import logs
+from pipeline.foundation.errors import InvalidRid, Stopping, UsageError
+from pipeline.foundation.signals import stopping_on_signals
+from pipeline.foundation.work import Pulse, asked_rid, human_bytes, human_count
+from pipeline.lanes import lanes
+from pipeline.operations import repair, show, verify
+from pipeline.operations.verify import Checked
+from pipeline.record import Archived
+from pipeline.sync import Brake, Verdict
+from pipeline.tasks import context
+from pipeline.tasks.context import Site
+
+_NAMED = 20  # differences of a work that are shown; all are in the JSON
+_log = logging.getLogger("pipeline.verify")
+
+
+def main(options: Namespace) -> int:
+    """Check the works; 0: nothing is wrong; 1: something is, or not all could be checked.
+
+    Raises:
+        UsageError: it is not clear which works are meant, or one is not archived, or has no alarm to forget.
+        ArchiveMissing: the archive is out of reach; what was checked before is told all the same.
+        DatabaseUnavailable: the database is out of reach; the same.
+    """
+    ways = (options.rids, options.all, options.oldest, options.forget)
+    if sum(map(bool, ways)) != 1 or bool(options.forget) != bool(options.reason):
+        wanted = "one of RID…, --all, --oldest N, and --forget RID with --reason TEXT is needed"
+        raise UsageError(wanted, go_on="run_pipeline.py verify --help")
+    chosen = settings.load()
+    if options.forget:
+        return _forget(context.open_site(chosen, lane="verify"), asked_rid(options.forget), options.reason)
+    logs.log_to(chosen.logs, "verify", verbose=options.verbose, json_lines=chosen.log_json)
+    here = context.open_site(chosen, lane="verify")
+    verify.see_archive(here)
+    works = _asked_for(here, options)
+    run = _Run(here, works, options)
+    try:
+        with stopping_on_signals(here.stopping.set), show.progress("verify") as pulse:
+            run.check(pulse)
+    finally:
+        run.tell()
+    return run.status()
+
+
+def _forget(here: Site, rid: str, reason: str) -> int:
+    verify.forget(here, rid, reason=reason, by=repair.operator())
+    show.console().print(f"{rid}: its failed fixity check needs nobody any more; the next one that fails will")
+    return lanes.EXIT_DONE
+
+
+def _asked_for(here: Site, options: Namespace) -> list[Archived]:
+    if not options.rids:
+        works = verify.everything(here)
+        return works[: options.oldest] if options.oldest else works
+    try:
+        return verify.by_name(here, options.rids)
+    except InvalidRid as error:
+        raise UsageError(f"{error.what}: a RID was expected") from error
+
+
+class _Run:
+    """One call: the works asked for, and what was found so far."""
+
+    def __init__(self, here: Site, works: Sequence[Archived], options: Namespace) -> None:
+        self._here = here
+        self._works = works
+        self._options = options
+        self._checked: list[Checked] = []
+        self._started = time.monotonic()
+
+    def check(self, show_progress: Pulse) -> None:
+        """Check one work after the other, each with all threads, until all are or a signal comes."""
+        brake = Brake(self._options.max_rate) if self._options.max_rate else None
+        total = sum(work.bytes for work in self._works)
+        before = 0
+
+        def pulse(done: int, _of: int) -> None:
+            if self._here.stopping.is_set():
+                raise Stopping("stopped as asked")
+            show_progress(before + done, max(total, before + done))
+
+        try:
+            for work in self._works:
+                pulse(0, 0)
+                checked = verify.check_work(self._here, work, brake=brake, threads=self._options.threads, pulse=pulse)
+                before += max(work.bytes, checked.result.bytes)
+                self._checked.append(checked)
+                _log_line(checked)
+        except Stopping:
+            _log.warning(
+                "stopped as asked; checked %d of %s", len(self._checked), human_count(len(self._works), "work")
+            )
+
+    @property
+    def _left(self) -> int:
+        return len(self._works) - len(self._checked)
+
+    def status(self) -> int:
+        """The exit status: a work named by hand that could not be checked is no success either."""
+        counts = Counter(checked.verdict for checked in self._checked)
+        wrong = counts[Verdict.FAILED] or self._left or (self._options.rids and counts[Verdict.NO_PROOF])
+        return lanes.EXIT_FAILED if wrong else lanes.EXIT_DONE
+
+    def tell(self) -> None:
+        """The report of all works, on stdout."""
+        counts = Counter(checked.verdict for checked in self._checked)
+        if self._options.json:
+            show.as_json(
+                {
+                    "asked": len(self._works),
+                    "not_reached": self._left,
+                    "verdicts": {str(verdict): counts[verdict] for verdict in Verdict},
+                    "seconds": round(time.monotonic() - self._started, 3),
+                    "works": [
+                        {"work_rid": one.work_rid, "verdict": one.verdict, "last": one.before, **one.facts()}
+                        for one in self._checked
+                    ],
+                }
+            )
+            return
+        out = show.console()
+        shown = [one for one in self._checked if self._options.rids or one.verdict is not Verdict.PASSED]
+        show.tell(out, [_row(one) for one in shown])
+        for one in shown:
+            for difference in one.result.wrong[:_NAMED]:
+                out.print(f"{one.work_rid}: {show.safe(str(difference))}")
+            if len(one.result.wrong) > _NAMED:
+                out.print(f"{one.work_rid}: and {len(one.result.wrong) - _NAMED} more; all of them: --json")
+            if one.verdict is Verdict.FAILED:
+                out.print(f"{one.work_rid}: how to go on: run_pipeline.py explain {shlex.quote(one.work_rid)}")
+        size = sum(one.result.bytes for one in self._checked)
+        told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+        left = f"; not reached: {self._left}" if self._left else ""
+        seconds = time.monotonic() - self._started
+        works = human_count(len(self._checked), "work")
+        out.print(f"{works}: {told or 'nothing to check'}; {human_bytes(size)} in {seconds:.0f} s{left}")
+
+
+def _row(checked: Checked) -> dict[str, str]:
+    result = checked.result
+    why = {
+        Verdict.BUSY: "is being worked on; try again later",
+        Verdict.NO_PROOF: "neither digests nor manifests are kept with it",
+        Verdict.FAILED: f"{len(result.wrong)} wrong",
+        Verdict.PASSED: f"all as in {result.against}",
+    }[checked.verdict]
+    return {
+        "work": checked.work_rid,
+        "verdict": str(checked.verdict),
+        "files": str(result.found.matched),
+        "bytes": human_bytes(result.bytes),
+        "last looked at": f"{checked.before:%F}" if checked.before else "never",
+        "what": f"{why}: {checked.path}",
+    }
+
+
+def _log_line(checked: Checked) -> None:
+    facts = checked.facts(most=0)
+    if checked.verdict is Verdict.FAILED:
+        named = ", ".join(show.safe(str(one)) for one in checked.result.wrong[:3])
+        _log.error("%s: %d wrong in %s: %s", checked.work_rid, facts["wrong_files"], checked.path, named)
+    else:
+        _log.info(
+            "%s: %s, %s, %s in %.1f s%s",
+            *(
+                checked.work_rid,
+                checked.verdict,
+                human_count(facts["files"], "file"),
+                human_bytes(facts["bytes"]),
+                facts["seconds"],
+            ),
+            "" if facts["cache_dropped"] else " (the page cache could not be dropped)",
+        )

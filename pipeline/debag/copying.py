@@ -1,0 +1,232 @@
+"""The one pass: every byte is read once, hashed while it is written, by threads that share nothing but a queue.
+
+hashlib, zlib and the system calls release the GIL. The figures behind the sizes: `docs/decisions/0003`.
+"""
+
+import errno
+import os
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from pipeline.debag.faults import FaultKind, Findings
+from pipeline.debag.jobs import Job
+from pipeline.debag.streams import (
+    BUFFER_BYTES,
+    BadMember,
+    Hash,
+    HashesHere,
+    HashesInLine,
+    allocate,
+    content,
+    new_hashes,
+    write_all,
+)
+from pipeline.debag.zip_members import STORED
+from pipeline.foundation.abilities import set_times
+from pipeline.foundation.work import Pulse
+
+_LARGE_BYTES = 64 << 20
+_BATCH_BYTES, _BATCH_FILES = 4 << 20, 64
+_WORTH_SKIPPING = 4096
+_ALLOCATE_BYTES = 64 << 10
+_PULSE_SECONDS = 0.1
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def batches(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs as threads take them: large ones alone and first, small ones by the handful and in the zip's order."""
+    large = [[job] for job in jobs if job.member.size >= _BATCH_BYTES]
+    large.sort(key=lambda batch: -batch[0].member.size)
+    batch: list[Job] = []
+    size = 0
+    small = [batch]
+    for job in sorted((job for job in jobs if job.member.size < _BATCH_BYTES), key=lambda job: job.member.offset):
+        if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
+            batch = []
+            size = 0
+            small.append(batch)
+        batch.append(job)
+        size += job.member.size
+    return large + [batch for batch in small if batch]
+
+
+def _reach(batch: Sequence[Job], index: int) -> int:
+    """Bytes from the start of a small member to the end of the last one that still fits into the buffer."""
+    start = batch[index].member.data_offset
+    reach = batch[index].member.size
+    for job in batch[index + 1 :]:
+        longer = job.member.data_offset + job.member.size - start
+        if longer > BUFFER_BYTES or longer - reach - job.member.size > _WORTH_SKIPPING:
+            break
+        reach = max(reach, longer)
+    return reach
+
+
+class CopyPass:
+    """Reads the members of some jobs, hashes them, and writes them if there is a folder to write to.
+
+    Args:
+        source: descriptor of the zip.
+        root: descriptor of the staging folder, whose sub-folders are all made; None to verify only.
+        say: takes what is wrong with a file; as soon as anything is, writing stops and verifying goes on.
+        written: called with (descriptor, offset, bytes) after something large was written; to start write-back.
+    """
+
+    def __init__(
+        self,
+        source: int,
+        root: int | None,
+        say: Findings,
+        *,
+        written: Callable[[int, int, int], None] | None = None,
+    ) -> None:
+        self.source = source
+        self.root = root
+        self.say = say
+        self.written = written
+        self.stopped = False
+        self._queue: deque[list[Job]] = deque()
+        self._done: list[int] = []
+        self._errors: list[BaseException] = []
+        self._threads = 1
+        self._waiting = 0  # bytes in the queue, as near as threads without a lock know it
+        self._makers: dict[tuple[str, ...], tuple[Callable[..., Hash], ...]] = {}
+
+    def run(self, jobs: Sequence[Job], *, threads: int, pulse: Pulse, total: int) -> None:
+        """Do all jobs; returns when every thread has ended, however it ends.
+
+        Args:
+            jobs: what to do.
+            threads: how many threads, at least 1.
+            pulse: called from this thread about ten times a second; if it raises, the threads stop at once.
+            total: bytes in all, for the pulse.
+
+        Raises:
+            OSError: reading or writing failed.
+        """
+        self._queue.extend(batches(jobs))
+        self._waiting = sum(job.member.size for job in jobs)
+        self._threads = max(1, threads)
+        self._makers = {job.algorithms: new_hashes(job.algorithms) for job in jobs}
+        self._done = [0] * self._threads
+        crew = [
+            threading.Thread(target=self._work, args=(number,), name=f"debag-{number}", daemon=True)
+            for number in range(self._threads)
+        ]
+        pulse(0, total)
+        started = []
+        try:
+            for thread in crew:
+                thread.start()
+                started.append(thread)
+            for thread in started:
+                thread.join(_PULSE_SECONDS)
+                while thread.is_alive():
+                    pulse(sum(self._done), total)
+                    thread.join(_PULSE_SECONDS)
+        finally:
+            self.stopped = True
+            for thread in started:
+                thread.join()
+        if self._errors:
+            raise self._errors[0]
+        pulse(sum(self._done), total)
+
+    def _work(self, number: int) -> None:
+        buffer = memoryview(bytearray(BUFFER_BYTES))
+        try:
+            while not self.stopped:
+                try:
+                    batch = self._queue.popleft()
+                except IndexError:
+                    return
+                self._waiting -= sum(job.member.size for job in batch)
+                self._take_batch(batch, buffer, number)
+        except BaseException as error:  # noqa: BLE001  # carried to the thread that called `run`, and raised there
+            self.stopped = True
+            self._errors.append(error)
+
+    def _take_batch(self, batch: list[Job], buffer: memoryview, number: int) -> None:
+        """Some files; what lies together in the zip and fits into the buffer is read at once."""
+        start = end = 0
+        for index, job in enumerate(batch):
+            if self.stopped:
+                return
+            member = job.member
+            if member.method != STORED or job.check_crc or member.size > BUFFER_BYTES:
+                self._take(job, buffer, None, number)
+                end = 0
+                continue
+            if member.data_offset < start or member.data_offset + member.size > end:
+                start = member.data_offset
+                end = start + os.preadv(self.source, [buffer[: _reach(batch, index)]], start)
+                if end < start + member.size:
+                    raise OSError(errno.EIO, "the zip ended before a member did")
+            at = member.data_offset - start
+            self._take(job, buffer, buffer[at : at + member.size], number)
+
+    def _take(self, job: Job, buffer: memoryview, ready: memoryview | None, number: int) -> None:
+        """One file: read (unless its bytes are there), hash, write, compare."""
+        out = -1
+        try:
+            if self.root is not None and not self.say.count:
+                out = os.open(job.target, _NEW_FILE, 0o666, dir_fd=self.root)
+            if ready is not None:
+                job.digests = tuple([maker(ready).hexdigest() for maker in self._makers[job.algorithms]])
+                if out >= 0 and ready:
+                    write_all(out, ready)
+                self._done[number] += len(ready)
+            else:
+                self._stream(job, buffer, out, number)
+            if out >= 0:
+                set_times(out, job.mtime)
+            if job.digests != job.expected:
+                self._compare(job)
+            else:
+                job.digests = job.expected  # the same text, which is held once then
+        except BadMember as error:
+            self.say.fault(error.kind, bag=job.bag, path=job.path, detail=error.detail)
+        except FileExistsError:
+            detail = "the disk cannot tell it from another file of the bag"
+            self.say.fault(FaultKind.NAMES_COLLIDE, bag=job.bag, path=job.path, detail=detail)
+        finally:
+            if out >= 0:
+                os.close(out)
+
+    def _stream(self, job: Job, buffer: memoryview, out: int, number: int) -> None:
+        size = job.member.size
+        makers = self._makers[job.algorithms]
+        if out >= 0 and size >= _ALLOCATE_BYTES:
+            allocate(out, size)
+        in_line = size >= _LARGE_BYTES and self._threads > 1 and self._waiting < size // 2 and len(makers) > 0
+        hashes = HashesInLine(makers) if in_line else HashesHere(makers, buffer)
+        crc = 0
+        try:
+            for piece, occupied in content(self.source, job.member, buffer, hashes):
+                if self.stopped:
+                    return
+                hashes.feed(piece, occupied)
+                if job.check_crc:
+                    crc = zlib.crc32(piece, crc)
+                if out >= 0:
+                    write_all(out, piece)
+                self._done[number] += len(piece)
+        finally:
+            job.digests = hashes.finish()
+        if self.written is not None and out >= 0 and size >= _ALLOCATE_BYTES:
+            self.written(out, 0, size)
+        if job.check_crc and crc != job.member.crc:
+            detail = f"CRC-32 should be {job.member.crc:08x}, it is {crc:08x}"
+            raise BadMember(FaultKind.CRC_DIFFERS, detail)
+
+    def _compare(self, job: Job) -> None:
+        wrong = [
+            f"{name}: manifest says {expected}, it is {found}"
+            for name, expected, found in zip(job.algorithms, job.expected, job.digests, strict=True)
+            if expected and expected != found
+        ]
+        if wrong:
+            kind = FaultKind.TAG_DIGEST_DIFFERS if job.of_tags else FaultKind.DIGEST_DIFFERS
+            self.say.fault(kind, bag=job.bag, path=job.path, detail="; ".join(wrong))

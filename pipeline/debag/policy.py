@@ -1,0 +1,148 @@
+"""What is asked of a bag zip, what comes out of it, and how many threads may work on it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.foundation.errors import Fault
+
+_MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Limits and switches of debag; the defaults are meant for strangers' bags.
+
+    Attributes:
+        max_ratio: unpacked bytes for each byte in the zip, of a member and of all, before it counts as a bomb.
+        ratio_floor_bytes: up to so many unpacked bytes the ratio does not matter.
+        max_members: members of a zip.
+        max_directory_bytes: bytes of the central directory, which is held in memory.
+        max_name_bytes: memory that the names of members, or of folders, may take.
+        max_tag_bytes: bytes of the tag files of a bag that are parsed.
+        allow_weak_digests: accept bags that have md5 or sha1 only, with a warning.
+        rid_mismatch: what to do if the zip's key, the bag's folder and its BDRC-RID name different works.
+        several_works: whether a zip may hold other works than the one that its key names, if it holds several.
+        require_tag_manifest: refuse bags without a tag manifest, which RFC 8493 allows.
+        allow_unbagged: accept plain zips with works but no bag; they are recorded as not verified.
+        reserve_bytes: disk that has to stay free.
+        full_report: read the payload of a zip that is already refused too, so that altered files are in the report.
+    """
+
+    max_ratio: float = 50.0
+    ratio_floor_bytes: int = 8 * _MEBIBYTE
+    max_members: int = 200_000
+    max_directory_bytes: int = 64 * _MEBIBYTE
+    max_name_bytes: int = 48 * _MEBIBYTE
+    max_tag_bytes: int = 64 * _MEBIBYTE
+    allow_weak_digests: bool = True
+    rid_mismatch: Literal["warn", "refuse"] = "refuse"
+    several_works: bool = True
+    require_tag_manifest: bool = False
+    allow_unbagged: bool = False
+    reserve_bytes: int = 64 * _MEBIBYTE
+    full_report: bool = True
+
+
+@dataclass(frozen=True)
+class DebaggedWork:
+    """A work that was verified and unpacked.
+
+    Attributes:
+        rid: the work.
+        path: its folder.
+        files: payload files.
+        bytes: bytes of the payload.
+        digests: the file with its digests (`fixity`).
+        verified: `manifest` if every byte matched the bag's manifests; `none` if there was no bag.
+    """
+
+    rid: str
+    path: Path
+    files: int
+    bytes: int
+    digests: Path
+    verified: Literal["manifest", "none"]
+
+
+@dataclass(frozen=True)
+class Debagged:
+    """What a zip became.
+
+    Attributes:
+        works: the works, by RID.
+        warnings: what was odd and is accepted.
+        algorithms: names of the digests that were computed, as hashlib has them.
+        zip_bytes: size of the zip.
+        seconds: time it took, of a clock that only goes forward.
+        members: members of the zip.
+    """
+
+    works: tuple[DebaggedWork, ...]
+    warnings: tuple[Fault, ...]
+    algorithms: tuple[str, ...]
+    zip_bytes: int
+    seconds: float
+    members: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Payload bytes of all works."""
+        return sum(work.bytes for work in self.works)
+
+    @property
+    def files(self) -> int:
+        """Payload files of all works."""
+        return sum(work.files for work in self.works)
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use: its affinity, cut down to its cgroup's quota.
+
+    `os.cpu_count()` is the machine's; a container with a quota of one CPU on a host of 64 would start 64 threads.
+    """
+    cpus = len(os.sched_getaffinity(0))
+    quota = _cgroup2_cpus() or _cgroup1_cpus()
+    return max(1, min(cpus, round(quota)) if quota else cpus)
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").partition("\n")[0]
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _own_groups(controller: str, root: Path) -> list[Path]:
+    """The control group of this process and those above it, nearest first; a limit of any of them counts."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    for line in lines:
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controller in controllers.split(","):
+            group = root / path.lstrip("/")
+            return [folder for folder in (group, *group.parents) if folder.is_relative_to(root)]
+    return [root]
+
+
+def _cgroup2_cpus(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """CPUs by `cpu.max` ("quota period", or "max period"); 0 if not limited."""
+    limits = []
+    for folder in _own_groups("", root):
+        quota, _, period = _first_line(folder / "cpu.max").partition(" ")
+        if quota.isdigit() and period.isdigit() and int(period):
+            limits.append(int(quota) / int(period))
+    return min(limits, default=0.0)
+
+
+def _cgroup1_cpus(root: Path = Path("/sys/fs/cgroup/cpu")) -> float:
+    """CPUs by `cpu.cfs_quota_us` (-1: none) and `cpu.cfs_period_us`; 0 if not limited."""
+    limits = []
+    for folder in _own_groups("cpu", root):
+        quota, period = _first_line(folder / "cpu.cfs_quota_us"), _first_line(folder / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit() and int(period):
+            limits.append(int(quota) / int(period))
+    return min(limits, default=0.0)

@@ -1,0 +1,123 @@
+"""A bag whose payload is several works: BDRC's tools take it apart, so it is taken apart here.
+
+BDRC's rule: if the payload is a work itself, it is the work; else each folder in it that is one. There what lies
+beside such folders is lost, and no manifest is kept. Here it is refused, and each work gets the manifests that are its
+own (`derived`); the bag's other tag files are kept with each, in a folder of theirs.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from pipeline.debag.bag_record import BagRecord
+from pipeline.debag.faults import FaultKind, Findings
+from pipeline.debag.layout import PAYLOAD, WORK_CHILDREN, FoundBag, is_litter, say_litter
+from pipeline.debag.manifests import manifest_name
+from pipeline.debag.policy import Policy
+from pipeline.foundation.errors import InvalidRid
+from pipeline.foundation.work import checked_rid
+
+SHARED_FOLDER = "whole-bag/"
+_IMAGE_GROUP = re.compile(r".+-I.*")
+
+
+def works_of(record: BagRecord, policy: Policy, say: Findings) -> list[BagRecord]:
+    """The works in a bag that was judged: nearly always itself, else one of each folder that is a work.
+
+    A payload that is one folder, and that a work, is that work.
+    """
+    found = record.found
+    names = _work_names(found)
+    if not names:
+        return [record]
+    kept = _work(found, "")
+    copies = len(names) * (len(kept.tag_files) + len(kept.folders))
+    size = len(names) * sum(member.size for member in kept.tag_files.values())
+    if copies > policy.max_members or size > max(policy.max_tag_bytes, sum(m.size for m in found.payload.values())):
+        detail = f"{copies} tag files and folders, {size} bytes, would have to be kept with {len(names)} works"
+        say.fault(FaultKind.TAG_FILE_TOO_BIG, bag=record.name, detail=detail)
+        return [record]
+    works = {name: _work(found, name) for name in sorted(names)}
+    told = _told(works)
+    litter: list[str] = []
+    for path, member in (*found.payload.items(), *((f"{path}/", member) for path, member in found.folders.items())):
+        name = path.split("/", 2)[1] if path.startswith(PAYLOAD) else ""
+        if name in works:
+            (works[name].folders if path.endswith("/") else works[name].payload)[path.rstrip("/")] = member
+        elif not path.startswith(PAYLOAD):
+            continue
+        elif is_litter(path):
+            litter.append(path)
+        elif not path.endswith("/"):
+            say.fault(FaultKind.OUTSIDE_WORK, bag=record.name, path=path, detail=f"beside {told}")
+    say_litter(litter, say, bag=record.name)
+    _check(record, works, told, policy, say)
+    return [replace(record, found=work) for work in works.values()]
+
+
+def _work_names(found: FoundBag) -> set[str]:
+    """The folders in the payload that are works; none if the payload is one itself."""
+    names: set[str] = set()
+    for folders in _folders(found):
+        if folders and (folders[0] in WORK_CHILDREN or _is_image_group(folders)):
+            return set()
+        if len(folders) > 1 and (folders[1] in WORK_CHILDREN or _is_image_group(folders[1:], of=folders[0])):
+            names.add(folders[0])
+    return {name for name in names if _is_rid(name)}
+
+
+def _folders(found: FoundBag) -> Iterator[list[str]]:
+    """The folders that each member of the payload lies in, below `data`."""
+    for path in found.payload:
+        yield path.split("/")[1:-1]
+    for path in found.folders:
+        if path.startswith(PAYLOAD):
+            yield path.split("/")[1:]
+
+
+def _is_image_group(folders: list[str], *, of: str = "") -> bool:
+    """`{RID}-I…` with a folder that only works have; without `of` of any work, as the bag's folder may be misnamed."""
+    named = folders[0].startswith(f"{of}-I") if of else _IMAGE_GROUP.fullmatch(folders[0]) is not None
+    return len(folders) > 1 and named and folders[1] in WORK_CHILDREN
+
+
+def _is_rid(name: str) -> bool:
+    try:
+        return bool(checked_rid(name))
+    except InvalidRid:
+        return False
+
+
+def _work(found: FoundBag, name: str) -> FoundBag:
+    """A work that shares its bag: its files, and the bag's tag files but for the payload manifests."""
+    tag_files = {path: member for path, member in found.tag_files.items() if not _is_payload_manifest(path)}
+    folders = {path: member for path, member in found.folders.items() if path and not f"{path}/".startswith(PAYLOAD)}
+    return FoundBag(
+        found.folder,
+        rid=name,
+        tag_files=tag_files,
+        folders=folders,
+        has_payload_folder=True,
+        base=f"{PAYLOAD}{name}/",
+        shared=SHARED_FOLDER,
+    )
+
+
+def _is_payload_manifest(path: str) -> bool:
+    kind = manifest_name(path)
+    return kind is not None and not kind[1]
+
+
+def _check(record: BagRecord, works: dict[str, FoundBag], told: str, policy: Policy, say: Findings) -> None:
+    found = record.found
+    detail = f"its payload is {told}"
+    if len(works) > 1:
+        say.warn(FaultKind.SHARED_BAG, bag=record.name, detail=detail)
+    elif found.rid and found.rid not in works:
+        refuse = policy.rid_mismatch == "refuse"
+        say.judge(FaultKind.RID_MISMATCH, refuse=refuse, bag=record.name, detail=f"{detail}, the bag is {found.rid}")
+
+
+def _told(works: Iterable[str]) -> str:
+    names = sorted(works)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

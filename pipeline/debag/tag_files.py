@@ -1,0 +1,203 @@
+"""Reads tag files: the declaration, tagged metadata and fetch.txt (RFC 8493, 2.1 to 2.3); manifests: `manifests`.
+
+Parsers of our own: the bagit package takes 0.1 s to import, accepts garbage lines, stops percent-decoding after two
+matches and needs minutes for a line of 100 MB. Lines end in LF, CR or CRLF and nowhere else: `str.splitlines` would
+also cut names at U+0085 or U+2028.
+"""
+
+import codecs
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pipeline.debag.faults import FaultKind, Findings
+
+ENCODINGS = {
+    "utf-8": "utf-8",
+    "utf8": "utf-8",
+    "utf-16": "utf-16",
+    "utf-16le": "utf-16-le",
+    "utf-16be": "utf-16-be",
+    "utf-32": "utf-32",
+    "us-ascii": "ascii",
+    "ascii": "ascii",
+    "iso-8859-1": "latin-1",
+    "latin1": "latin-1",
+    "latin-1": "latin-1",
+    "iso-8859-15": "iso-8859-15",
+    "windows-1252": "cp1252",
+}
+VERSIONS = ("0.93", "0.94", "0.95", "0.96", "0.97", "1.0")
+MOST_FAULTS = 1000
+LONGEST_LINE = 1 << 16
+"""Characters. No path is longer than 4,096 bytes; a line without end would take all memory."""
+_MOST_LABELS = 100_000
+_DECLARATION = re.compile(
+    r"BagIt-Version: (?P<version>[0-9]+\.[0-9]+)(?:\r\n|\n|\r)"
+    r"Tag-File-Character-Encoding: (?P<encoding>[A-Za-z0-9_.:()-]+)(?:\r\n|\n|\r)?"
+)
+_PREFIX = re.compile(r"\A\*?(?:\./+)*")
+_ESCAPE = re.compile(r"%(0[AaDd]|25)")
+_UNSAFE_PATH = re.compile(r"\A/|(?:\A|/)\.\.(?:/|\Z)|\A[A-Za-z]:[\\/]|\0|(?:\A|[\\/])\.\.\\|\A\\")
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What `bagit.txt` declares: the version as two numbers, and Python's name of the encoding of the tag files."""
+
+    version: tuple[int, int] = (0, 97)
+    encoding: str = "utf-8"
+
+
+def read_declaration(content: bytes, say: Findings, bag: str) -> Declaration:
+    """2.1.1: exactly two lines, in UTF-8, without a byte order mark."""
+    path = "bagit.txt"
+    if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        say.fault(FaultKind.DECLARATION_BOM, bag=bag, path=path, detail="begins with a byte order mark")
+        content = content.removeprefix(codecs.BOM_UTF8)
+    match = _DECLARATION.fullmatch(content.decode("utf-8", "replace"))
+    if match is None:
+        shown = content[:200].decode("utf-8", "backslashreplace")
+        say.fault(FaultKind.DECLARATION_MALFORMED, bag=bag, path=path, detail=f"not its two lines: {shown!r}")
+        return Declaration()
+    version, encoding = match["version"], ENCODINGS.get(match["encoding"].lower())
+    if version not in VERSIONS:
+        detail = f"{version[:40]}, known are {', '.join(VERSIONS)}"
+        say.fault(FaultKind.VERSION_UNKNOWN, bag=bag, path=path, detail=detail)
+        version = "1.0"
+    if encoding is None:
+        say.fault(FaultKind.ENCODING_UNKNOWN, bag=bag, path=path, detail=f"{match['encoding'][:80]!r}")
+    major, minor = version.split(".")
+    return Declaration((int(major), int(minor)), encoding or "utf-8")
+
+
+def decode(content: bytes, declaration: Declaration, say: Findings, bag: str, path: str) -> str | None:
+    """2.3: the text of a tag file; None if it is not in the declared encoding, which is a fault."""
+    if content.startswith(codecs.BOM_UTF8) and declaration.encoding == "utf-8":
+        say.warn(FaultKind.TAG_FILE_BOM, bag=bag, path=path, detail="begins with a byte order mark")
+        content = content[len(codecs.BOM_UTF8) :]
+    try:
+        return content.decode(declaration.encoding)
+    except UnicodeDecodeError as error:
+        detail = f"is not {declaration.encoding}, as bagit.txt declares: {error.reason} at byte {error.start}"
+        say.fault(FaultKind.TAG_FILE_UNDECODABLE, bag=bag, path=path, detail=detail)
+        return None
+
+
+class LineTooLong(Exception):
+    """A line of a tag file goes on for longer than any honest one."""
+
+
+def text_blocks(pieces: Iterable[bytes], declaration: Declaration, say: Findings, bag: str, path: str) -> Iterator[str]:
+    """2.3: the text of a large tag file, in blocks of whole lines that end in LF; only the last line may have no end.
+
+    Raises:
+        UnicodeDecodeError: it is not in the declared encoding.
+        LineTooLong: it has a line that is too long to be held in memory.
+    """
+    encoding = "utf-8-sig" if declaration.encoding == "utf-8" else declaration.encoding
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
+    head = b""
+    rest: list[str] = []
+    held = 0
+    for piece in pieces:
+        if len(head) < len(codecs.BOM_UTF8):
+            head += piece[: len(codecs.BOM_UTF8)]
+        text = decoder.decode(piece)
+        whole, end, after = text.rpartition("\n")
+        if end:
+            yield "".join((*rest, whole, end))
+            rest, held = [], 0
+        rest.append(after)
+        held += len(after)
+        if held > LONGEST_LINE:
+            raise LineTooLong
+    if encoding == "utf-8-sig" and head.startswith(codecs.BOM_UTF8):
+        say.warn(FaultKind.TAG_FILE_BOM, bag=bag, path=path, detail="begins with a byte order mark")
+    last = "".join((*rest, decoder.decode(b"", final=True)))
+    if last:
+        yield last
+
+
+def lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of a text tag file that are not blank, with their numbers; one at a time, for there may be millions."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    number, start, end = 1, 0, text.find("\n")
+    while end >= 0:
+        line = text[start:end]
+        if line and not line.isspace():
+            yield number, line
+        number, start = number + 1, end + 1
+        end = text.find("\n", start)
+    if not text[start:].isspace() and start < len(text):
+        yield number, text[start:]
+
+
+def read_metadata(text: str, say: Findings, bag: str, path: str) -> list[tuple[str, str]]:
+    """2.2.2: the labels and values of bag-info.txt, in order; a line that begins with a blank goes on with the last."""
+    found: list[tuple[str, list[str]]] = []
+    most = say.count + MOST_FAULTS
+    for number, line in lines(text):
+        if say.count > most or len(found) > _MOST_LABELS:
+            say.fault(FaultKind.BAG_INFO_MALFORMED, bag=bag, path=path, detail=f"not read beyond line {number}")
+            break
+        if line[0] in " \t" and found:
+            found[-1][1].append(line.strip())
+            continue
+        label, colon, value = line.partition(":")
+        if not colon or not label.strip():
+            say.fault(FaultKind.BAG_INFO_MALFORMED, bag=bag, path=path, detail=f"line {number}: {line[:120]!r}")
+            continue
+        found.append((label.strip(), [value.strip()]))
+    return [(label, " ".join(values)) for label, values in found]
+
+
+def unescape(path: str) -> str:
+    """A path of a manifest with `%0A`, `%0D` and `%25` decoded, once (2.1.3)."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), path) if "%" in path else path
+
+
+def is_unsafe(path: str) -> bool:
+    """5.1: whether a path of a manifest leads out of the bag."""
+    return _UNSAFE_PATH.search(path) is not None
+
+
+def read_fetch(blocks: Iterable[str], say: Findings, bag: str, *, most_entries: int) -> Iterator[str]:
+    """2.2.3: the payload paths that fetch.txt would have somebody fetch.
+
+    Args:
+        blocks: its text, in blocks of whole lines.
+        say: takes what is wrong.
+        bag: the bag, for reports.
+        most_entries: so many lines are read.
+    """
+    most = say.count + MOST_FAULTS
+    entries = before = 0
+    for block in blocks:
+        for number, line in lines(block):
+            entries += 1
+            if say.count > most or entries > most_entries:
+                detail = f"not read beyond line {before + number}"
+                say.fault(FaultKind.FETCH_MALFORMED, bag=bag, path="fetch.txt", detail=detail)
+                return
+            yield from _fetched(line, before + number, say, bag)
+        before += block.count("\n")
+
+
+def _fetched(line: str, number: int, say: Findings, bag: str) -> Iterator[str]:
+    parts = line.strip(" \t").split(None, 2)
+    if len(parts) != 3 or not (parts[1] == "-" or parts[1].isdigit()):
+        detail = f"line {number} is no URL, length and path: {line[:120]!r}"
+        say.fault(FaultKind.FETCH_MALFORMED, bag=bag, path="fetch.txt", detail=detail)
+    elif is_unsafe(parts[2]):
+        detail = "fetch.txt names a path outside the bag"
+        say.fault(FaultKind.MANIFEST_PATH_UNSAFE, bag=bag, path=parts[2], detail=detail)
+    else:
+        yield plain_path(parts[2])
+
+
+def plain_path(path: str) -> str:
+    """A path without the prefixes that md5sum leaves: `*` for binary mode, `./` when started in the folder."""
+    return _PREFIX.sub("", path, count=1)

@@ -1,0 +1,15 @@
+"""Download: one object of S3, whole, pinned and verified, into one file. Touches S3 and the staging disk.
+
+    {name}.part      preallocated; ranges are written where they belong, by several connections at once
+    {name}.journal   which ranges are there, with their digests; a later try re-hashes these and fetches only the rest
+    {name}           appears last, when every range is there and the whole is what S3 says it has
+
+`plan` chooses ranges and how the whole is verified, `journal` remembers, `connection` and `transfer` bring the bytes,
+`attempt` joins them, `fetch` finds what an earlier attempt left.
+"""
+
+from pipeline.download.bandwidth import Bandwidth
+from pipeline.download.fetch import fetch, settle
+from pipeline.download.local import adopt, identify_local
+from pipeline.download.options import Fetched, Options
+from pipeline.download.remote import identify, look, size_of

@@ -1,0 +1,136 @@
+"""The journal of a download: which ranges are in the `.part` file, and their digests.
+
+One JSON document a line: first what is downloaded and how, then a line a finished range, `{"chunk", "taken"}`, and
+while a range comes, every few MiB and at the end of an attempt, `{"chunk", "upto", "taken"}` with its bytes so far: 20
+KB of lines a GiB. Lines are appended and never flushed to the disk one by one: whoever goes on re-hashes what they
+claim, so a line that was lost, or stands for bytes that were, costs what it claims and nothing else. The last line of
+a range counts. After a mismatch `{"doubted": true}` says that all was fetched a second time already.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.download.plan import By, Level, Plan, Remote
+from pipeline.foundation import durable
+
+
+class Journal:
+    """The journal of one download.
+
+    Attributes:
+        plan: how its ranges were cut and digested.
+        claims: the digests of each range that it says is there.
+        begun: how many bytes of other ranges are there, and their digests.
+        doubted: whether the whole was found wrong before, and fetched again.
+    """
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        self.path = path
+        self.plan = plan
+        self.claims: dict[int, list[str]] = {}
+        self.begun: dict[int, tuple[int, list[str]]] = {}
+        self.doubted = False
+        self._descriptor = -1
+
+    @classmethod
+    def begin(cls, path: Path, plan: Plan) -> "Journal":
+        """A new journal in the place of any other."""
+        made = cls(path, plan)
+        made._open(os.O_TRUNC)
+        made._append({**asdict(plan), "boot": durable.boot()})
+        return made
+
+    @classmethod
+    def go_on(cls, path: Path, etag: str) -> "Journal | None":
+        """The journal of an earlier try; None: there is none, or nothing that can be relied on.
+
+        Args:
+            path: the journal.
+            etag: of the object that is wanted; empty: whichever it was.
+        """
+        with contextlib.suppress(OSError):
+            with path.open("rb") as lines:
+                documents = (document for line in lines if (document := _parsed(line)) is not None)
+                first = next(documents, {})
+                plan = _plan(first)
+                if plan is None or etag not in {"", plan.remote.etag}:
+                    return None
+                # What was taken by nothing cannot be re-hashed: it counts as long as the machine was not restarted.
+                if plan.by is By.NOTHING and first.get("boot") != durable.boot():
+                    return None
+                found = cls(path, plan)
+                found._read(documents)
+            found._open(0)
+            return found
+        return None
+
+    def claim(self, number: int, taken: list[str]) -> None:
+        """A range is in the file."""
+        self.claims[number] = taken
+        self.begun.pop(number, None)
+        self._append({"chunk": number, "taken": taken})
+
+    def claim_begun(self, number: int, size_bytes: int, taken: list[str]) -> None:
+        """The first bytes of a range are in the file; what was claimed of the whole of it holds no more."""
+        self.claims.pop(number, None)
+        self.begun[number] = (size_bytes, taken)
+        self._append({"chunk": number, "upto": size_bytes, "taken": taken})
+
+    @property
+    def claimed_bytes(self) -> int:
+        """How much is there, if all is as claimed."""
+        whole = sum(end - start for start, end in map(self.plan.span, list(self.claims)))
+        return whole + sum(size_bytes for size_bytes, _ in self.begun.values())
+
+    def doubt(self) -> None:
+        """Everything that is wrong was fetched a second time: there is no third."""
+        self.doubted = True
+        self._append({"doubted": True})
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open(self, flags: int) -> None:
+        flags |= os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(self.path, flags, 0o644)
+
+    def _append(self, document: dict[str, Any]) -> None:
+        # With a line's end before it too: what a kill cut short stays a line of its own, which is not understood.
+        os.write(self._descriptor, b"\n" + json.dumps(document).encode() + b"\n")
+
+    def _read(self, documents: Iterable[dict[str, Any]]) -> None:
+        for document in documents:
+            self.doubted = self.doubted or document.get("doubted") is True
+            number, taken, upto = document.get("chunk"), document.get("taken"), document.get("upto")
+            if not (isinstance(number, int) and 0 <= number < self.plan.chunks and isinstance(taken, list)):
+                continue
+            start, end = self.plan.span(number)
+            if upto is None:
+                self.claims[number] = taken
+                self.begun.pop(number, None)
+            elif isinstance(upto, int) and 0 < upto < end - start:
+                self.begun[number] = (upto, taken)
+                self.claims.pop(number, None)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    with contextlib.suppress(ValueError):
+        document = json.loads(line)
+        return document if isinstance(document, dict) else None
+    return None
+
+
+def _plan(document: dict[str, Any]) -> Plan | None:
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        remote = Remote(**document["remote"])
+        plan = Plan(remote, int(document["chunk_bytes"]), Level(document["level"]), By(document["by"]))
+        return plan if plan.chunk_bytes > 0 and plan.can_be_taken else None
+    return None

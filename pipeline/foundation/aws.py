@@ -1,0 +1,156 @@
+"""Clients of S3 and SQS, and what their errors mean here."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import boto3.s3.inject  # what boto3 adds to every client of S3, imported before lanes are forked
+import botocore.exceptions
+import botocore.loaders
+import botocore.session
+from botocore.config import Config
+
+from pipeline.foundation.errors import (
+    AccessDenied,
+    CredentialsExpired,
+    NotRestored,
+    ObjectGone,
+    ObjectReplaced,
+    PipelineError,
+    StorageUnreachable,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+_DENIED = frozenset(
+    {
+        "403",
+        "AccessDenied",
+        "AccessDeniedException",
+        "AccountProblem",
+        "AllAccessDisabled",
+        "Forbidden",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "KMS.AccessDeniedException",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+_SKEWED = "RequestTimeTooSkewed"
+_GONE = frozenset({"404", "405", "MethodNotAllowed", "NoSuchKey", "NoSuchVersion", "NotFound"})
+
+
+# botocore's descriptions of the services: pure data, large, and the same for every session of every lane.
+_loader = botocore.loaders.create_loader()
+
+
+def preload() -> None:
+    """Read the descriptions of S3 and SQS, so that processes forked afterwards share them.
+
+    No session, client or connection is made.
+    """
+    for service in ("s3", "sqs"):
+        _loader.load_service_model(service, "service-2")
+        _loader.load_service_model(service, "endpoint-rule-set-1")
+    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
+        _loader.load_data(name)
+
+
+# For what may take its time: three attempts, botocore's default, are over after 2.4 s of SlowDown; eight ride out some
+# 45 s. What does not say that it throttles (a reset, a 500, a HEAD's 503) is given up after some 5 s.
+_PATIENT = {"retries": {"mode": "standard", "max_attempts": 8}, "connect_timeout": 10, "read_timeout": 60}
+_HASTY = {"retries": {"mode": "standard", "max_attempts": 1}, "connect_timeout": 2, "read_timeout": 2}
+
+
+def _client(service: str, *, region: str, profile: str, endpoint_url: str, patience: Mapping[str, Any]) -> Any:
+    core = botocore.session.Session(profile=profile or None)
+    core.register_component("data_loader", _loader)
+    session = boto3.Session(botocore_session=core, region_name=region or None)
+    config = Config(
+        **patience,
+        max_pool_connections=64,  # as many as `[download] connections` may be
+        # botocore would check single answers only, and by a wrapper that copies every byte: the download step checks
+        # the whole object instead.
+        response_checksum_validation="when_required",
+    )
+    return session.client(service, endpoint_url=endpoint_url or None, config=config)
+
+
+def s3_client(*, region: str, profile: str = "", endpoint_url: str = "") -> "S3Client":
+    """A client of S3; empty values leave the choice to boto3's own search.
+
+    Raises:
+        PipelineError: there is no such profile, or no region.
+    """
+    return _made("s3", region=region, profile=profile, endpoint_url=endpoint_url)  # type: ignore[no-any-return]  # one maker for both services
+
+
+def sqs_client(*, region: str, profile: str = "", endpoint_url: str = "", hasty: bool = False) -> "SQSClient":
+    """A client of SQS, as `s3_client`; a hasty one soon gives up, for who has other things to do."""
+    patience = _HASTY if hasty else _PATIENT
+    return _made("sqs", region=region, profile=profile, endpoint_url=endpoint_url, patience=patience)  # type: ignore[no-any-return]  # one maker for both services
+
+
+def _made(service: str, *, region: str, profile: str, endpoint_url: str, patience: Mapping[str, Any] = _PATIENT) -> Any:
+    try:
+        return _client(service, region=region, profile=profile, endpoint_url=endpoint_url, patience=patience)
+    except botocore.exceptions.BotoCoreError as error:
+        raise translated(error, f"{service} cannot be reached") from error
+
+
+def error_code(error: Exception) -> str:
+    """The service's own code of a failure, such as `NoSuchKey`; empty for failures that are not the service's."""
+    if isinstance(error, botocore.exceptions.ClientError):
+        return str(error.response.get("Error", {}).get("Code", ""))
+    return ""
+
+
+def translated(error: Exception, what: str, *, work_rid: str = "", needs: str = "") -> PipelineError:
+    """The named failure that a failure of boto3 means.
+
+    Args:
+        error: a ClientError, BotoCoreError, or an OSError from the body of an answer.
+        what: what was tried, for the text: `download of s3://…`.
+        work_rid: the work it was tried for.
+        needs: the rights that it takes.
+    """
+    code = error_code(error)
+    text = f"{what}: {code or type(error).__name__}: {error}"
+    if code == "InvalidObjectState":
+        return NotRestored(f"{what}: still frozen in Glacier", work_rid=work_rid, go_on="ask S3 to restore the object")
+    if code in _GONE:
+        return ObjectGone(f"{what}: {code}: not in the bucket", work_rid=work_rid, facts={"code": code})
+    if code in {"PreconditionFailed", "412"}:
+        return ObjectReplaced(f"{what}: the object was overwritten", work_rid=work_rid, facts={"code": code})
+    if code.endswith("NonExistentQueue") or code == "QueueDoesNotExist":
+        go_on = "look at queue, region, profile and endpoint_url of that source"
+        return StorageUnreachable(f"{what}: there is no such queue", work_rid=work_rid, go_on=go_on)
+    go_on = "set this machine's clock: S3 refuses requests that are 15 minutes off" if code == _SKEWED else ""
+    denied = _denied(error, text, work_rid=work_rid, needs=needs)
+    return denied or StorageUnreachable(text, work_rid=work_rid, go_on=go_on)
+
+
+def _denied(error: Exception, text: str, *, work_rid: str, needs: str) -> PipelineError | None:
+    """The failure, if it is one of credentials or rights."""
+    code = error_code(error)
+    if isinstance(
+        error,
+        botocore.exceptions.NoCredentialsError
+        | botocore.exceptions.PartialCredentialsError
+        | botocore.exceptions.ProfileNotFound
+        | botocore.exceptions.CredentialRetrievalError,
+    ):
+        go_on = "put the credentials, with a section of that name for each profile, into /run/secrets/aws"
+        return AccessDenied(text, work_rid=work_rid, go_on=f"{go_on} or ~/.aws/credentials (docs/settings.md, Secrets)")
+    if code in _EXPIRED:
+        return CredentialsExpired(text, work_rid=work_rid, go_on="renew the credentials")
+    if code in _DENIED:
+        told = needs and code in {"403", "AccessDenied", "AccessDeniedException"}
+        missing = f"grant {needs}" if told else "grant the missing right"
+        return AccessDenied(text, work_rid=work_rid, go_on=f"{missing}, or renew the credentials")
+    return None

@@ -1,0 +1,83 @@
+"""The verified digests of a work: what debag found true of every file, kept so that any later copy can be proved.
+
+One JSON file a work, `{RID}.digests.json`, beside the unpacked work:
+`{"work_rid", "verified", "algorithms", "files": {path: {"bytes", "<algorithm>": hex digest, …}}}`. Paths are relative
+to the work folder, with `/`, as they are on disk; the tag files kept in `{RID}.bag/` are listed too.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.foundation import guarded
+from pipeline.foundation.errors import StagingDamaged
+from pipeline.foundation.work import json_bytes
+
+ALGORITHMS = frozenset(name for name in hashlib.algorithms_available if not name.startswith("shake"))
+"""What this machine can compute and that has a digest of one length."""
+
+
+@dataclass(frozen=True)
+class FileFixity:
+    """A file's size in bytes and its digests, lower-case hexadecimal, by algorithm as hashlib names it."""
+
+    size_bytes: int
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Fixity:
+    """The verified digests of one work.
+
+    Attributes:
+        work_rid: the work.
+        verified: `manifest` when the digests matched the bag's manifests, `none` when they were only computed here.
+        files: by path relative to the work folder.
+    """
+
+    work_rid: str
+    verified: str
+    files: Mapping[str, FileFixity]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size_bytes for file in self.files.values())
+
+
+def digests_name(work_rid: str) -> str:
+    """The name of the file that holds a work's digests."""
+    return f"{work_rid}.digests.json"
+
+
+def dumps(fixity: Fixity) -> bytes:
+    """The file's content, the same for the same work whenever and wherever it is made."""
+    facts = {
+        "work_rid": fixity.work_rid,
+        "verified": fixity.verified,
+        "algorithms": sorted({name for file in fixity.files.values() for name in file.digests}),
+        "files": {
+            path: {"bytes": file.size_bytes, **dict(sorted(file.digests.items()))}
+            for path, file in sorted(fixity.files.items())
+        },
+    }
+    return json_bytes(facts, indent=0)
+
+
+def load(path: Path) -> Fixity:
+    """Read what `dumps` made.
+
+    Raises:
+        StagingDamaged: the file is gone or is not what `dumps` makes.
+    """
+    try:
+        facts = json.loads(guarded.read_file(path))
+        files = {
+            name: FileFixity(size_bytes=int(entry.pop("bytes")), digests=dict(entry))
+            for name, entry in facts["files"].items()
+        }
+        return Fixity(work_rid=facts["work_rid"], verified=facts["verified"], files=files)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise StagingDamaged(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,229 @@
+"""Zips on their way out of the folder into which they were dropped: never over another file, nor in another's stead.
+
+{folder}/W1.bag.zip                 dropped by a person or a feeder
+{folder}/.settling/{token}-{name}   on its way out, for an instant: nobody can replace it there unnoticed
+"""
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.foundation import durable, failpoints, guarded
+from pipeline.foundation.errors import FolderUnreachable
+from pipeline.foundation.work import stamp_of
+from pipeline.intake.folder import Dropped, look_again, unreachable
+
+_SETTLING = ".settling"
+_TOKEN, _TOKEN_LENGTH = re.compile(r"[0-9a-f]{8}-"), 9
+_NAMES_TRIED = 10_000
+
+
+def move_out(dropped: Dropped, into: Path, *, root: Path | None = None, report: bytes = b"") -> Path | None:
+    """Move a zip out of its folder, durably, never over another file: where a name is taken, a number is put in.
+
+    Args:
+        dropped: the zip.
+        into: where to; made if it is not there.
+        root: the folder from which on, down to `into`, each has to be ours (`guarded.ours`); None: `into` alone.
+        report: written beside it, as `report.txt`, before it is moved.
+
+    Returns:
+        where it lies now; None: it was not that file any more, and was left alone.
+
+    Raises:
+        FolderUnreachable: it cannot be moved; it is where it was.
+    """
+    if not _is_still(dropped):
+        return None
+    try:
+        with guarded.ours(into, below=_above(root or into, dropped.path.parent), make=True) as target:
+            if report:
+                durable.write_file("report.txt", report, at=target)
+                failpoints.point("refusal reported")
+            with _set_aside(dropped) as aside:
+                if aside is None:
+                    return None
+                for name in _names(dropped.path.name):
+                    if durable.publish_new(aside.name, name, at=aside.folder, to=target):
+                        return into / name
+    except OSError as error:
+        raise unreachable(into, error) from error
+    raise FolderUnreachable(f"{into} holds {_NAMES_TRIED} files named like {dropped.shown} already")
+
+
+def remove(dropped: Dropped) -> bool:
+    """Delete a zip; False: it was not that file any more, and was left alone.
+
+    Raises:
+        FolderUnreachable: it cannot be deleted; it is where it was.
+    """
+    try:
+        with _set_aside(dropped) as aside:
+            if aside is None:
+                return False
+            failpoints.before(failpoints.Act.DELETE)
+            os.unlink(aside.name, dir_fd=aside.folder)
+            durable.fsync_folder(aside.folder)
+            failpoints.after(failpoints.Act.DELETE)
+            return True
+    except OSError as error:
+        raise unreachable(dropped.path.parent, error) from error
+
+
+def clock_ahead_seconds(folder: Path) -> float:
+    """By how much this host's clock is ahead of the one that dates the folder's files: a file server has its own.
+
+    A folder that is made in it, and removed again, tells; 0 where none can be made.
+    """
+    mark = folder / f"{_SETTLING}-{uuid.uuid4().hex[:8]}"
+    try:
+        mark.mkdir()
+        try:
+            return time.time() - mark.lstat().st_mtime
+        finally:
+            mark.rmdir()
+    except OSError:
+        return 0.0
+
+
+def left_aside(folder: Path) -> Iterator[Dropped]:
+    """Zips that a lane, killed just then, had set aside; each is to be put back by whoever can claim it.
+
+    Raises:
+        FolderUnreachable: the folder cannot be read.
+    """
+    try:
+        with guarded.ours(folder / _SETTLING) as settling:
+            names = sorted(os.listdir(settling))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unreachable(folder, error) from error
+    for name in names:
+        if _TOKEN.match(name):
+            yield Dropped(folder / name[_TOKEN_LENGTH:], name, 0, 0.0)
+
+
+def put_back(left: Dropped) -> bool:
+    """Give a zip that was left aside its name back; False: another has it now, or somebody else was faster.
+
+    Raises:
+        FolderUnreachable: it cannot be moved.
+    """
+    try:
+        with _folder(left.path.parent) as folder, guarded.ours(left.path.parent / _SETTLING) as settling:
+            return durable.publish_new(left.stamp, left.path.name, at=settling, to=folder)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise unreachable(left.path.parent, error) from error
+
+
+def put_again(kept: Path, path: Path, *, root: Path) -> bool:
+    """Put a zip that was moved out into its folder again; False: another has its name there by now.
+
+    Args:
+        kept: where it lies.
+        path: where it lay.
+        root: as for `move_out`.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    below = _above(root, path.parent)
+    with _folder(path.parent) as folder, guarded.ours(kept.parent, below=below) as place:
+        return durable.publish_new(kept.name, path.name, at=place, to=folder)
+
+
+def see_ours(folder: Path, roots: Iterable[Path]) -> None:
+    """See that what is made in, or for, a folder of zips is ours, as far as it is there.
+
+    Args:
+        folder: where zips are dropped; it may be anybody's.
+        roots: where they are moved to.
+
+    Raises:
+        FolderUnreachable: something that belongs to another user, or a link, is in its place.
+    """
+    for root in (folder / _SETTLING, *roots):
+        try:
+            with contextlib.suppress(FileNotFoundError), guarded.ours(root, below=_above(root, folder)):
+                pass
+        except OSError as error:
+            raise unreachable(folder, error) from error
+
+
+def _above(root: Path, folder: Path) -> Path:
+    """The folder that may be anybody's, in or above which `root` is: the one of the zips, or what `root` lies in."""
+    return folder if root.is_relative_to(folder) else root.parent
+
+
+@dataclass(frozen=True)
+class _Aside:
+    """A zip where nobody else can replace it: its name there, and the folder's descriptor."""
+
+    name: str
+    folder: int
+
+
+@contextlib.contextmanager
+def _set_aside(dropped: Dropped) -> Iterator[_Aside | None]:
+    """Take the file out of everybody's reach, and see that it is still the one that was meant; None: it is not.
+
+    What lies there still when the block ends goes back; if that fails too, it is found among what was left aside.
+    """
+    name, path = f"{uuid.uuid4().hex[:8]}-{dropped.path.name}", dropped.path
+    if not _is_still(dropped):
+        yield None
+        return
+    with _folder(path.parent) as folder, guarded.ours(path.parent / _SETTLING, make=True) as settling:
+        try:
+            if not durable.publish_new(path.name, name, at=folder, to=settling):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        except FileNotFoundError:
+            yield None
+            return
+        failpoints.point("zip set aside")
+        try:
+            status = os.stat(name, dir_fd=settling, follow_symlinks=False)
+            same = stat.S_ISREG(status.st_mode) and _content(stamp_of(status)) == _content(dropped.stamp)
+            yield _Aside(name, settling) if same else None
+        finally:
+            with contextlib.suppress(OSError):
+                os.stat(name, dir_fd=settling, follow_symlinks=False)  # not there any more: it has left
+                durable.publish_new(name, path.name, at=settling, to=folder)
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    """The folder into which zips are dropped, by descriptor; it may be anybody's."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_still(dropped: Dropped) -> bool:
+    current = look_again(dropped)
+    return current is not None and _content(current.stamp) == _content(dropped.stamp)
+
+
+def _content(stamp: str) -> str:
+    """A stamp without the time of the last status change, which a rename sets."""
+    return stamp.rpartition("-")[0]
+
+
+def _names(name: str) -> Iterator[str]:
+    """The name, then with a number after the RID: `W1.2.bag.zip`, which is still a zip of the same work."""
+    yield name
+    head, dot, tail = name.partition(".")
+    for number in range(2, _NAMES_TRIED):
+        yield f"{head}.{number}{dot}{tail}"

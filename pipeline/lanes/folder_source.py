@@ -1,0 +1,180 @@
+"""A folder as a source: its parcels are zips that a person or a feeder dropped into it.
+
+The file is its own message: it stays where it is until its works are home, so a killed lane loses nothing. It is
+claimed by the lease of the work that its name promises, before a byte of it is read; and known again by its stamp, so
+thousands of waiting zips cost one listing and one question to the record.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import intake
+from pipeline.foundation import failpoints
+from pipeline.intake import Dropped
+from pipeline.lanes.zip_parcel import GONE, ZipParcel
+from pipeline.record import BagRow, BagState, views
+from pipeline.settings import Folder, WhenDone
+from pipeline.tasks.context import Site
+
+_log = logging.getLogger(__name__)
+_LISTING_SECONDS = 1.0
+
+
+@dataclass
+class _Seen:
+    """What this lane remembers of a file between two looks; `since` is by the monotonic clock."""
+
+    stamp: str
+    since: float
+    changes: bool = False
+    not_before: float = 0.0
+    failures: int = 0
+    told: bool = False
+
+
+class FolderSource:
+    """A folder, looked at.
+
+    Args:
+        here: the lane's site.
+        folder: which folder.
+        watch: a look serves as long as the settings say, instead of a second.
+    """
+
+    waiting = False
+
+    def __init__(self, here: Site, folder: Folder, *, watch: bool) -> None:
+        self.name = folder.name
+        self._here = here
+        self._folder = folder
+        self._watch = watch
+        self._look_seconds = folder.poll_seconds if watch else min(_LISTING_SECONDS, folder.poll_seconds)
+        self._looked = float("-inf")
+        self._ready: deque[Dropped] = deque()
+        self._seen: dict[Path, _Seen] = {}
+        self._soon: float | None = None
+        self._ahead_seconds = 0.0
+
+    def receive(self) -> "ZipParcel | None":
+        """The next zip that is complete and that nobody works on, claimed; it is not read yet.
+
+        Raises:
+            FolderUnreachable: the folder is not there, or cannot be read or written as its settings need.
+            DatabaseUnavailable: the record cannot be read or written.
+        """
+        if time.monotonic() - self._looked >= self._look_seconds:
+            self._look()
+        while self._ready and not self._here.stopping.is_set():
+            dropped = self._ready.popleft()
+            if self._ends_whole(dropped) and (parcel := self._claim(dropped)) is not None:
+                return parcel
+        return None
+
+    def pause_seconds(self) -> float | None:
+        """Until the next file has been quiet for long enough; in watch mode, until the next look."""
+        return self._folder.poll_seconds if self._watch else self._soon
+
+    def _failed(self, dropped: Dropped) -> None:
+        """A file that nothing is recorded of failed for a reason that may pass."""
+        seen, chosen = self._seen.setdefault(dropped.path, _Seen(dropped.stamp, 0.0)), self._here.settings
+        seen.failures += 1
+        seconds = intake.backoff_seconds(
+            seen.failures, first=chosen.backoff_seconds, limit=chosen.backoff_limit_seconds
+        )
+        seen.not_before = time.monotonic() + seconds
+
+    def _look(self) -> None:
+        intake.see_usable(self._folder.path, writable=self._folder.done is not WhenDone.KEEP)
+        intake.see_ours(self._folder.path, self._folder.targets)
+        self._finish_moves()
+        listing = intake.look(self._folder.path)
+        if listing.zips and self._folder.done is not WhenDone.KEEP:
+            self._ahead_seconds = intake.clock_ahead_seconds(self._folder.path)
+        known = _known(self._here, listing.zips)
+        seen_before, self._seen, self._soon = self._seen, {}, None
+        self._ready.clear()
+        for dropped in listing.zips:
+            seen = seen_before.get(dropped.path) or _Seen(dropped.stamp, time.monotonic())
+            if seen.stamp != dropped.stamp:
+                seen = _Seen(dropped.stamp, time.monotonic(), changes=True)
+            self._seen[dropped.path] = seen
+            row = known.get((str(dropped.path), dropped.stamp))
+            if row is not None and not self._to_be_settled(row):
+                continue  # kept; or the record brings it up itself when its time comes, on the host that began it
+            missing = self._missing_seconds(dropped, seen)
+            if missing <= 0:
+                self._ready.append(dropped)
+            elif not seen.changes and missing < float("inf"):
+                self._soon = min(missing, self._soon or missing)
+        self._looked = time.monotonic()
+
+    def _to_be_settled(self, row: BagRow) -> bool:
+        return row.state in {BagState.DONE, BagState.REFUSED} and self._folder.done is not WhenDone.KEEP
+
+    def _missing_seconds(self, dropped: Dropped, seen: _Seen) -> float:
+        """How long the file has yet to stay as it is, and not to fail."""
+        quiet = self._quiet_seconds(dropped, seen)
+        if quiet < self._folder.settle_seconds:
+            return self._folder.settle_seconds - quiet
+        return 0.0 if time.monotonic() >= seen.not_before else float("inf")
+
+    def _quiet_seconds(self, dropped: Dropped, seen: _Seen) -> float:
+        """For how long it has not changed, whatever the file server's clock says."""
+        return max(dropped.age_seconds - self._ahead_seconds, time.monotonic() - seen.since)
+
+    def _ends_whole(self, dropped: Dropped) -> bool:
+        """Whether it ends as a zip does; one that has not for a long time is taken all the same, to be refused."""
+        seen = self._seen[dropped.path]
+        if self._quiet_seconds(dropped, seen) >= self._folder.incomplete_seconds:
+            return True
+        whole = dropped.is_whole
+        if not (whole or seen.told):
+            _log.warning(
+                "%s does not end as a zip does: it is left alone until it has not changed for %.0f s",
+                *(dropped.shown, self._folder.incomplete_seconds),
+            )
+            seen.told = True
+        return whole
+
+    def _claim(self, dropped: Dropped) -> "ZipParcel | None":
+        """Take the lease, then look again: whoever had it may have brought the zip home since."""
+        leases = self._here.leases
+        if not leases.take(dropped.claim, ""):
+            return None
+        parcel = None
+        try:
+            now = intake.look_again(dropped)
+            if now is None or now.stamp != dropped.stamp:
+                return None
+            row = _known(self._here, [now]).get((str(now.path), now.stamp))
+            if row is not None and self._to_be_settled(row):
+                self._parcel(now).settle_as(row)
+            elif row is None:
+                failpoints.point("zip claimed")
+                parcel = self._parcel(now)
+        finally:
+            if parcel is None:
+                leases.release(dropped.claim)
+        return parcel
+
+    def _parcel(self, dropped: Dropped) -> ZipParcel:
+        return ZipParcel(self._here, self._folder, dropped, try_later=self._failed)
+
+    def _finish_moves(self) -> None:
+        """What a killed lane had set aside goes back into the folder, and is settled from there once more."""
+        for left in intake.left_aside(self._folder.path):
+            with self._here.leased(left.claim, "") as ours:
+                if ours:
+                    intake.put_back(left)
+
+
+def _known(here: Site, zips: Sequence[Dropped]) -> dict[tuple[str, str], BagRow]:
+    """What the record knows of these files as they are now, by path and stamp."""
+    claims = {dropped.claim for dropped in zips}
+    known = views.local_zips(here.engine, [claim for claim in claims if not claim.startswith("file:")])
+    # One that was gone when it was needed, and is there now as it was: its disk was away.
+    return {file: row for file, row in known.items() if row.error_kind != GONE}

@@ -1,0 +1,1 @@
+"""What an operator sees and does: status, explain, repair, verify, notify, metrics, report, and luigid's door."""

@@ -1,0 +1,216 @@
+"""The verb `debag`: zips into a folder of works, without AWS and without a database; returns data, prints nothing.
+
+Each zip is unpacked into a hidden folder of the destination, and its works are then renamed into place one by one; a
+run that was killed in between is completed by the next.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline import debag
+from pipeline.debag import Debagged, DebaggedWork, FaultKind, Policy
+from pipeline.debag.marker import read_marker
+from pipeline.foundation import durable, fixity
+from pipeline.foundation.errors import Fault, InvalidBag, StagingDamaged, WorkBusy
+from pipeline.foundation.work import Pulse, no_pulse
+
+_BUFFER_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of some zips.
+
+    Attributes:
+        works: the works that lie in the destination, verified.
+        faults: why zips were refused, or their works not published.
+        warnings: what was odd and was accepted.
+        already_there: RIDs that lay there before, and are what the zip says.
+    """
+
+    works: tuple[DebaggedWork, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+    already_there: tuple[str, ...] = ()
+
+    @property
+    def exit_status(self) -> int:
+        """0 only if nothing is at fault."""
+        return 1 if self.faults else 0
+
+    def as_dict(self) -> dict[str, object]:
+        """The document of `--json`."""
+        return {
+            "works": [
+                {"rid": work.rid, "path": str(work.path), "files": work.files, "bytes": work.bytes}
+                for work in self.works
+            ],
+            "faults": [fault.as_dict() for fault in self.faults],
+            "warnings": [warning.as_dict() for warning in self.warnings],
+        }
+
+
+def debag_zips(
+    zips: Sequence[Path], into: Path, *, policy: Policy | None = None, threads: int = 0, pulse: Pulse = no_pulse
+) -> Outcome:
+    """Verify and unpack zips, so that each work lies at `{into}/{RID}`.
+
+    A work that lies there already is compared, file by file, with the zip's verified digests: the same is success,
+    anything else a fault that changes nothing. The works of one zip are published all or none.
+
+    Args:
+        zips: the zips; they are only read.
+        into: the destination; made if need be.
+        policy: limits and switches.
+        threads: how many work at once; 0: as many as there are CPUs.
+        pulse: called with bytes done and in all, of one zip after the other.
+
+    Raises:
+        TransientError: the disk is full, reading or writing failed, or another process is at work on the same zip.
+    """
+    outcome = Outcome()
+    for given in zips:
+        one = _debag_zip(given, into, policy or Policy(), threads, pulse)
+        prefix = f"{given.name}: " if len(zips) > 1 else ""
+        outcome = Outcome(
+            works=outcome.works + one.works,
+            faults=outcome.faults + tuple(replace(fault, detail=prefix + fault.detail) for fault in one.faults),
+            warnings=outcome.warnings + tuple(replace(fault, detail=prefix + fault.detail) for fault in one.warnings),
+            already_there=outcome.already_there + one.already_there,
+        )
+    return outcome
+
+
+def _debag_zip(given: Path, into: Path, policy: Policy, threads: int, pulse: Pulse) -> Outcome:
+    bag_zip = given.resolve()
+    if not bag_zip.is_file():
+        detail = "no plain file" if bag_zip.exists() else "no such file"
+        return Outcome(faults=(Fault(str(FaultKind.NOT_A_ZIP), path=str(given), detail=detail),))
+    hidden = _hidden_folder(bag_zip, into)
+    try:
+        if not os.path.lexists(hidden):
+            debag.unpack(bag_zip, into=hidden, policy=policy, threads=threads, pulse=pulse)
+        with _locked(hidden):
+            return _publish(hidden, into)
+    except InvalidBag as refusal:
+        return Outcome(faults=refusal.faults, warnings=refusal.warnings)
+
+
+def _hidden_folder(bag_zip: Path, into: Path) -> Path:
+    """Where a zip is unpacked before its works are renamed: of another zip, or a changed one, it is another folder."""
+    facts = bag_zip.stat()
+    identity = f"{bag_zip}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ino}"
+    return into / f".debag-{hashlib.sha256(identity.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise WorkBusy(f"another process is publishing from {folder}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _publish(hidden: Path, into: Path) -> Outcome:
+    """Rename the works of a hidden folder into place: all of them, or none if one is there and differs."""
+    made = _read(hidden)
+    there, faults = [], []
+    for work in made.works:
+        if not os.path.lexists(into / work.rid):
+            continue
+        difference = _difference(into / work.rid, work.digests)
+        if difference:
+            detail = f"{into / work.rid} is not what the zip holds: {difference}; nothing was changed"
+            faults.append(Fault(str(FaultKind.DESTINATION_EXISTS), bag=work.rid, path=work.rid, detail=detail))
+        elif os.path.lexists(work.path):
+            there.append(work.rid)
+    if not faults:
+        for work in made.works:
+            if work.rid not in there and os.path.lexists(work.path):
+                durable.rename_to_free(work.path, into / work.rid)
+        durable.fsync_folder(into)
+    debag.discard(hidden)
+    if faults:
+        return Outcome(faults=tuple(faults), warnings=made.warnings)
+    works = tuple(replace(work, path=into / work.rid) for work in made.works)
+    return Outcome(works=works, warnings=made.warnings, already_there=tuple(there))
+
+
+def _read(hidden: Path) -> Debagged:
+    """What the hidden folder was made of; works that a killed run has published already need not be in it.
+
+    Raises:
+        StagingDamaged: the folder is not what debag makes; it was removed, so the next run begins anew.
+    """
+    try:
+        made = read_marker(hidden)
+        _check_present(made, hidden.parent)
+    except StagingDamaged as error:
+        debag.discard(hidden)
+        raise StagingDamaged(f"{error}; it was removed", go_on="the same command, once more") from error
+    return made
+
+
+def _check_present(made: Debagged, into: Path) -> None:
+    """Every work is in the hidden folder, or was published.
+
+    Raises:
+        StagingDamaged: one is in neither place.
+    """
+    for work in made.works:
+        if not os.path.lexists(work.path) and not os.path.lexists(into / work.rid):
+            raise StagingDamaged(f"{work.path} is gone")
+
+
+def _difference(folder: Path, digests: Path) -> str:
+    """In what a folder differs from verified digests, in words; empty if it is the same, file by file."""
+    expected = dict(fixity.load(digests).files)
+    base = f"{folder}{os.sep}"
+    waiting = [str(folder)]
+    if not stat.S_ISDIR(os.lstat(folder).st_mode):
+        return "it is no folder"
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                    continue
+                path = entry.path.removeprefix(base)
+                known = expected.pop(path, None)
+                if known is None:
+                    return f"{path} is not in the zip"
+                if not entry.is_file(follow_symlinks=False) or not _is_same(entry.path, known):
+                    return f"{path} differs"
+    return f"{min(expected)} is missing" if expected else ""
+
+
+def _is_same(path: str, known: fixity.FileFixity) -> bool:
+    """Whether a file is, byte for byte, what its verified digests say."""
+    hashes = {name: hashlib.new(name, usedforsecurity=False) for name in known.digests}
+    buffer = memoryview(bytearray(_BUFFER_BYTES))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in {errno.EACCES, errno.ELOOP, errno.ENOENT}:
+            return False
+        raise
+    try:
+        if os.fstat(descriptor).st_size != known.size_bytes:
+            return False
+        while count := os.readv(descriptor, [buffer]):
+            for digest in hashes.values():
+                digest.update(buffer[:count])
+    finally:
+        os.close(descriptor)
+    return all(digest.hexdigest() == known.digests[name] for name, digest in hashes.items())

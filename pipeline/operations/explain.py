@@ -1,0 +1,234 @@
+"""A work's whole story: what the record knows, what lies on the disks, what happens next, and the command to go on."""
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.foundation.errors import StagingDamaged
+from pipeline.foundation.work import Bag, archive_dir
+from pipeline.operations import sync_logs
+from pipeline.record import CHECK, ENDS_ALARM, SUPERSEDED, BagRow, BagState, Phase, step_after
+from pipeline.record.stories import KnownBag, WorkStory
+from pipeline.tasks import staging
+from pipeline.tasks.context import Site
+
+_STEPS = (Phase.DOWNLOAD, Phase.DEBAG, Phase.SYNC)
+
+
+@dataclass(frozen=True)
+class Next:
+    """What happens next, and the command (or act) with which a person goes on; empty: there is nothing to do."""
+
+    what: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Lying:
+    """Something of a bag on a disk of this host; bytes 0: not counted."""
+
+    what: str
+    path: str
+    bytes: int = 0
+
+
+def stage_of(known: KnownBag) -> str:
+    """The bag's stage as `status` names it: the running step, else its state; `waiting` for an unfinished one."""
+    if known.row.state is BagState.DONE:
+        return str(BagState.DONE)
+    if known.holder is not None:
+        return str(step_after(known.row.phase))
+    if known.superseded:
+        return SUPERSEDED
+    return "waiting" if known.row.state is BagState.UNFINISHED else str(known.row.state)
+
+
+def next_of(here: Site, story: WorkStory, known: KnownBag) -> Next:
+    """What happens to a bag next."""
+    row, rid = known.row, shlex.quote(known.row.bag.work_rid)
+    if known.holder is not None and row.state is not BagState.DONE:
+        until = f"had it been killed, another lane could take the work up after {stamp(known.holder.until)}"
+        return Next(f"{known.holder.owner} is at it; {until}", "run_pipeline.py status --watch")
+    if known.superseded:
+        kept = here.place(row.bag).quarantine.exists()
+        return Next("nothing: a later bag brought it home", f"run_pipeline.py quarantine drop {rid}" if kept else "")
+    if row.state not in {BagState.UNFINISHED, BagState.FAILED}:
+        return _once_asked(here, story, row)
+    elsewhere = f" on {row.host}" if row.host not in {"", here.host} else ""
+    if row.state is BagState.FAILED and known.retry_on is not None and known.retry_on > story.now:
+        when = stamp(known.retry_on)
+        return Next(f"it is tried again by itself{elsewhere} after {when}", f"run_pipeline.py retry {rid}")
+    return Next(f"the next lane that is free{elsewhere} takes it up", "run_pipeline.py run")
+
+
+def _once_asked(here: Site, story: WorkStory, row: BagRow) -> Next:
+    """Of a bag that no lane takes up by itself."""
+    rid = shlex.quote(row.bag.work_rid)
+    if row.state is BagState.DONE:
+        works = row.works if story.work_rid not in row.works else (story.work_rid,)
+        return Next("nothing: it is home, read back and recorded", f"run_pipeline.py verify {shlex.join(works)}")
+    if row.state is BagState.NOT_RESTORED:
+        return Next("it waits for S3's event after a restore, which somebody has to ask for", _restore(here, row.bag))
+    if row.state is BagState.SKIPPED:
+        return Next("nothing: an operator left it out", f"run_pipeline.py retry {rid}")
+    look = f"run_pipeline.py quarantine show {rid}" if here.place(row.bag).report.exists() else ""
+    look = look or _as_told(story, row) or f"run_pipeline.py retry {rid}"
+    return Next("nothing by itself: a person has to decide", look)
+
+
+def _as_told(story: WorkStory, row: BagRow) -> str:
+    """What the bag's last failure said of how to go on: whoever raised it knew best."""
+    mine = (event["detail"] for event in reversed(story.events) if event["bag_id"] == row.bag.bag_id)
+    return next((str(detail["go_on"]) for detail in mine if detail.get("go_on")), "")
+
+
+def _restore(here: Site, bag: Bag) -> str:
+    source = here.settings.source(bag.source)
+    where = (
+        []
+        if source is None
+        else ["--region", source.region, *(["--profile", source.profile] if source.profile else [])]
+    )
+    request = '{"Days": 14, "GlacierJobParameters": {"Tier": "Standard"}}'
+    what = ["--bucket", bag.bucket, "--key", bag.key, *(["--version-id", bag.version_id] if bag.version_id else [])]
+    return shlex.join(["aws", "s3api", "restore-object", *where, *what, "--restore-request", request])
+
+
+def lying(here: Site, bag: Bag) -> list[Lying]:
+    """What there is of a bag on the disks that this host sees."""
+    place = here.place(bag)
+    found: list[Lying] = []
+    if bag.is_local:
+        if Path(bag.key).exists():
+            found.append(Lying("the zip, where its owner put it", bag.key, bag.size_bytes))
+    elif place.download.exists() and (size := staging.used_bytes(place.download)):
+        found.append(Lying(_of_download(place), str(place.download), size))
+    if place.debag.exists():
+        found.append(Lying("the work, verified and unpacked", str(place.debag), staging.used_bytes(place.debag)))
+    other = staging.used_bytes(place.staging) - sum(one.bytes for one in found) if place.staging.exists() else 0
+    if other > 0 and not (bag.is_local or place.debag.exists()):
+        found.append(Lying("a work that was being unpacked", str(place.staging), other))
+    for path, what in (
+        (place.quarantined_zip, "the refused zip"),
+        (place.quarantine / "report.txt", "why it was refused"),
+    ):
+        if path.exists():
+            found.append(Lying(what, str(path), path.stat().st_size))
+    return found
+
+
+def _of_download(place: staging.Place) -> str:
+    try:
+        staging.vouched(place.download_marker)
+    except StagingDamaged:
+        return "part of the zip, which a download goes on from"
+    return "the zip, downloaded and vouched for"
+
+
+def attempts(story: WorkStory, bag_id: str) -> dict[str, dict[str, int]]:
+    """How often each step of a bag ended, by outcome."""
+    counted = Counter(
+        (event["step"], event["outcome"])
+        for event in story.events
+        if event["bag_id"] == bag_id and event["step"] in _STEPS
+    )
+    return {
+        step: {outcome: count for (of, outcome), count in counted.items() if of == step}
+        for step in _STEPS
+        if any(of == step for of, _ in counted)
+    }
+
+
+def verification(story: WorkStory, known: KnownBag) -> dict[str, Any]:
+    """What vouches for a bag's bytes at each step that was done: how it was verified, and the digests."""
+    told: dict[str, Any] = {}
+    for event in story.events:
+        if event["bag_id"] == known.row.bag.bag_id and event["outcome"] == "done":
+            wanted = ("verified", "etag", "digests", "algorithms", "files", "bytes", "proof")
+            told[event["step"]] = {name: event["detail"][name] for name in wanted if event["detail"].get(name)}
+    return told
+
+
+def document(here: Site, story: WorkStory) -> dict[str, Any]:
+    """The story as `explain --json` tells it."""
+    archive = archive_dir(here.settings.archive_root, story.work_rid)
+    checks = [event for event in story.events if event["step"] == CHECK]
+    return {
+        "work_rid": story.work_rid,
+        "at": rfc3339(story.now),
+        "host": here.host,
+        "dates": {name: None if at is None else rfc3339(at) for name, at in story.dates.items()},
+        "next": asdict(_next(here, story)),
+        "bags": [_bag(here, story, known) for known in story.bags],
+        "archive_path": str(archive) if archive.is_dir() else None,
+        "sync_logs": [asdict(one) for one in sync_logs.of(here, story.work_rid, story.events)],
+        "last_check": {**checks[-1], "at": rfc3339(checks[-1]["at"])} if checks else None,
+        "history": [{**event, "at": rfc3339(event["at"])} for event in story.events],
+    }
+
+
+def _next(here: Site, story: WorkStory) -> Next:
+    if not story.bags:
+        return Next("nothing is on its way", f"run_pipeline.py work {shlex.quote(story.work_rid)}")
+    if story.bags[0].row.state is BagState.DONE and _is_rotten(story):
+        return Next(
+            "nothing by itself: the archive copy failed its last check; if the bag is right, bring it home again",
+            f"run_pipeline.py work {shlex.quote(story.work_rid)} --from sync --replace",
+        )
+    return next_of(here, story, story.bags[0])
+
+
+def _is_rotten(story: WorkStory) -> bool:
+    """Whether the last that is known of the archive copy is that a fixity check failed: as `record.broken` has it."""
+    mine = [(event["step"], event["outcome"]) for event in story.events if event["work_rid"] == story.work_rid]
+    told = [one for one in mine if one in ENDS_ALARM or one == (CHECK, "failed")]
+    return bool(told) and told[-1] == (CHECK, "failed")
+
+
+def _bag(here: Site, story: WorkStory, known: KnownBag) -> dict[str, Any]:
+    row, bag = known.row, known.row.bag
+    error = {"kind": row.error_kind, "error": row.error} if row.error_kind else None
+    return {
+        "bag_id": bag.bag_id,
+        "work_rid": bag.work_rid,
+        "works": list(row.works),
+        "stage": stage_of(known),
+        "state": row.state,
+        "phase": row.phase,
+        "source": bag.source,
+        "from": bag.address,
+        "etag": bag.etag,
+        "version_id": bag.version_id,
+        "zip_bytes": bag.size_bytes,
+        "seen_on": rfc3339(known.seen_on),
+        "updated_on": rfc3339(known.updated_on),
+        "retry_on": known.retry_on and rfc3339(known.retry_on),
+        "restore_expires_on": bag.restore_expires_on and rfc3339(bag.restore_expires_on),
+        "host": row.host,
+        "failures": row.failures,
+        "error": error,
+        "running": known.holder and _plain(asdict(known.holder)),
+        "attempts": attempts(story, bag.bag_id),
+        "verification": verification(story, known),
+        "on_disk": [asdict(one) for one in lying(here, bag)],
+        "archived": [_plain(asdict(copy)) for copy in known.copies],
+        "next": asdict(next_of(here, story, known)),
+    }
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in facts.items()}
+
+
+def rfc3339(moment: datetime) -> str:
+    """A moment for machines: UTC with a Z."""
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def stamp(moment: datetime) -> str:
+    """A moment for people, to the second."""
+    return f"{moment:%F %T} UTC"

@@ -1,0 +1,210 @@
+"""What operators are told, and when: one digest of what is new instead of a hundred messages."""
+
+import shlex
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pipeline import record
+from pipeline.foundation.work import human_bytes, human_count, human_seconds, printable
+from pipeline.operations import channels, letters
+from pipeline.operations.channels import Note
+from pipeline.operations.letters import Compared, Grown, Lying
+from pipeline.operations.report.figures import Story, failures
+from pipeline.record import CHECK, BagState, history, overview, views
+from pipeline.record import notices as state
+from pipeline.record.notices import Told, Trouble
+from pipeline.record.overview import AtRisk
+from pipeline.settings import Notify
+from pipeline.tasks.context import Site
+
+MOST_LINES = 50
+_LIST = "run_pipeline.py dead-letters list"
+_PASSING = {BagState.DONE, BagState.UNFINISHED, BagState.NOT_RESTORED}
+
+
+@dataclass(frozen=True)
+class News:
+    """What a channel has yet to tell; `digest` is the day's, empty on any other occasion."""
+
+    troubles: Sequence[Trouble]
+    expiring: Sequence[AtRisk]
+    digest: Sequence[str]
+    now: Told
+    grown: Sequence[Grown] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.troubles or self.expiring or self.digest or self.grown)
+
+
+def tell(here: Site, channel: str, lying: Sequence[Lying]) -> str:
+    """Send a channel what is new, if anything is and it is this caller's turn; returns the subject, else nothing.
+
+    Args:
+        here: this site.
+        channel: its name.
+        lying: what was just seen in the dead-letter queues.
+
+    Raises:
+        NotDelivered: it did not arrive; it is sent again after the interval.
+        DatabaseUnavailable: the database is out of reach.
+    """
+    chosen = here.settings.notify
+    today = datetime.now(UTC)
+    known = state.told(here.engine, channel, today=f"{today:%F}")
+    compared = letters.compare(here, lying, known)
+    news = _news(here, known, today, compared, lying)
+    if not news or not state.claim(here.engine, channel, known, interval_seconds=chosen.interval_seconds):
+        expected = compared.untold(known.event_id)
+        if expected != known.dead_letters:
+            state.expect(here.engine, channel, known, expected)
+        return ""
+    note = compose(news, environment=here.settings.environment)
+    channels.send(chosen, channel, note)
+    state.sent(here.engine, channel, news.now)
+    return note.subject
+
+
+def sample(chosen: Notify, *, environment: str) -> Note:
+    """A message that looks like the real ones, and says that it is none."""
+    now = datetime.now(UTC)
+    trouble = Trouble(0, now, "W0SAMPLE", "failed", "sync-failed", "W0SAMPLE: this is only a test", "failed", 1)
+    late = AtRisk("W0SAMPLE", "", now + timedelta(hours=chosen.expiry_hours), chosen.expiry_hours)
+    told = Told(0, "", ())
+    news = News([trouble], [late], ["nothing: this is only a test"], told, [Grown("sample", 3, 1)])
+    note = compose(news, environment=environment)
+    return Note(f"Test: {note.subject}", note.text, {**note.facts, "test": True})
+
+
+def compose(news: News, *, environment: str) -> Note:
+    """The message."""
+    works = _by_work(one for one in news.troubles if one.outcome == "failed")
+    dead = [one for one in news.troubles if one.outcome == "dead-lettered"]
+    parts = [
+        _section("Failed", [_told_of(ones) for ones in works]),
+        _section("Moved to the dead-letter queue", [f"{_name(one)}: {_line(one.error)}" for one in dead]),
+        _section(
+            "Dead letters that no lane moved (SQS does after too many deliveries)",
+            [f"queue {one.queue}: {one.new} more, {one.count} in all; {_LIST}" for one in news.grown],
+        ),
+        _section(
+            "Restored copies that go away soon",
+            [f"{one.work_rid}: in {one.hours_left:.0f} h, on {one.expires_on:%F %H:%M} UTC" for one in news.expiring],
+        ),
+        _section("The last 24 hours", news.digest),
+        "See everything: run_pipeline.py status",
+    ]
+    counts = [
+        (len(works), "work failed", "works failed"),
+        (len(dead) + sum(one.new for one in news.grown), "dead letter", "dead letters"),
+        (len(news.expiring), "restore expires soon", "restores expire soon"),
+    ]
+    heads = [human_count(count, one, many) for count, one, many in counts if count]
+    facts: dict[str, Any] = {
+        "environment": environment,
+        "failed": [_facts(ones[-1]) for ones in works],
+        "dead_letters": [_facts(one) for one in dead],
+        "dead_letter_queues": [{"queue": one.queue, "new": one.new, "dead_letters": one.count} for one in news.grown],
+        "expiring": [{"work": one.work_rid, "expires_on": one.expires_on.isoformat()} for one in news.expiring],
+        "digest": list(news.digest),
+    }
+    subject = f"Bag pipeline ({environment}): {', '.join(heads) or 'daily digest'}"
+    return Note(subject, "\n\n".join(filter(None, parts)) + "\n", facts)
+
+
+def _news(here: Site, known: Told, today: datetime, compared: Compared, lying: Sequence[Lying]) -> News:
+    chosen = here.settings.notify
+    found = state.troubles(here.engine, after=known.event_id)
+    late = [one for one in overview.at_risk(here.engine, within_hours=chosen.expiry_hours) if one.hours_left > 0]
+    event_id = found[-1].event_id if found else known.event_id
+    rotten = {one.work_rid for one in record.broken(here.engine)} if found else set()
+    digest_due = 0 <= chosen.digest_hour <= today.hour and known.digest_on < f"{today:%F}"
+    return News(
+        troubles=[one for one in found if _worth_telling(one, chosen, rotten)],
+        expiring=[one for one in late if one.bag_id not in known.warned],
+        digest=_digest(here, today, lying) if digest_due else [],
+        grown=compared.grown,
+        now=Told(
+            event_id=event_id,
+            digest_on=f"{today:%F}" if digest_due else known.digest_on,
+            warned=tuple(one.bag_id for one in late),
+            dead_letters=compared.once_told(event_id),
+        ),
+    )
+
+
+def _worth_telling(trouble: Trouble, chosen: Notify, rotten: Collection[str]) -> bool:
+    """Not what has passed by itself, nor what most likely will."""
+    if trouble.outcome == "dead-lettered":
+        return True
+    if trouble.step == CHECK:
+        return trouble.work_rid in rotten
+    if trouble.state == BagState.FAILED:
+        return bool(trouble.failures >= chosen.patience)
+    return trouble.state not in _PASSING
+
+
+def _digest(here: Site, today: datetime, lying: Sequence[Lying]) -> list[str]:
+    since = today - timedelta(days=1)
+    story = Story(since, today, [], history.happenings(here.engine, since=since))
+    home = story.done("sync")
+    works = human_count(len({one.work_rid for one in home}), "work")
+    lines = [f"{works} came home, {human_bytes(sum(one.bytes for one in home))}"]
+    lines += [
+        f"{kind.kind}: {human_count(kind.count, 'time')}, {human_count(kind.works, 'work')}" for kind in failures(story)
+    ]
+    now = ", ".join(f"{count} {name}" for name, count in sorted(views.counts(here.engine).items()))
+    oldest = overview.oldest_unfinished(here.engine)
+    waits = [f"the oldest that is to come home is known for {_since(oldest, today)}"] if oldest else []
+    broken = len(record.broken(here.engine))
+    told = f"{human_count(broken, 'archived work')} whose last fixity check failed; run_pipeline.py status"
+    rotten = [told] if broken else []
+    return [*lines, f"bags now: {now or 'none'}", *waits, *rotten, *_dead_letters(lying)]
+
+
+def _dead_letters(lying: Sequence[Lying]) -> list[str]:
+    found = [one for one in lying if one.error or one.count]
+    return [
+        f"queue {one.queue}: {_line(one.error) or human_count(one.count, 'dead letter') + '; ' + _LIST}"
+        for one in found
+    ]
+
+
+def _since(moment: datetime, now: datetime) -> str:
+    return human_seconds((now - moment).total_seconds())
+
+
+def _by_work(troubles: Any) -> list[list[Trouble]]:
+    """The troubles of each work, in order; a message that names none stands for itself."""
+    found: dict[tuple[str, int], list[Trouble]] = {}
+    for one in troubles:
+        found.setdefault((one.work_rid, 0 if one.work_rid else one.event_id), []).append(one)
+    return list(found.values())
+
+
+def _told_of(ones: Sequence[Trouble]) -> str:
+    last = ones[-1]
+    times = f", {human_count(len(ones), 'time')}" if len(ones) > 1 else ""
+    told, rid = _line(last.error), shlex.quote(last.work_rid)
+    more = f"; as it is written: run_pipeline.py explain {rid}" if last.work_rid and told not in last.error else ""
+    return f"{_name(last)} ({_line(last.kind)}{times}): {told}{more}"
+
+
+def _facts(trouble: Trouble) -> dict[str, str]:
+    return {"work": trouble.work_rid, "kind": trouble.kind, "error": _line(trouble.error)}
+
+
+def _section(title: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    more = [f"- and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return "\n".join([f"{title}:", *(f"- {line}" for line in lines[:MOST_LINES]), *more])
+
+
+def _name(trouble: Trouble) -> str:
+    return trouble.work_rid or "a message"
+
+
+def _line(text: str) -> str:
+    return channels.inert(printable(text[:1000]))

@@ -1,0 +1,242 @@
+"""Fixity checks of the archive: which works are due, and one work's check with its event in the record."""
+
+import os
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import record, sync
+from pipeline.foundation.errors import ArchiveMissing, InvalidRid, UsageError
+from pipeline.foundation.work import Pulse, archive_dir, archive_shares, checked_rid, no_pulse
+from pipeline.record import CHECK, FORGOTTEN, Archived, BagRow, stories, views
+from pipeline.sync import Brake, Proof, Verdict, Verified
+from pipeline.tasks.context import Site
+
+_LISTED = 1000  # names in an event; the report has them all
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One work's check: the work, where it lies, and what was found.
+
+    Attributes:
+        result: what was found.
+        before: when it was last known to be right, or looked at; None if never.
+    """
+
+    work_rid: str
+    path: Path
+    result: Verified
+    before: datetime | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Passed, failed, no proof, or busy."""
+        return self.result.verdict
+
+    def facts(self, *, most: int | None = None) -> dict[str, Any]:
+        """For the record (with so many names at most) and for the report."""
+        found = self.result.found
+        extra = [name for name in found.extra if name != self.result.against]
+        return {
+            **self._failure(),
+            "premis_event_type": "fixity check",
+            "path": str(self.path),
+            "against": self.result.against,
+            "files": found.matched,
+            "bytes": self.result.bytes,
+            "algorithms": list(found.algorithms),
+            "cache_dropped": found.cache_dropped,
+            "wrong": [{"path": one.path, "detail": one.detail} for one in self.result.wrong[:most]],
+            "wrong_files": len(self.result.wrong),
+            "extra": extra[:most],
+            "seconds": round(self.result.seconds, 3),
+        }
+
+    def _failure(self) -> dict[str, str]:
+        """As every failure is told in the record, so that notifications and reports tell this one, too."""
+        if self.verdict is not Verdict.FAILED:
+            return {}
+        go_on = f"go on with: run_pipeline.py explain {shlex.quote(self.work_rid)}"
+        error = f"{self.work_rid}: the archive copy failed its check, {len(self.result.wrong)} wrong in {self.path}"
+        return {"kind": "fixity-failed", "error": f"{error}; {go_on}"}
+
+
+def see_archive(here: Site) -> None:
+    """Whether the archive is there at all.
+
+    Raises:
+        ArchiveMissing: it is not.
+    """
+    root = here.settings.archive_root
+    try:
+        os.listdir(root)
+    except OSError as error:
+        raise _missing(root, error.strerror or str(error)) from error
+
+
+def by_name(here: Site, rids: Iterable[str]) -> list[Archived]:
+    """The works of these RIDs, which came home by the record, or lie in the archive since before it was begun.
+
+    Raises:
+        InvalidRid: one is none.
+        UsageError: one is not archived: misspelt, on its way, refused, or the name of a zip with other works.
+        ArchiveMissing: the archive, or the share point of such a one, is out of reach.
+        DatabaseUnavailable: the database is out of reach.
+    """
+    return [_named(here, checked_rid(rid)) for rid in dict.fromkeys(rids)]
+
+
+def _named(here: Site, rid: str) -> Archived:
+    known = record.archived(here.engine, work_rid=rid).get(rid, Archived(rid))
+    if known.is_home:
+        return known
+    told = stories.story(here.engine, rid)
+    if told is not None and told.bags:
+        raise _not_archived(rid, told.bags[0].row)
+    folder = archive_dir(here.settings.archive_root, rid)
+    if not folder.exists():
+        _see_share(here, known, folder)
+        raise UsageError(
+            f"{rid}: not archived: the record knows no such work{views.other_spelling(here.engine, rid)}, and there is "
+            f"no {folder}; nothing was checked",
+            go_on="run_pipeline.py status",
+        )
+    return known
+
+
+def _not_archived(rid: str, newest: BagRow) -> UsageError:
+    """A work of which the record has bags, and none of them came home."""
+    if newest.works and rid not in newest.works:
+        held = shlex.join(newest.works)
+        return UsageError(
+            f"{rid}: not archived: it is the name of a zip with the works {held}; nothing was checked",
+            go_on=f"run_pipeline.py verify {held}",
+        )
+    return UsageError(
+        f"{rid}: not archived: its newest bag is {newest.state}; nothing was checked",
+        go_on=f"run_pipeline.py explain {shlex.quote(rid)}",
+    )
+
+
+def everything(here: Site) -> list[Archived]:
+    """Every work with a sync row, and every work folder in the archive; the one that was not looked at longest first.
+
+    But not what lies there of a work whose bag is on its way, or was refused: it may be a part.
+
+    Raises:
+        ArchiveMissing: the archive cannot be listed.
+        DatabaseUnavailable: the database is out of reach.
+    """
+    if bare := sync.unmarked(here.settings.archive_root, here.settings.sync_mount_marker):
+        raise _missing(here.settings.archive_root, f"no {here.settings.sync_mount_marker} in {', '.join(bare)}")
+    known = record.archived(here.engine)
+    lying = set(_in_archive(here.settings.archive_root))
+    lying -= record.on_the_way(here.engine) - {rid for rid, work in known.items() if work.is_home}
+    works = [work for work in known.values() if work.sync_id or work.work_rid in lying]
+    works += [Archived(rid) for rid in lying - known.keys()]
+    return sorted(works, key=lambda work: (work.seen_on, work.work_rid))
+
+
+def check_work(
+    here: Site, work: Archived, *, brake: Brake | None = None, threads: int = 0, pulse: Pulse = no_pulse
+) -> Checked:
+    """Check one work, and put what was found into the record, as an event of the step `verify`.
+
+    No lease is taken: a check only reads, and a sync must not have to wait for it. A work that somebody has leased, or
+    that was synced while it was read, is told as busy, whatever was found.
+
+    Raises:
+        ArchiveMissing: the archive, or the share point of a work that should be there, is not there.
+        DatabaseUnavailable: the database is out of reach; the check is not in the record.
+    """
+    folder = archive_dir(here.settings.archive_root, work.work_rid)
+    before = max(filter(None, (work.synced_on, work.checked_on)), default=None)
+    if here.leases.remaining_seconds(work.work_rid):
+        return Checked(work.work_rid, folder, Verified(Verdict.BUSY), before)
+    _see_share(here, work, folder)
+    recorded = Proof(*work.proof) if work.proof else None
+    result = sync.verify(folder, work_rid=work.work_rid, recorded=recorded, brake=brake, threads=threads, pulse=pulse)
+    if result.verdict is not Verdict.PASSED:
+        if _is_touched(here, work):
+            return Checked(work.work_rid, folder, Verified(Verdict.BUSY), before)
+        _see_share(here, work, folder)
+    checked = Checked(work.work_rid, folder, result, before)
+    here.record.note(CHECK, result.verdict, checked.facts(most=_LISTED), work_rid=work.work_rid, bag_id=work.bag_id)
+    return checked
+
+
+def forget(here: Site, rid: str, *, reason: str, by: str) -> None:
+    """End the alarm of a failed check, on an operator's word; the next check that fails raises a new one.
+
+    Raises:
+        UsageError: there is no alarm of that work; nothing was changed.
+        DatabaseUnavailable: the database is out of reach.
+    """
+    if rid not in {one.work_rid for one in record.broken(here.engine)}:
+        raise UsageError(
+            f"{rid}: no failed fixity check of it stands; nothing was changed", go_on="run_pipeline.py status"
+        )
+    here.record.note(CHECK, FORGOTTEN, {"reason": reason, "by": by}, work_rid=rid)
+
+
+def _is_touched(here: Site, work: Archived) -> bool:
+    """Whether somebody works on it, or has since we looked it up."""
+    if here.leases.remaining_seconds(work.work_rid):
+        return True
+    now = record.archived(here.engine, work_rid=work.work_rid).get(work.work_rid, Archived(work.work_rid))
+    return now.sync_id != work.sync_id
+
+
+def _see_share(here: Site, work: Archived, folder: Path) -> None:
+    """Is a work lost that came home and is nowhere to be seen, or is its share point not mounted?
+
+    Raises:
+        ArchiveMissing: the share point is not there, or lacks its marker, or is empty.
+    """
+    see_archive(here)
+    share, marker = folder.parent.parent, here.settings.sync_mount_marker
+    if marker and sync.unmounted(here.settings.archive_root, share, marker):
+        raise _missing(share, f"it has no {marker}")
+    if folder.exists() or not work.sync_id:
+        return
+    try:
+        empty = not os.listdir(share)
+    except OSError as error:
+        raise _missing(share, error.strerror or str(error)) from error
+    if empty:
+        raise _missing(share, "it is empty")
+
+
+def _missing(folder: Path, why: str) -> ArchiveMissing:
+    return ArchiveMissing(
+        f"{folder} is out of reach ({why}); it may be unmounted",
+        kept="what was checked so far is in the record",
+        go_on="mount it, then the same again",
+    )
+
+
+def _in_archive(root: Path) -> Iterable[str]:
+    """The RIDs of all folders that lie where the work of that name belongs."""
+    for share in archive_shares(root):
+        for shelf in _folders(share):
+            for folder in _folders(shelf):
+                try:
+                    rid = checked_rid(folder.name)
+                except InvalidRid:
+                    continue
+                if archive_dir(root, rid) == folder:
+                    yield rid
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _missing(folder, error.strerror or str(error)) from error

@@ -1,0 +1,191 @@
+"""How the whole line stands: who is at work, what is at risk, what waits longest."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+
+from pipeline.record.clock import utc_in
+from pipeline.record.engine import reading
+from pipeline.record.states import BagRow, BagState, bag_row
+from pipeline.record.superseded import superseded_in
+from pipeline.record.tables import bags, events, leases
+
+_MOST_LOOKED_AT = 1000
+_CLEARED = ("dropped", "resent")
+SAID = 2000
+"""So many characters of a message that was not understood are kept."""
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """A lane that holds a work.
+
+    Attributes:
+        owner: host, process, lane.
+        step_seconds: since the step began, as far as the record tells.
+        until: when the lease ends, unless it is renewed.
+    """
+
+    work_rid: str
+    bag_id: str
+    owner: str
+    step: str
+    done_bytes: int
+    total_bytes: int
+    step_seconds: float
+    until: datetime
+
+
+def holders(engine: Engine) -> list[AtWork]:
+    """Every lane that holds a work, by its name.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(leases, bags.c.updated_on, utc_in().label("now"))
+        .outerjoin(bags, bags.c.bag_id == leases.c.bag_id)
+        .where(leases.c.until > utc_in())
+        .order_by(leases.c.owner, leases.c.work_rid)
+    )
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    return [
+        AtWork(
+            work_rid=row.work_rid,
+            bag_id=row.bag_id,
+            owner=row.owner.rpartition("/")[0],  # its last part only tells apart what has the same number twice
+            step=row.step,
+            done_bytes=row.done_bytes,
+            total_bytes=row.total_bytes,
+            step_seconds=(row.now - max(row.taken_on, row.updated_on or row.taken_on)).total_seconds(),
+            until=row.until.replace(tzinfo=UTC),
+        )
+        for row in rows
+    ]
+
+
+def refused(engine: Engine) -> list[BagRow]:
+    """The bags that are refused and not superseded, the oldest first.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = select(bags).where(bags.c.state == BagState.REFUSED).order_by(bags.c.seen_on, bags.c.bag_id)
+    with reading(engine) as connection:
+        over = superseded_in(connection)
+        return [bag_row(row) for row in connection.execute(query) if row.bag_id not in over]
+
+
+def failed_with(engine: Engine, kind: str) -> list[str]:
+    """The bags that failed or were refused with an error of this kind, and are not superseded, the oldest first.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(bags.c.bag_id)
+        .where(bags.c.state.in_([BagState.FAILED, BagState.REFUSED, BagState.NOT_RESTORED]), bags.c.error_kind == kind)
+        .order_by(bags.c.seen_on, bags.c.bag_id)
+    )
+    with reading(engine) as connection:
+        over = superseded_in(connection)
+        return [bag_id for bag_id in connection.scalars(query) if bag_id not in over]
+
+
+@dataclass(frozen=True)
+class AtRisk:
+    """A bag of which no zip was downloaded yet, and whose restored copy goes away soon, or has gone."""
+
+    work_rid: str
+    bag_id: str
+    expires_on: datetime
+    hours_left: float
+
+
+def at_risk(engine: Engine, *, within_hours: int) -> list[AtRisk]:
+    """Bags that need a restored copy which lasts no longer than that, the first one first.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(bags.c.work_rid, bags.c.bag_id, bags.c.restore_expires_on, utc_in().label("now"))
+        .where(
+            bags.c.restore_expires_on <= utc_in(within_hours * 3600),
+            bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]),
+            bags.c.phase == "",
+        )
+        .order_by(bags.c.restore_expires_on, bags.c.bag_id)
+    )
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    return [
+        AtRisk(
+            work_rid=row.work_rid,
+            bag_id=row.bag_id,
+            expires_on=row.restore_expires_on.replace(tzinfo=UTC),
+            hours_left=round((row.restore_expires_on - row.now).total_seconds() / 3600, 2),
+        )
+        for row in rows
+    ]
+
+
+def oldest_unfinished(engine: Engine) -> datetime | None:
+    """When the bag that has waited longest, of those that are still to come home by themselves, was first seen.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = select(func.min(bags.c.seen_on)).where(bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]))
+    with reading(engine) as connection:
+        return _utc(connection.scalar(query))
+
+
+def oldest_refused(engine: Engine) -> datetime | None:
+    """Since when the bag is refused that has been so for the longest time, and that nobody has decided about.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = select(bags.c.bag_id, bags.c.updated_on).where(bags.c.state == BagState.REFUSED)
+    with reading(engine) as connection:
+        over = superseded_in(connection)
+        since = [row.updated_on for row in connection.execute(query) if row.bag_id not in over]
+    return _utc(min(since, default=None))
+
+
+def unreadable_messages(engine: Engine, *, limit: int = 20) -> list[dict[str, Any]]:
+    """The latest messages that were not understood, newest first; not those that were dropped or sent back since.
+
+    Among the dead letters a message has another identity: it is known again by what it says.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = (
+        select(events.c.at, events.c.outcome, events.c.detail)
+        .where(events.c.step == "intake", events.c.outcome.in_(["failed", *_CLEARED]), events.c.bag_id == "")
+        .order_by(events.c.id.desc())
+        .limit(_MOST_LOOKED_AT)
+    )
+    cleared: Counter[str] = Counter()
+    found: list[dict[str, Any]] = []
+    with reading(engine) as connection:
+        for row in connection.execute(query):
+            body = str(row.detail.get("body", ""))[:SAID]
+            if row.outcome in _CLEARED:
+                cleared[body] += bool(body)
+            elif cleared[body]:
+                cleared[body] -= 1
+            elif "message_id" in row.detail or "file" in row.detail:  # else it was understood, and S3 did not answer
+                moment = row.at.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
+                found.append({"at": moment, **row.detail})
+    return found[:limit]
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)

@@ -1,0 +1,330 @@
+"""What happened to which work: the record of the whole line, in the progress database."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from pipeline.foundation.errors import InvalidBag, NotRestored, PermanentError, PipelineError
+from pipeline.foundation.work import Bag
+from pipeline.record import stages
+from pipeline.record.clock import utc_in
+from pipeline.record.engine import reading, tried_again, writing
+from pipeline.record.leases import Leases
+from pipeline.record.states import BagRow, BagState, Phase, bag_row, bounded, failure_facts, naive, storable
+from pipeline.record.tables import bags, events, syncs
+
+
+class Record:
+    """The record, as one agent (host, process, lane) writes it.
+
+    Every method raises `DatabaseUnavailable` when the database is out of reach or stays locked.
+
+    Args:
+        engine: the progress database.
+        agent: who writes.
+        host: on which machine.
+        leases: of the agent. What becomes of a bag is written only while its work's lease is among them, seen and
+            locked in the same transaction; otherwise it raises `LeaseLost`, and nothing is written. None: whoever
+            writes is alone.
+    """
+
+    def __init__(self, engine: Engine, *, agent: str, host: str, leases: Leases | None = None) -> None:
+        self._engine = engine
+        self._agent = agent
+        self._host = host
+        self._leases = leases
+
+    @tried_again
+    def see(self, bag: Bag) -> BagRow:
+        """Make a bag known, or learn what is known of it; a restore that the event tells is dated with its time.
+
+        A bag that was waiting for its restore is to be worked on again.
+        """
+        try:
+            with writing(self._engine) as connection:
+                if self._row(connection, bag.bag_id) is None:
+                    self._first_seen(connection, bag)
+        except IntegrityError:
+            pass  # another lane saw it first, at the same moment: its row serves as well
+        with writing(self._engine) as connection:
+            if _tells_a_restore(bag, self._row(connection, bag.bag_id)):
+                stages.date(connection, bag.work_rid, Phase.RESTORE, _origin(bag), at=naive(bag.event_time))
+            connection.execute(
+                update(bags)
+                .where(bags.c.bag_id == bag.bag_id, bags.c.state == BagState.NOT_RESTORED)
+                .values(state=BagState.UNFINISHED, updated_on=utc_in())
+            )
+            # The same content was handed in again: it is another file, and by its stamp it will be known again; or it
+            # was put to S3 again, and the version of before may be gone. So what the newest event tells counts: queues
+            # deliver in any order, and a dead letter is sent back much later.
+            newest = bags.c.bag_id == bag.bag_id
+            told: dict[str, Any] = {"version_id": bag.version_id} if bag.version_id else {}
+            if bag.restore_expires_on is not None:
+                told["restore_expires_on"] = naive(bag.restore_expires_on)
+            if bag.event_time is not None:
+                moment = naive(bag.event_time)
+                newest &= or_(bags.c.event_time.is_(None), bags.c.event_time <= moment)
+                told["event_time"] = moment
+            if told:
+                connection.execute(update(bags).where(newest).values(told))
+            row = self._row(connection, bag.bag_id)
+        assert row is not None
+        return bag_row(row)
+
+    def bag(self, bag_id: str) -> BagRow | None:
+        """What is known of a bag."""
+        with reading(self._engine) as connection:
+            row = self._row(connection, bag_id)
+        return None if row is None else bag_row(row)
+
+    def bags_of(self, work_rid: str) -> list[BagRow]:
+        """The bags of a work, or those whose zip turned out to hold it, newest first."""
+        with reading(self._engine) as connection:
+            inside = select(syncs.c.bag_id).where(syncs.c.work_rid == work_rid)
+            rows = connection.execute(
+                select(bags)
+                .where((bags.c.work_rid == work_rid) | bags.c.bag_id.in_(inside))
+                .order_by(bags.c.seen_on.desc(), bags.c.bag_id)
+            ).all()
+        return [bag_row(row) for row in rows]
+
+    @tried_again
+    def finished(self, phase: Phase, bag: Bag, facts: Mapping[str, Any], *, works: tuple[str, ...] = ()) -> None:
+        """A step is done: the event, the dates of its works, and after debag what the zip turned out to hold."""
+        with self._held(bag.work_rid) as connection:
+            values: dict[str, Any] = {"phase": phase, "host": self._host, "updated_on": utc_in()}
+            if works:
+                values["works"] = list(works)
+            connection.execute(update(bags).where(bags.c.bag_id == bag.bag_id).values(values))
+            self._event(connection, bag.work_rid, bag.bag_id, phase, "done", facts)
+            held = works or self._works(connection, bag.bag_id)
+            if held and bag.work_rid not in held:
+                stages.hand_over(connection, bag.work_rid, bag.bag_id, held)
+            for work_rid in held or (bag.work_rid,):
+                if phase is Phase.DOWNLOAD and not bag.is_local:
+                    stages.date_if_none(connection, work_rid, Phase.RESTORE, _origin(bag))
+                stages.date(connection, work_rid, phase, facts)
+
+    @tried_again
+    def commit_sync(
+        self,
+        bag: Bag,
+        work_rid: str,
+        *,
+        archive_path: str,
+        files: int,
+        size_bytes: int,
+        facts: Mapping[str, Any],
+        leases: Leases,
+    ) -> None:
+        """The work is home: its sync row, its date and the event, in one transaction, if bag and work are still ours.
+
+        Raises:
+            LeaseLost: they are not; nothing was written.
+        """
+        with writing(self._engine) as connection:
+            leases.see_held(connection, bag.work_rid, work_rid)
+            known = select(syncs.c.id).where(syncs.c.bag_id == bag.bag_id, syncs.c.work_rid == work_rid)
+            if connection.execute(known).first() is None:
+                connection.execute(
+                    insert(syncs).values(
+                        bag_id=bag.bag_id,
+                        work_rid=work_rid,
+                        archive_path=archive_path,
+                        files=files,
+                        bytes=size_bytes,
+                        facts=dict(facts),
+                        synced_on=utc_in(),
+                    )
+                )
+            self._event(connection, work_rid, bag.bag_id, Phase.SYNC, "done", facts)
+            stages.date(connection, work_rid, Phase.SYNC, facts)
+
+    def synced(self, bag_id: str) -> frozenset[str]:
+        """The works of a bag whose sync row stands."""
+        with reading(self._engine) as connection:
+            return frozenset(connection.scalars(select(syncs.c.work_rid).where(syncs.c.bag_id == bag_id)))
+
+    def all_synced(self, bag_id: str) -> bool:
+        """Whether every work that the zip holds is home; False while what it holds is not known."""
+        row = self.bag(bag_id)
+        return row is not None and bool(row.works) and self.synced(bag_id).issuperset(row.works)
+
+    @tried_again
+    def done(self, bag: Bag) -> None:
+        """Everything that the bag holds is home."""
+        with self._held(bag.work_rid) as connection:
+            connection.execute(
+                update(bags)
+                .where(bags.c.bag_id == bag.bag_id)
+                .values(
+                    state=BagState.DONE,
+                    phase=Phase.SYNC,
+                    failures=0,
+                    error_kind=None,
+                    error=None,
+                    retry_on=None,
+                    updated_on=utc_in(),
+                )
+            )
+
+    @tried_again
+    def failed(self, bag: Bag, step: str, error: PipelineError, *, retry_seconds: int = 0) -> None:
+        """A step failed: the event with the reason, and what is to become of the bag."""
+        state = BagState.FAILED
+        if isinstance(error, PermanentError):
+            state = BagState.REFUSED
+        elif isinstance(error, NotRestored):
+            state = BagState.NOT_RESTORED
+        with self._held(bag.work_rid) as connection:
+            if isinstance(error, InvalidBag) and len(error.works) > 1 and bag.work_rid not in error.works:
+                stages.hand_over(connection, bag.work_rid, bag.bag_id, error.works)
+            connection.execute(
+                update(bags)
+                .where(bags.c.bag_id == bag.bag_id)
+                .values(
+                    state=state,
+                    failures=bags.c.failures + 1,
+                    error_kind=error.kind,
+                    error=storable(str(error)),
+                    retry_on=utc_in(retry_seconds),
+                    host=self._host,
+                    updated_on=utc_in(),
+                )
+            )
+            self._event(connection, bag.work_rid, bag.bag_id, step, "failed", failure_facts(error))
+
+    @tried_again
+    def reopen(self, bag: Bag, *, reason: str, undo_syncs: bool = False) -> None:
+        """An operator asks for a bag again: whatever it was, it is unfinished now."""
+        with self._held(bag.work_rid) as connection:
+            connection.execute(
+                update(bags)
+                .where(bags.c.bag_id == bag.bag_id)
+                .values(
+                    state=BagState.UNFINISHED,
+                    failures=0,
+                    error_kind=None,
+                    error=None,
+                    retry_on=None,
+                    updated_on=utc_in(),
+                )
+            )
+            if undo_syncs:
+                connection.execute(syncs.delete().where(syncs.c.bag_id == bag.bag_id))
+            self._event(connection, bag.work_rid, bag.bag_id, "work", "asked", {"reason": reason})
+
+    @tried_again
+    def skip(self, bag: Bag, *, reason: str, by: str) -> None:
+        """An operator does not want a bag: it stays as it is, and is not taken up until she asks for it again."""
+        with self._held(bag.work_rid) as connection:
+            connection.execute(
+                update(bags)
+                .where(bags.c.bag_id == bag.bag_id)
+                .values(
+                    state=BagState.SKIPPED,
+                    error_kind=BagState.SKIPPED,
+                    error=storable(f"skipped by {by}: {reason}"),
+                    retry_on=None,
+                    updated_on=utc_in(),
+                )
+            )
+            self._event(connection, bag.work_rid, bag.bag_id, "work", BagState.SKIPPED, {"reason": reason, "by": by})
+
+    @tried_again
+    def note(
+        self,
+        step: str,
+        outcome: str,
+        detail: Mapping[str, Any],
+        *,
+        work_rid: str = "",
+        bag_id: str = "",
+        held: bool = False,
+    ) -> None:
+        """An event that changes nothing else: a message with nothing to process, one not understood, a warning.
+
+        One that is `held` tells of what a lane does with a work it has leased, and not of a message or a file.
+        """
+        with self._held(work_rid) if held else writing(self._engine) as connection:
+            self._event(connection, work_rid, bag_id, step, outcome, detail)
+
+    def is_dead_lettered(self, work_rid: str, **known: str) -> bool:
+        """Whether the work has a dead letter of which this is recorded: of that message, or with that seal."""
+        query = (
+            select(events.c.detail)
+            .where(events.c.work_rid == work_rid, events.c.outcome == "dead-lettered")
+            .order_by(events.c.id.desc())
+            .limit(1000)
+        )
+        with reading(self._engine) as connection:
+            return any(detail.items() >= known.items() for detail in connection.scalars(query))
+
+    @contextmanager
+    def _held(self, work_rid: str) -> Iterator[Connection]:
+        """A transaction in which the work is ours, if there are leases."""
+        with writing(self._engine) as connection:
+            if self._leases is not None:
+                self._leases.see_held(connection, work_rid)
+            yield connection
+
+    def _row(self, connection: Connection, bag_id: str) -> Row[Any] | None:
+        return connection.execute(select(bags).where(bags.c.bag_id == bag_id)).first()
+
+    def _works(self, connection: Connection, bag_id: str) -> tuple[str, ...]:
+        """What a zip is known to hold; nothing until it was debagged."""
+        return tuple(connection.scalar(select(bags.c.works).where(bags.c.bag_id == bag_id)) or ())
+
+    def _first_seen(self, connection: Connection, bag: Bag) -> None:
+        connection.execute(
+            insert(bags).values(
+                bag_id=bag.bag_id,
+                work_rid=bag.work_rid,
+                source=bag.source,
+                bucket=bag.bucket,
+                object_key=bag.key,
+                etag=bag.etag,
+                version_id=bag.version_id,
+                size_bytes=bag.size_bytes,
+                event_time=naive(bag.event_time),
+                restore_expires_on=naive(bag.restore_expires_on),
+                state=BagState.UNFINISHED,
+                phase="",
+                host="",
+                failures=0,
+                seen_on=utc_in(),
+                updated_on=utc_in(),
+            )
+        )
+        self._event(connection, bag.work_rid, bag.bag_id, "intake", "seen", _origin(bag))
+        if bag.event_time is not None and not bag.only_created:
+            stages.date(connection, bag.work_rid, Phase.RESTORE, _origin(bag), at=naive(bag.event_time))
+
+    def _event(
+        self, connection: Connection, work_rid: str, bag_id: str, step: str, outcome: str, detail: Mapping[str, Any]
+    ) -> None:
+        connection.execute(
+            insert(events).values(
+                at=utc_in(),
+                work_rid=work_rid,
+                bag_id=bag_id,
+                step=step,
+                outcome=outcome,
+                agent=self._agent,
+                detail=bounded(detail),
+            )
+        )
+
+
+def _origin(bag: Bag) -> dict[str, object]:
+    return {"from": bag.address} | ({"bytes": bag.size_bytes} if bag.size_bytes else {})
+
+
+def _tells_a_restore(bag: Bag, known: Row[Any] | None) -> bool:
+    """Whether an event is of a restore that is newer than all that was heard of a bag which is not home."""
+    if bag.event_time is None or bag.only_created or known is None or known.state == BagState.DONE:
+        return False
+    return known.event_time is None or bool(known.event_time < naive(bag.event_time))

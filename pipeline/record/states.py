@@ -1,0 +1,127 @@
+"""The words of the record: steps that are dated, states of a bag, what is known of one."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import accumulate
+from typing import Any
+
+from sqlalchemy import Row
+
+from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.work import Bag
+
+_MANY = 100
+_MOST_BYTES = 1 << 20
+
+
+class Phase(StrEnum):
+    """The steps that leave a date with the work, in order."""
+
+    RESTORE = "restore"
+    DOWNLOAD = "download"
+    DEBAG = "debag"
+    SYNC = "sync"
+
+    @property
+    def column(self) -> str:
+        """The column of `glacier_sync_progress` that says when the step was done."""
+        return f"{self}_complete_on"
+
+
+def step_after(phase: str) -> Phase:
+    """The step that a lane is at when this is the last one that is done; empty: none is."""
+    return {"": Phase.DOWNLOAD, Phase.DOWNLOAD: Phase.DEBAG}.get(phase, Phase.SYNC)
+
+
+class BagState(StrEnum):
+    """What is to be done about a bag."""
+
+    UNFINISHED = "unfinished"
+    FAILED = "failed"
+    NOT_RESTORED = "not-restored"
+    REFUSED = "refused"
+    SKIPPED = "skipped"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class BagRow:
+    """What is known of a bag; see the table `bags`."""
+
+    bag: Bag
+    state: BagState
+    phase: str
+    works: tuple[str, ...]
+    failures: int
+    error_kind: str
+    error: str
+    host: str
+
+
+def failure_facts(error: PipelineError) -> dict[str, Any]:
+    """A failure as the events table, the dead-letter queue and reports tell it."""
+    facts: dict[str, Any] = {"kind": error.kind, "error": str(error), "go_on": error.go_on, **error.facts}
+    faults = getattr(error, "faults", ())
+    if faults:
+        facts["faults"] = [fault.as_dict() for fault in faults]
+    return facts
+
+
+def storable(text: str) -> str:
+    """Text from outside as every database holds it: halves of characters and NUL are spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def bounded(facts: Mapping[str, Any], *, list_bytes: int = _MOST_BYTES) -> dict[str, Any]:
+    """The facts, with lists that would be too much for a database cut off, and how much in `NAME_left_out`.
+
+    A bag of 200,000 members can have as many faults, and servers take no more than 16 MiB at once (MariaDB) by default.
+
+    Args:
+        facts: JSON-able.
+        list_bytes: about what each list may take, as JSON; escaped, it may be several times as much.
+    """
+    kept = dict(facts)
+    for name, value in facts.items():
+        if isinstance(value, list) and len(value) > _MANY:
+            sizes = accumulate(len(json.dumps(one, default=str)) for one in value)
+            most = sum(1 for size in sizes if size <= list_bytes)
+            if most < len(value):
+                kept |= {name: value[:most], f"{name}_left_out": len(value) - most}
+    return kept
+
+
+def naive(moment: datetime | None) -> datetime | None:
+    """A moment as the tables hold it: UTC, without a zone."""
+    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def bag_row(row: Row[Any]) -> BagRow:
+    """A row of the table `bags`."""
+    return BagRow(
+        bag=Bag(
+            work_rid=row.work_rid,
+            bucket=row.bucket,
+            key=row.object_key,
+            etag=row.etag,
+            version_id=row.version_id,
+            source=row.source,
+            size_bytes=row.size_bytes,
+            event_time=_aware(row.event_time),
+            restore_expires_on=_aware(row.restore_expires_on),
+        ),
+        state=BagState(row.state),
+        phase=row.phase,
+        works=tuple(row.works or ()),
+        failures=row.failures,
+        error_kind=row.error_kind or "",
+        error=row.error or "",
+        host=row.host,
+    )

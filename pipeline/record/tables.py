@@ -1,0 +1,146 @@
+"""The tables of the progress database.
+
+`glacier_sync_progress` is BDRC's own: their reports read it, so its name and columns stay as they are. All times are
+UTC without a zone, to the microsecond, the database's own clock.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import mysql
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+Serial = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only when it says INTEGER
+Rid = String(255)
+BagId = String(16)
+# Names differ in case, in marks and in NFC or NFD: a database must not take them for the same.
+LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+
+progress = Table(
+    "glacier_sync_progress",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("object_name", Rid, nullable=False, unique=True),
+    Column("restore_requested_on", Moment),
+    Column("restore_complete_on", Moment),
+    Column("download_complete_on", Moment),
+    Column("debag_complete_on", Moment),
+    Column("sync_complete_on", Moment),
+    Column("user_data", JSON),
+    Column("create_time", Moment, nullable=False),
+    Column("update_time", Moment, nullable=False),
+)
+
+bags = Table(
+    "bags",
+    metadata,
+    Column("bag_id", BagId, primary_key=True),
+    Column("work_rid", Rid, nullable=False, index=True),
+    Column("source", String(255), nullable=False),
+    Column("bucket", String(255), nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("etag", String(255), nullable=False),
+    Column("version_id", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("event_time", Moment),
+    Column("restore_expires_on", Moment),
+    Column("state", String(20), nullable=False, index=True),
+    Column("phase", String(20), nullable=False),  # the last step that is done; empty: none
+    Column("works", JSON(none_as_null=True)),  # the RIDs that the zip turned out to hold; null until it was debagged
+    Column("host", String(255), nullable=False),  # whose staging disk holds what there is of it
+    Column("failures", Integer, nullable=False),  # since it was last done or asked for by hand
+    Column("error_kind", String(64)),
+    Column("error", LongText),
+    Column("retry_on", Moment),
+    Column("seen_on", Moment, nullable=False),
+    Column("updated_on", Moment, nullable=False),
+)
+
+syncs = Table(
+    "syncs",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("bag_id", BagId, ForeignKey("bags.bag_id"), nullable=False),
+    Column("work_rid", Rid, nullable=False, index=True),
+    Column("archive_path", Text, nullable=False),
+    Column("files", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("synced_on", Moment, nullable=False),
+    UniqueConstraint("bag_id", "work_rid"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("work_rid", Rid, nullable=False),
+    Column("bag_id", BagId, nullable=False),
+    Column("step", String(20), nullable=False),
+    Column("outcome", String(20), nullable=False),
+    Column("agent", String(255), nullable=False),  # host, process and lane
+    Column("detail", JSON, nullable=False),
+    Index("ix_events_work_rid_id", "work_rid", "id"),
+    Index("ix_events_step_outcome_id", "step", "outcome", "id"),  # few are of some kinds: failed fixity checks
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("work_rid", Rid, primary_key=True),
+    Column("bag_id", BagId, nullable=False),
+    Column("owner", String(255), nullable=False),
+    Column("taken_on", Moment, nullable=False),
+    Column("until", Moment, nullable=False),
+    Column("step", String(20), nullable=False),
+    Column("done_bytes", BigInteger, nullable=False),
+    Column("total_bytes", BigInteger, nullable=False),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("channel", String(64), primary_key=True),
+    Column("tried_on", Moment, nullable=False),  # when somebody last set out to send
+    Column("event_id", BigInteger, nullable=False),  # the last event that was told
+    Column("digest_on", String(10), nullable=False),  # the day of the last digest
+    Column("warned", JSON, nullable=False),  # the bags whose expiry was told
+    Column("dead_letters", JSON(none_as_null=True)),  # how many it knows to be in each dead-letter queue, by URL
+)
+
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("owner", String(255), primary_key=True),  # as of its leases
+    Column("host", String(255), nullable=False),
+    Column("begun_on", Moment, nullable=False),
+    Column("seen_on", Moment, nullable=False),  # when it last said that it is alive
+)
+
+names = Table(
+    "names",
+    metadata,
+    Column("skeleton", String(32), primary_key=True),  # of a name: `work.skeleton`
+    Column("work_rid", Rid, nullable=False),  # the first work that came home under a name that looks so
+)

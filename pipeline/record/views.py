@@ -1,0 +1,207 @@
+"""What an operator asks the record."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Engine, Select, and_, func, select, union
+
+from pipeline.record.clock import utc_in
+from pipeline.record.engine import reading
+from pipeline.record.states import BagRow, BagState, bag_row, step_after
+from pipeline.record.superseded import SUPERSEDED, superseded_in
+from pipeline.record.tables import bags, leases, syncs
+from pipeline.record.turns import lane_died, turn_of
+
+_AT_ONCE = 500  # parameters of one statement
+_ENDED = (BagState.DONE, BagState.SKIPPED)
+
+
+@dataclass(frozen=True)
+class WorkStatus:
+    """One work, as `status` shows it.
+
+    Attributes:
+        stage: `waiting`, `download`, `debag`, `sync` (running), `failed`, `not-restored`, `refused`, `skipped`, `done`;
+            `superseded`: it was refused or is frozen, and a later bag brought its works home.
+        phase: the last step that is done.
+        done_bytes: of the running step.
+        total_bytes: of the running step.
+        seconds: from when the bag was first seen to when it was last heard of.
+        taken_up_on: from when on a lane takes it up by itself; empty: no lane does; see `turns.turn_of`.
+    """
+
+    work_rid: str
+    bag_id: str
+    stage: str
+    phase: str
+    address: str
+    zip_bytes: int
+    files: int
+    bytes: int
+    archive_path: str
+    seconds: float
+    done_bytes: int
+    total_bytes: int
+    owner: str
+    failures: int
+    error_kind: str
+    error: str
+    updated_on: str
+    taken_up_on: str
+
+
+def works(engine: Engine, *, bag_ids: Collection[str] | None = None) -> list[WorkStatus]:
+    """The works of all bags, or of these, the one last heard of first; a zip of several works has a line for each.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = _works_query()
+    if bag_ids is not None:
+        query = query.where(bags.c.bag_id.in_(bag_ids))
+    with reading(engine) as connection:
+        over = superseded_in(connection)
+        return _statuses(connection.execute(query), over)
+
+
+def latest_works(engine: Engine, *, most_ended: int) -> tuple[list[WorkStatus], int]:
+    """As `works`, but of the bags that are done or skipped the last few alone: there may be 100,000.
+
+    Args:
+        engine: the record.
+        most_ended: so many bags that are done or skipped.
+
+    Returns:
+        The works, and how many bags were left out.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    ended = bags.c.state.in_(_ENDED)
+    latest = select(bags.c.bag_id).where(ended).order_by(bags.c.updated_on.desc(), bags.c.bag_id).limit(most_ended)
+    with reading(engine) as connection:
+        over = superseded_in(connection)
+        count = connection.scalar(select(func.count()).where(ended)) or 0
+        shown = list(connection.scalars(latest))
+        rows = list(connection.execute(_works_query().where(bags.c.state.in_(set(BagState) - set(_ENDED)))))
+        for first in range(0, len(shown), _AT_ONCE):
+            some = shown[first : first + _AT_ONCE]
+            rows += connection.execute(_works_query().where(bags.c.bag_id.in_(some)))
+    rows.sort(key=lambda row: row.updated_on, reverse=True)
+    return _statuses(rows, over), max(0, count - len(shown))
+
+
+def _works_query() -> Select[Any]:
+    held = and_(leases.c.bag_id == bags.c.bag_id, leases.c.work_rid == bags.c.work_rid, leases.c.until > utc_in())
+    return (
+        select(
+            bags,
+            syncs.c.work_rid.label("synced_rid"),
+            syncs.c.archive_path,
+            syncs.c.files,
+            syncs.c.bytes,
+            syncs.c.synced_on,
+            leases.c.owner,
+            leases.c.until,
+            leases.c.step,
+            leases.c.done_bytes,
+            leases.c.total_bytes,
+            lane_died().label("lane_died"),
+        )
+        .outerjoin(syncs, syncs.c.bag_id == bags.c.bag_id)
+        .outerjoin(leases, held)
+        .order_by(bags.c.updated_on.desc(), bags.c.bag_id, syncs.c.work_rid)
+    )
+
+
+def other_spelling(engine: Engine, work_rid: str) -> str:
+    """For a RID of which the record has no work: `; it knows W1FPL2251`, where w1fpl2251 was asked for; else empty.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    alike = union(
+        *(select(table.c.work_rid).where(func.lower(table.c.work_rid) == work_rid.lower()) for table in (bags, syncs))
+    )
+    with reading(engine) as connection:
+        known = sorted(set(connection.scalars(alike)) - {work_rid})
+    return f"; it knows {', '.join(known)}" if known else ""
+
+
+def local_zips(engine: Engine, work_rids: Collection[str]) -> dict[tuple[str, str], BagRow]:
+    """The bags of these works that are zips on a local disk, by path and by the stamp that the file had.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    names = sorted(work_rids)
+    found: dict[tuple[str, str], BagRow] = {}
+    with reading(engine) as connection:
+        for first in range(0, len(names), _AT_ONCE):
+            query = select(bags).where(bags.c.bucket == "", bags.c.work_rid.in_(names[first : first + _AT_ONCE]))
+            for row in connection.execute(query):
+                found[row.object_key, row.version_id] = bag_row(row)
+    return found
+
+
+def counts(engine: Engine) -> dict[str, int]:
+    """How many bags are in which state; states without any are left out. Those that are superseded are in no other.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    with reading(engine) as connection:
+        rows = connection.execute(select(bags.c.state, func.count()).group_by(bags.c.state)).all()
+        over = superseded_in(connection)
+    found = Counter({row[0]: row[1] for row in rows})
+    found.subtract(over.values())
+    found[SUPERSEDED] = len(over)
+    return {state: count for state, count in found.items() if count > 0}
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
+
+
+def _statuses(rows: Iterable[Any], over: Collection[str]) -> list[WorkStatus]:
+    """A line for each work that a bag holds, once that is known; the name of a zip of several works is no work."""
+    found: list[WorkStatus] = []
+    for bag_id, group in groupby(rows, key=lambda row: row.bag_id):
+        bag, *others = group
+        home = {row.synced_rid: row for row in (bag, *others) if row.synced_rid}
+        names = {**home, **dict.fromkeys(bag.works or (() if home else (bag.work_rid,)))}
+        found += [_work_status(bag, home.get(name), name, is_over=bag_id in over) for name in names]
+    return found
+
+
+def _work_status(row: Any, home: Any, work_rid: str, *, is_over: bool) -> WorkStatus:
+    """A work of a bag; `home`: the same row with the work's sync, None where it has none."""
+    stage = SUPERSEDED if is_over else BagState.DONE if home is not None else str(row.state)
+    if stage != BagState.DONE and row.owner:
+        stage = step_after(row.phase)
+    elif stage == BagState.UNFINISHED:
+        stage = "waiting"
+    return WorkStatus(
+        work_rid=work_rid,
+        bag_id=row.bag_id,
+        stage=stage,
+        phase=row.phase,
+        address=f"s3://{row.bucket}/{row.object_key}" if row.bucket else row.object_key,
+        zip_bytes=row.size_bytes,
+        files=0 if home is None else home.files,
+        bytes=0 if home is None else home.bytes,
+        archive_path="" if home is None else home.archive_path,
+        seconds=((row.updated_on if home is None else home.synced_on) - row.seen_on).total_seconds(),
+        done_bytes=(row.done_bytes or 0) if row.step == stage else 0,
+        total_bytes=(row.total_bytes or 0) if row.step == stage else 0,
+        owner=row.owner or "",
+        failures=row.failures,
+        error_kind=row.error_kind or "",
+        error=row.error or "",
+        updated_on=_rfc3339(row.updated_on),
+        taken_up_on=_rfc3339(turn) if (turn := turn_of(row)) else "",
+    )

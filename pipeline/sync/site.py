@@ -1,0 +1,118 @@
+"""What a sync needs to know of the site, and what it tells when it is done: values only."""
+
+import os
+import pwd
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.sync.audit import Audits
+from pipeline.sync.options import BUILT_IN, Options
+from pipeline.sync.proof import Proof
+
+SCRIPT, BUILTIN = "script", "builtin"
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _own_user_name() -> str:
+    """The name of the user who runs this; the number where the machine has no name for it (as in containers)."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+@dataclass(frozen=True)
+class Site:
+    """The archive, the script that writes to it, and what the script's environment says.
+
+    Attributes:
+        archive_root: the folder that holds `Archive0` to `Archive3`; has to exist.
+        script: `syncOneWork.sh`, the bundled one or the site's own; run by bash, needs no x bit.
+        logs: where the logs of sync and audit tool go, in BDRC's folders by day and time.
+        copier: `script`, or `builtin` for the copier of the pipeline itself, which makes no web copy.
+        mount_marker: name of a file that lies in every share point of the mounted archive; empty = not looked for.
+        web_parent: the S3 prefix for `-w`; empty = no web copy.
+        options: what the site's own file of options says.
+        heed_works: whether a work's own `config/sync.yml` may narrow them.
+        db_config: `DB_CONFIG`, such as `prod:/run/secrets/db_apps`.
+        debug: `DEBUG_SYNC`, `true` or `false`.
+        time_limit_seconds: how long the script may take; 0 = as long as it likes.
+        audit_limit_seconds: how long each run of the audit tool may take; 0 = as long as the script may.
+        aws_credentials: becomes `AWS_SHARED_CREDENTIALS_FILE` if the file exists.
+        host_name: `hostName`.
+        user_name: `userName`.
+        log_dip_version: `logDipVersion`, the version of BDRC's log_dip.
+        audit_tool_version: `auditToolVersion`.
+        path: folders, joined by colons, where programs are looked for.
+        grace_seconds: how long a script that is stopped may take to tidy up between TERM and KILL.
+        log_limit_bytes: how much of the script's output is kept in its log file; the end is always kept.
+    """
+
+    archive_root: Path
+    script: Path
+    logs: Path
+    copier: str = SCRIPT
+    mount_marker: str = ""
+    web_parent: str = ""
+    options: Options = BUILT_IN
+    heed_works: bool = True
+    db_config: str = ""
+    debug: bool = False
+    time_limit_seconds: float = 0
+    audit_limit_seconds: int = 0
+    aws_credentials: Path | None = None
+    host_name: str = field(default_factory=socket.gethostname)
+    user_name: str = field(default_factory=_own_user_name)
+    log_dip_version: str = "unknown"
+    audit_tool_version: str = "unknown"
+    path: str = DEFAULT_PATH
+    grace_seconds: float = 5
+    log_limit_bytes: int = 256 * 1024 * 1024
+
+    @property
+    def script_path(self) -> str:
+        """`PATH` of the script: its own folder first, so that it finds what a site keeps beside it."""
+        return f"{self.script.absolute().parent}:{self.path}"
+
+
+@dataclass(frozen=True)
+class Synced:
+    """A work whose archive copy is complete, durable, and was read back and matched.
+
+    Attributes:
+        path: the work's folder in the archive.
+        files: how many files the bag brought; all of them matched.
+        bytes: their size together.
+        written: False when everything was there already, and the script was not run.
+        added: how many of the files were not in the archive before.
+        extra: names in the archive that the bag does not have, relative to `path`.
+        log: the `syncLogDateTimeFile`; None when the script was not run.
+        seconds: how long all of it took.
+        algorithms: the digests that were compared.
+        cache_dropped: True when every file was read back from the storage and not from this machine's page cache;
+            False where the system cannot promise that.
+        options: what was asked for.
+        audits: what became of the audits, by `pre` and `post`.
+        proof: the verified digests that stay with the work.
+        replaced: names whose other content was moved aside to make way, by an operator's word.
+        replaced_to: where that is kept; empty when nothing was.
+        not_kept: what of the new files' metadata the archive does not have, in words: times, modes.
+    """
+
+    path: Path
+    files: int
+    bytes: int
+    written: bool
+    added: int
+    extra: tuple[str, ...]
+    log: Path | None
+    seconds: float
+    algorithms: tuple[str, ...]
+    cache_dropped: bool
+    options: Options
+    audits: Audits
+    proof: Proof
+    replaced: tuple[str, ...] = ()
+    replaced_to: str = ""
+    not_kept: tuple[str, ...] = ()

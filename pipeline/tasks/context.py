@@ -1,0 +1,186 @@
+"""The outside worlds of one process, opened from the settings when they are first needed.
+
+Tasks are made by Luigi from their parameters alone, so what they work with is found here. A lane opens its own site
+after it is started; nothing here is ever shared between processes: a client or a connection that crosses a fork
+returns other people's bytes and rows.
+"""
+
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pipeline import download, record, settings, sync
+from pipeline.foundation import aws, failpoints
+from pipeline.foundation.errors import LeaseLost, PipelineError
+from pipeline.foundation.signals import StopFlag
+from pipeline.foundation.work import Bag, Pulse, no_pulse
+from pipeline.record import Leases, Record
+from pipeline.settings import Settings, Source
+from pipeline.tasks.heartbeat import Heartbeat
+from pipeline.tasks.staging import Place
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from sqlalchemy import Engine
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a bag did not come home in the build that just ran, and after how many seconds it may be tried again."""
+
+    error: PipelineError
+    retry_seconds: int
+
+
+class Site:
+    """What one lane works with.
+
+    Args:
+        chosen: the settings.
+        lane: the lane's name, for the record and the logs.
+    """
+
+    def __init__(self, chosen: Settings, *, lane: str = "0") -> None:
+        self.settings = chosen
+        self.lane = lane
+        self.host = chosen.host
+        self.agent = f"{self.host}/{os.getpid()}/{lane}"
+        self.stopping = StopFlag()
+        self.heartbeat: Heartbeat | None = None
+        self.in_hand: frozenset[tuple[str, str]] = frozenset()  # the bags (RID, identity) that it works on now, leased
+        self.replace = False  # an operator's word, for this process alone: nothing that is kept or sent can say it
+        self.failures: dict[str, Failure] = {}
+        self._s3: dict[tuple[str, str, str], S3Client] = {}
+        self._sqs: dict[tuple[str, str, str, bool], SQSClient] = {}
+
+    @cached_property
+    def engine(self) -> "Engine":
+        """The progress database, its tables made where it is empty.
+
+        Raises:
+            DatabaseUnavailable: it is out of reach.
+            SettingsError: its URL is wrong.
+            SchemaOutdated: its tables are of another release.
+        """
+        engine = record.connect(self.settings.database_url)
+        record.prepare(engine)
+        return engine
+
+    @cached_property
+    def record(self) -> Record:
+        """The record, as this lane writes it: only of what it has leased."""
+        return Record(self.engine, agent=self.agent, host=self.host, leases=self.leases)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """The leases of this lane; the random part keeps a process with a reused number from being taken for it."""
+        return Leases(self.engine, owner=f"{self.agent}/{uuid.uuid4().hex[:8]}", seconds=self.settings.lease_seconds)
+
+    @contextmanager
+    def leased(self, work_rid: str, bag_id: str) -> Iterator[bool]:
+        """Whether a work's lease could be had, for something short; nothing is renamed or deleted once it is lost.
+
+        Then the block ends where it is: who has the lease now does the rest.
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach.
+        """
+        if not self.leases.take(work_rid, bag_id):
+            yield False
+            return
+        kept = Heartbeat(
+            self.leases, [work_rid], seconds=self.settings.heartbeat_seconds, stopping=self.stopping
+        )  # it does not beat, and looks when it is asked late
+        try:
+            with failpoints.only_while(lambda: kept.see_held(work_rid)):
+                yield True
+        except LeaseLost as error:
+            _log.warning("%s", error)
+        finally:
+            self.leases.release(work_rid)
+
+    def place(self, bag: Bag) -> Place:
+        """Where the bag's files lie."""
+        return Place.of(bag, staging=self.settings.staging, quarantine=self.settings.quarantine)
+
+    def s3(self, bag: Bag) -> "S3Client":
+        """The client for the bag's bucket."""
+        source = self.settings.source(bag.source) or self.settings.source_of_bucket(bag.bucket)
+        key = (source.region, source.profile, source.endpoint_url)
+        if key not in self._s3:
+            self._s3[key] = aws.s3_client(region=key[0], profile=key[1], endpoint_url=key[2])
+        return self._s3[key]
+
+    def sqs(self, source: Source, *, hasty: bool = False) -> "SQSClient":
+        """The client for the source's queue; a hasty one gives up within seconds."""
+        key = (source.region, source.profile, source.endpoint_url, hasty)
+        if key not in self._sqs:
+            self._sqs[key] = aws.sqs_client(region=key[0], profile=key[1], endpoint_url=key[2], hasty=hasty)
+        return self._sqs[key]
+
+    def download_options(self) -> download.Options:
+        """How the download step is to fetch."""
+        chosen = self.settings
+        limit = chosen.download_bandwidth_bytes_per_second
+        return download.Options(
+            connections=chosen.download_connections,
+            chunk_bytes=chosen.download_chunk_bytes,
+            verify=chosen.download_verify,
+            bandwidth=download.Bandwidth(chosen.staging / ".bandwidth", limit) if limit else None,
+        )
+
+    def sync_site(self) -> sync.Site:
+        """What the sync step is told of this site."""
+        chosen = self.settings
+        return sync.Site(
+            archive_root=chosen.archive_root,
+            copier=chosen.sync_copier,
+            mount_marker=chosen.sync_mount_marker,
+            script=chosen.sync_script,
+            path=chosen.sync_path,
+            logs=chosen.logs,
+            web_parent=chosen.sync_web_parent,
+            db_config=chosen.sync_db_config,
+            aws_credentials=chosen.aws_credentials,
+            debug=chosen.sync_debug,
+            time_limit_seconds=chosen.sync_time_limit_seconds,
+            audit_limit_seconds=chosen.sync_audit_limit_seconds,
+            options=chosen.sync_options,
+            heed_works=chosen.sync_heed_works,
+        )
+
+    def pulse(self, work_rid: str, step: str, tell: Pulse | None = None) -> Pulse:
+        """The pulse for a step that works on a work, which `tell` hears too; outside a lane nothing stops it."""
+        return no_pulse if self.heartbeat is None else self.heartbeat.pulse(work_rid, step, tell)
+
+
+_current: Site | None = None
+
+
+def open_site(chosen: Settings, *, lane: str = "0") -> Site:
+    """Make the site that the tasks of this process work with."""
+    global _current  # noqa: PLW0603  # Luigi makes tasks from parameters alone: one process, one site
+    _current = Site(chosen, lane=lane)
+    return _current
+
+
+def current() -> Site:
+    """The site of this process; opened from the settings for those who run a task without a lane.
+
+    Raises:
+        SettingsError: settings are missing or wrong.
+    """
+    return _current or open_site(settings.load())
+
+
+def is_open() -> bool:
+    """Whether this process has a site; one that has must not be forked."""
+    return _current is not None

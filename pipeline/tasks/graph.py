@@ -1,0 +1,293 @@
+"""The graph, in running order. Tasks declare; steps do; only here are two steps joined.
+
+ProcessMessage ─> Sync ─> Debag ─> Download
+"""
+
+import logging
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import luigi
+
+from pipeline import debag, download, record, sync
+from pipeline.debag import DebaggedWork, report
+from pipeline.foundation import failpoints
+from pipeline.foundation.errors import InvalidBag, StagingDamaged, WorkBusy
+from pipeline.foundation.work import Bag, human_bytes, human_count, mixes_alphabets, staging_key, written_plainly
+from pipeline.record import Phase
+from pipeline.settings import WhenDone
+from pipeline.tasks import context, staging
+from pipeline.tasks.context import Site
+from pipeline.tasks.facts import debag_facts, download_facts, refusal, report_facts, sync_facts
+from pipeline.tasks.progress import Progress
+from pipeline.tasks.room import make_room
+from pipeline.tasks.staging import Place
+from pipeline.tasks.step_task import StepTask
+from pipeline.tasks.targets import SyncRows, WorkFolderTarget, ZipTarget
+
+_log = logging.getLogger("pipeline.tasks")
+
+
+class Download(StepTask):
+    """The zip on the staging disk."""
+
+    phase = Phase.DOWNLOAD
+
+    def output(self) -> luigi.Target:
+        """The zip and its marker."""
+        return ZipTarget(self.place)
+
+    def step(self, here: Site, bag: Bag) -> None:
+        """Fetch the zip, or take it back from quarantine, or leave it where a person put it."""
+        place = self.place
+        _look_at_name(here, bag)
+        if staging.take_back(place):
+            # S3 was paid for these bytes already, and debag verifies every one of them again.
+            facts: dict[str, Any] = {"verified": "quarantine", "etag": bag.etag}
+            staging.vouch(place.download_marker, place.bag_zip, facts)
+            here.record.finished(self.phase, bag, facts)
+            return
+        if not bag.is_local:
+            bag = self._sized(here, bag)
+        make_room(here, bag)
+        _log.info("%s: downloading %s, %s", self.work_rid, bag.address, human_bytes(bag.size_bytes))
+        with Progress(self.work_rid, "downloading", show=self.show, log=_log) as progress:
+            pulse = here.pulse(self.work_rid, self.phase, progress.tell)
+            if bag.is_local:
+                fetched = download.adopt(bag, pulse=pulse)
+            else:
+                options = here.download_options()
+                fetched = download.fetch(here.s3(bag), bag, to=place.bag_zip, options=options, pulse=pulse)
+        failpoints.point("downloaded, not vouched for")
+        facts = download_facts(fetched)
+        here.record.finished(self.phase, bag, facts)
+        staging.vouch(place.download_marker, fetched.path, facts)
+        download.settle(place.bag_zip)
+        for wrong in fetched.refetched:
+            _log.warning("%s: %s came wrong, and right the second time", self.work_rid, wrong)
+        _log.info(
+            "%s: downloaded %s in %.1f s, verified by %s%s",
+            self.work_rid,
+            human_bytes(fetched.size_bytes),
+            fetched.seconds,
+            fetched.verified,
+            "" if fetched.fetched_bytes == fetched.size_bytes or bag.is_local else _went_on(fetched),
+        )
+
+    def _sized(self, here: Site, bag: Bag) -> Bag:
+        """The bag with the size that S3 tells: by that room is reserved, also from works that ask for theirs later."""
+        size = download.size_of(here.s3(bag), bag, pulse=here.pulse(self.work_rid, self.phase))
+        sized = replace(bag, size_bytes=size)
+        here.leases.queue_for_room(sized)
+        return sized
+
+
+class Debag(StepTask):
+    """The verified works, unpacked."""
+
+    phase = Phase.DEBAG
+
+    def requires(self) -> Download:
+        """The zip."""
+        return Download(self.work_rid, self.bag_id)
+
+    def output(self) -> luigi.Target:
+        """The published folder with its marker."""
+        return WorkFolderTarget(self.place)
+
+    def step(self, here: Site, bag: Bag) -> None:
+        """Unpack and verify; a bag that breaks the rules is kept in quarantine with its report."""
+        place = self.place
+        zip_file = _zip_of(place)
+        if place.debag.exists():
+            # Had it been whole, this task would have been complete: something has changed what the marker vouches for.
+            _log.warning("%s: %s is not as its marker says, and is made again", self.work_rid, place.debag)
+            debag.discard(place.debag)
+        _log.info("%s: debagging %s", self.work_rid, zip_file)
+        try:
+            with Progress(self.work_rid, "debagging", show=self.show, log=_log) as progress:
+                unpacked = debag.unpack(
+                    zip_file,
+                    into=place.debag,
+                    work_rid=bag.work_rid,
+                    policy=_policy(here, bag),
+                    threads=here.settings.debag_threads,
+                    pulse=here.pulse(self.work_rid, self.phase, progress.tell),
+                )
+        except InvalidBag as error:
+            # What debag says of the zip is true until it is moved; the report stays, and says where it then is.
+            kept = staging.kept_zip(place, bag)
+            _say_what_is_kept(here, bag, error, kept=kept, report_txt=place.quarantine / "report.txt")
+            facts = report_facts(bag, error, zip_file.name)
+            text = report.as_text(error, zip_name=zip_file.name, shown=0)
+            staging.keep(place, bag, report=facts, text=text)
+            error.what = refusal(error)
+            raise
+        failpoints.point("debag published, not recorded")
+        here.record.finished(self.phase, bag, debag_facts(unpacked), works=tuple(work.rid for work in unpacked.works))
+        _log.info(
+            "%s: debagged %s, %s in %.1f s",
+            self.work_rid,
+            human_count(sum(work.files for work in unpacked.works), "file"),
+            human_bytes(sum(work.bytes for work in unpacked.works)),
+            unpacked.seconds,
+        )
+
+
+class Sync(StepTask):
+    """The works in the archive, read back and recorded."""
+
+    phase = Phase.SYNC
+
+    def requires(self) -> Debag:
+        """The unpacked works."""
+        return Debag(self.work_rid, self.bag_id)
+
+    def output(self) -> luigi.Target:
+        """A row in the database for each work in the zip."""
+        return SyncRows(context.current().record, self.bag_id)
+
+    def step(self, here: Site, bag: Bag) -> None:
+        """Copy each work that is not home yet, read it back, commit its row; then clear the staging disk."""
+        place = self.place
+        unpacked = debag.load_marker(place.debag)
+        works = tuple(work.rid for work in unpacked.works)
+        if self.row.works != works:  # killed between publishing the folder and recording it
+            here.record.finished(Phase.DEBAG, bag, debag_facts(unpacked), works=works)
+        home = here.record.synced(self.bag_id)
+        for work in unpacked.works:
+            if work.rid not in home:
+                with self._leased(here, work.rid):
+                    self._bring_home(here, bag, work, place)
+        finish(here, bag)
+
+    def _bring_home(self, here: Site, bag: Bag, work: DebaggedWork, place: Place) -> None:
+        record.take_name(here.engine, work.rid)
+        _log.info("%s: syncing %s, %s", work.rid, human_count(work.files, "file"), human_bytes(work.bytes))
+        try:
+            with Progress(work.rid, "syncing", show=self.show, log=_log) as progress:
+                synced = sync.archive(
+                    work.path,
+                    work.digests,
+                    work_rid=work.rid,
+                    site=here.sync_site(),
+                    pulse=here.pulse(self.work_rid, self.phase, progress.tell),
+                    replace=here.replace,
+                    again=self.place.sync_again.exists(),
+                    until=None if here.heartbeat is None else here.heartbeat.may_run_until,
+                )
+        except StagingDamaged as error:
+            # What the marker vouches for is not what lies there: the step that made it has to be done again.
+            debag.discard(place.debag)
+            error.kept = "the unpacked work was discarded, the zip is kept"
+            raise
+        failpoints.point("sync copied, not committed")
+        told = sync_facts(synced)
+        here.record.commit_sync(
+            bag,
+            work.rid,
+            archive_path=str(synced.path),
+            files=work.files,
+            size_bytes=work.bytes,
+            facts=told,
+            leases=here.leases,
+        )
+        _log.info(
+            "%s: synced to %s in %.1f s: %s, %d of them new, read back and matched in %s%s",
+            *(work.rid, synced.path, synced.seconds, human_count(synced.files, "file"), synced.added),
+            ", ".join(synced.algorithms),
+            "" if synced.cache_dropped else " (the page cache could not be dropped)",
+        )
+
+    @contextmanager
+    def _leased(self, here: Site, work_rid: str) -> Iterator[None]:
+        """The zip's own work is leased already; any other that it turned out to hold only while it is worked on."""
+        if work_rid == self.work_rid:
+            yield
+            return
+        if not here.leases.take(work_rid, self.bag_id):
+            raise WorkBusy("another lane works on this work", work_rid=work_rid, kept="everything stays in staging")
+        heartbeat = here.heartbeat
+        assert heartbeat is not None  # `run` has seen to it
+        heartbeat.hold(work_rid)
+        try:
+            with failpoints.only_while(lambda: heartbeat.see_held(self.work_rid, work_rid)):
+                yield
+        finally:
+            heartbeat.drop(work_rid)
+            here.leases.release(work_rid)
+
+
+class ProcessMessage(luigi.WrapperTask):
+    """One message: a list of bags."""
+
+    bags = luigi.ListParameter(description="(RID, bag identity) of each bag that the message carries")
+
+    def requires(self) -> list[Sync]:
+        """One sub-pipeline for each bag."""
+        return [Sync(work_rid, bag_id) for work_rid, bag_id in self.bags]
+
+
+def finish(here: Site, bag: Bag) -> None:
+    """Everything that a bag holds is home: say so, then clear its staging folder; safe to do again."""
+    here.record.done(bag)
+    staging.clear(here.place(bag))
+
+
+def _policy(here: Site, bag: Bag) -> debag.Policy:
+    source = here.settings.source(bag.source) or here.settings.folder(bag.source)
+    if source is None:  # by hand; what a person names on this host's disk may be a batch
+        return replace(here.settings.debag_policy, allow_unbagged=False, several_works=bag.is_local)
+    return replace(here.settings.debag_policy, allow_unbagged=source.allow_unbagged, several_works=source.several_works)
+
+
+def _look_at_name(here: Site, bag: Bag) -> None:
+    plain = written_plainly(bag.work_rid)
+    other = plain if plain != bag.work_rid else "another" if mixes_alphabets(plain) else ""
+    if other:
+        _log.warning("%s: this name is easily taken for %s, which it is not", bag.work_rid, other)
+        here.record.note("intake", "odd-name", {"looks_like": other}, work_rid=bag.work_rid, bag_id=bag.bag_id)
+    record.check_name(here.engine, bag.work_rid)
+
+
+def _went_on(fetched: download.Fetched) -> str:
+    return f" ({human_bytes(fetched.fetched_bytes)} came now, the rest was here from an earlier try)"
+
+
+def _say_what_is_kept(here: Site, bag: Bag, error: InvalidBag, *, kept: Path, report_txt: Path) -> None:
+    """Where a refused zip is kept, and how to go on: that depends on where it came from."""
+    folder = here.settings.folder(bag.source)
+    if folder is not None and folder.done is not WhenDone.KEEP:
+        kept = folder.refused_dir(bag.work_rid, bag.bag_id) / kept.name
+    error.kept = f"the zip is kept at {kept}, the report at {report_txt}"
+    if error.misnamed:
+        error.go_on = _renaming(error.misnamed, bag, kept, into=None if folder is None else folder.path)
+    elif folder is not None:
+        error.go_on = f"a mended bag, put into {folder.path}"
+    elif bag.is_local:
+        error.go_on = f"a mended bag: run_pipeline.py work {shlex.quote(bag.key)}"
+    else:
+        error.go_on = (
+            f"a mended bag, put to S3 again; if only the download was bad: "
+            f"run_pipeline.py work {shlex.quote(bag.work_rid)} --from download"
+        )
+
+
+def _renaming(right_rid: str, bag: Bag, kept: Path, *, into: Path | None) -> str:
+    """The commands that give a zip its right name, leave the wrong one out, and bring it home."""
+    skipped = f"run_pipeline.py skip {shlex.quote(bag.work_rid)} --reason {shlex.quote(f'it is {right_rid}')} --yes"
+    if bag.is_local:
+        renamed = shlex.quote(str((into or kept.parent) / f"{right_rid}.bag.zip"))
+        moved = f"mv -n {shlex.quote(str(kept))} {renamed}"
+        return f"{moved} && {skipped} && run_pipeline.py {'run' if into else f'work {renamed}'}"
+    key = str(PurePosixPath(bag.key).parent / f"{right_rid}.bag.zip")
+    new = shlex.quote(f"s3://{bag.bucket}/{staging_key(right_rid) if bag.key == staging_key(bag.work_rid) else key}")
+    return f"aws s3 mv {shlex.quote(bag.address)} {new} && {skipped} && run_pipeline.py work {new}"
+
+
+def _zip_of(place: Place) -> Path:
+    return Path(staging.vouched(place.download_marker)["zip"])

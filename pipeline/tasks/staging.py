@@ -1,0 +1,188 @@
+"""Where a bag's files lie while it is brought home, and where a refused bag is kept.
+
+    {staging}/{RID}-{bag_id}/download/{RID}.bag.zip, download.json      the zip, and the marker that vouches for it
+    {staging}/{RID}-{bag_id}/debag/{RID}/…, debag.json                  the work, and the marker that vouches for it
+    {quarantine}/{RID}-{bag_id}/{RID}.bag.zip, report.json, report.txt  a refused bag, and why
+
+Names come from the checked RID and the bag identity alone, so no two bags can meet and no name leaves its folder.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.foundation import durable, failpoints, guarded
+from pipeline.foundation.errors import StagingDamaged
+from pipeline.foundation.work import Bag
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folders of one bag."""
+
+    staging: Path
+    quarantine: Path
+    work_rid: str
+
+    @classmethod
+    def of(cls, bag: Bag, *, staging: Path, quarantine: Path) -> "Place":
+        """The folders of `bag` below the site's two roots."""
+        name = f"{bag.work_rid}-{bag.bag_id}"
+        return cls(staging / name, quarantine / name, bag.work_rid)
+
+    @property
+    def download(self) -> Path:
+        """The folder of the zip."""
+        return self.staging / "download"
+
+    @property
+    def bag_zip(self) -> Path:
+        """The downloaded zip."""
+        return self.download / f"{self.work_rid}.bag.zip"
+
+    @property
+    def download_marker(self) -> Path:
+        """What vouches for the zip."""
+        return self.download / "download.json"
+
+    @property
+    def debag(self) -> Path:
+        """The folder that debag publishes, its marker inside."""
+        return self.staging / "debag"
+
+    @property
+    def sync_again(self) -> Path:
+        """Stands while the sync of this bag is to be run whatever the archive has, by the word of an operator."""
+        return self.staging / "sync-again"
+
+    @property
+    def quarantined_zip(self) -> Path:
+        """The zip of a refused bag."""
+        return self.quarantine / f"{self.work_rid}.bag.zip"
+
+    @property
+    def report(self) -> Path:
+        """Why the bag was refused, for machines; `report.txt` beside it is for people."""
+        return self.quarantine / "report.json"
+
+
+def vouch(marker: Path, bag_zip: Path, facts: dict[str, Any]) -> None:
+    """Write the marker of a downloaded zip: the facts, and how to see that it is still the same file."""
+    status = bag_zip.stat()
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    durable.write_json(marker, {"zip": str(bag_zip), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, **facts})
+
+
+def vouched(marker: Path) -> dict[str, Any]:
+    """The facts of a downloaded zip.
+
+    Raises:
+        StagingDamaged: there is no such marker, or the zip is gone or not the one it vouches for.
+    """
+    try:
+        facts = json.loads(marker.read_bytes())
+        status = Path(facts["zip"]).stat()
+        same = (status.st_size, status.st_mtime_ns) == (facts["bytes"], facts["mtime_ns"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StagingDamaged(f"{marker}: {error}") from error
+    if not same:
+        raise StagingDamaged(f"{facts['zip']} is not the file that {marker} vouches for")
+    return dict(facts)
+
+
+def kept_zip(place: Place, bag: Bag) -> Path:
+    """Where `keep` keeps the zip of a refused bag: in quarantine; a local one where its owner put it."""
+    return Path(bag.key) if bag.is_local else place.quarantined_zip
+
+
+def keep(place: Place, bag: Bag, *, report: dict[str, Any], text: str) -> None:
+    """Keep a refused bag: its reports first, then its zip."""
+    place.quarantine.mkdir(parents=True, exist_ok=True)
+    durable.write_file(place.quarantine / "report.txt", text.encode())
+    durable.write_json(place.report, report)
+    if not bag.is_local and place.bag_zip.exists():
+        move(place.bag_zip, place.quarantined_zip)
+    clear(place)
+
+
+def take_back(place: Place) -> bool:
+    """Bring a quarantined zip back to staging, so that it is not paid for twice; False: there is none."""
+    if not place.quarantined_zip.exists():
+        return False
+    place.download.mkdir(parents=True, exist_ok=True)
+    move(place.quarantined_zip, place.bag_zip)
+    return True
+
+
+def set_aside(place: Place) -> None:
+    """Let a quarantined zip no longer be taken back; it is kept under another name: S3's copy may be frozen again."""
+    if place.quarantined_zip.exists():
+        durable.publish(place.quarantined_zip, place.quarantined_zip.with_suffix(".zip.before"))
+
+
+def ask_for_sync(place: Place) -> None:
+    """Have the sync run also where the archive is equal; kept with the bag, so that whoever goes on with it does."""
+    durable.make_folders(place.staging)
+    durable.write_file(place.sync_again, b"")
+
+
+def move(source: Path, target: Path) -> None:
+    """Move a file durably, also to another file system; at any instant it is whole at one of the two places."""
+    try:
+        durable.publish(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        part = target.with_name(f".{target.name}.part")
+        shutil.copy2(source, part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        durable.publish(part, target)
+        failpoints.see_allowed()
+        source.unlink()
+
+
+def clear(place: Place) -> None:
+    """Remove what is left of a bag in staging, and nothing else."""
+    failpoints.before(failpoints.Act.DELETE)
+    if place.staging.is_symlink():
+        place.staging.unlink()
+    elif place.staging.exists():
+        # Under another name first: a removal cut short must not leave a marker that vouches for half a work.
+        doomed = place.staging.with_name(f".{place.staging.name}.removed")
+        guarded.remove_tree(doomed)
+        os.replace(place.staging, doomed)
+        failpoints.point("half cleared")
+        guarded.remove_tree(doomed)
+    failpoints.after(failpoints.Act.DELETE)
+
+
+def residue(staging: Path) -> list[tuple[str, Path]]:
+    """What lies in staging: (bag identity, folder) of each bag; removals cut short are finished on the way."""
+    found = []
+    if not staging.is_dir():
+        return []
+    for folder in sorted(staging.iterdir()):
+        if folder.name.startswith(".") and folder.name.endswith(".removed"):
+            guarded.remove_tree(folder)
+        elif "-" in folder.name and folder.is_dir() and not folder.is_symlink():
+            found.append((folder.name.rpartition("-")[2], folder))
+    return found
+
+
+def used_bytes(folder: Path) -> int:
+    """What a folder occupies on its disk, in bytes; what vanishes meanwhile counts nothing."""
+    used, waiting = 0, [str(folder)]
+    while waiting:
+        with contextlib.suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    used += entry.stat(follow_symlinks=False).st_blocks * 512
+    return used

@@ -1,0 +1,127 @@
+"""The demo: what a newcomer sees first, and all that it claims."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from tests.world.bags import make_bag_zip
+from tests.world.stack import RUN_PIPELINE, lines, wait_until
+
+
+def start(home: Path, *arguments: str, program: Path = RUN_PIPELINE) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, str(program), "demo", "--home", str(home), "--bags", "3", "--size", "200k", *arguments],
+        cwd=program.parent,
+        env={name: value for name, value in os.environ.items() if name != "PYTHON_DOTENV_DISABLED"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def typed(lines_of_a_shell: str) -> "subprocess.CompletedProcess[str]":
+    """What a person types after the demo, in a shell that knows nothing of it."""
+    typing = f"shopt -s expand_aliases\n{lines_of_a_shell}"
+    return subprocess.run(["bash", "-c", typing], capture_output=True, text=True, check=True, cwd="/", timeout=60)
+
+
+def test_the_demo_brings_its_bags_home_and_a_second_one_finds_nothing_left_to_do(tmp_path: Path) -> None:
+    home = tmp_path / "demo home"  # with a blank, as people have them
+
+    first = start(home)
+    out, err = first.communicate(timeout=120)
+    assert first.returncode == 0, err
+    assert lines(out, "W1DEMO27", "done", str(home / "archive"))
+    assert lines(out, "W0DEMO00", "refused", "digest-differs")
+    assert lines(out, "2 works came home")
+    for name in ("archive", "database", "logs", "visualiser"):
+        assert lines(out, name)
+    assert len(list((home / "archive").glob("Archive*/*/W*/images/*/*.jpg"))) == 2 * 16
+
+    look_around = out[out.index("look around") :].removeprefix("look around")
+    told = typed(look_around)
+    assert lines(told.stdout, "W0DEMO00: refused")
+    next_told = typed(f"{look_around}\nrun_pipeline.py quarantine show W0DEMO00").stdout.removeprefix(told.stdout)
+    assert lines(next_told, str(home / "quarantine"))
+
+    second = start(home)
+    out, err = second.communicate(timeout=120)
+    assert second.returncode == 0, err
+    assert lines(out, "Nothing was left to do")
+
+
+def test_the_demo_leaves_alone_what_the_project_s_own_settings_name(tmp_path: Path) -> None:
+    project, inbox, archive = tmp_path / "project", tmp_path / "inbox", tmp_path / "archive"
+    for folder in ("pipeline", "bin"):
+        shutil.copytree(RUN_PIPELINE.parent / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(RUN_PIPELINE, project)
+    (project / "luigi.cfg").write_text(f"[source real]\nkind = folder\npath = {inbox}\nsettle_seconds = 0\n")
+    (project / ".env").write_text(
+        f"PIPELINE_PIPELINE_ARCHIVE_ROOT={archive}\nPIPELINE_DATABASE_URL=sqlite:///{tmp_path}/real.db\n"
+    )
+    archive.mkdir()
+    bag_zip = make_bag_zip(inbox, "W1")
+
+    demo = start(tmp_path / "home", program=project / "run_pipeline.py")
+    _, err = demo.communicate(timeout=120)
+
+    assert demo.returncode == 0, err
+    assert bag_zip.exists()
+    assert list(archive.iterdir()) == []
+    assert not (tmp_path / "real.db").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_every_child_ends_with_the_demo_however_it_ends(tmp_path: Path, number: signal.Signals) -> None:
+    demo = start(tmp_path / "home", "--keep")
+    try:
+        children: list[psutil.Process] = []
+
+        def running() -> bool:
+            children[:] = psutil.Process(demo.pid).children(recursive=True)
+            return len(children) >= 2
+
+        wait_until(running, seconds=60)
+        os.kill(demo.pid, number)
+        demo.communicate(timeout=60)
+        _, alive = psutil.wait_procs(children, timeout=15)
+        assert alive == []
+    finally:
+        if demo.poll() is None:
+            os.killpg(demo.pid, signal.SIGKILL)
+            demo.communicate()
+
+
+def test_keep_leaves_the_visualiser_running_until_ctrl_c(tmp_path: Path) -> None:
+    demo = start(tmp_path / "home", "--keep")
+    try:
+        assert demo.stdout is not None
+        seen = ""
+        for line in demo.stdout:
+            seen += line
+            if "Ctrl-C" in line:
+                break
+        page = re.search(r"http://127\.0\.0\.1:\d+/static/visualiser/index\.html", seen)
+        assert page, seen
+        password_file = re.search(r"password in (.*)\)", seen)
+        assert password_file, seen
+        password = Path(password_file[1]).read_text(encoding="ascii").strip()
+        page_alone, with_password = (
+            requests.get(page[0], auth=auth, timeout=10) for auth in (None, ("pipeline", password))
+        )
+        assert (page_alone.status_code, with_password.status_code) == (401, 200)
+        assert password not in seen
+    finally:
+        os.kill(demo.pid, signal.SIGINT)
+        demo.communicate(timeout=60)
+    assert demo.returncode == 0

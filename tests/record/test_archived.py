@@ -1,0 +1,84 @@
+"""What the record tells a fixity check, on each of the databases."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from pipeline import record
+from pipeline.foundation.work import Bag
+from pipeline.record import CHECK, Leases, Record
+
+BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7)
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def synced(engine: Engine, bag: Bag, *, proof: dict[str, str] | None = None) -> None:
+    book, owner = Record(engine, agent="host/1/1", host="host"), Leases(engine, owner="me", seconds=60)
+    book.see(bag)
+    owner.take(bag.work_rid, bag.bag_id)
+    facts = {"proof": proof} if proof else {}
+    book.commit_sync(bag, bag.work_rid, archive_path="/a", files=3, size_bytes=9, facts=facts, leases=owner)
+
+
+def test_each_work_is_told_by_its_latest_sync_and_its_latest_check(engine: Engine) -> None:
+    synced(engine, BAG)
+    synced(engine, replace(BAG, etag="e2"), proof={"name": "W1.bag/W1.digests.json", "sha512": "ab"})
+    synced(engine, replace(BAG, work_rid="W2"))
+    book = Record(engine, agent="host/1/1", host="host")
+    for outcome in ("failed", "passed"):
+        book.note(CHECK, outcome, {}, work_rid="W1", bag_id=BAG.bag_id)
+    book.note(CHECK, "no-proof", {}, work_rid="W3")
+    found = record.archived(engine)
+    assert set(found) == {"W1", "W2", "W3"}
+    one, two, three = found["W1"], found["W2"], found["W3"]
+    assert (one.proof, one.bag_id) == (("W1.bag/W1.digests.json", "ab"), replace(BAG, etag="e2").bag_id)
+    assert (two.proof, two.bytes, two.checked_on) == (None, 9, None)
+    assert (three.sync_id, three.bag_id, three.synced_on) == (0, "", None)
+    assert one.checked_on
+    assert one.synced_on
+    assert one.seen_on == one.checked_on >= one.synced_on
+    assert two.seen_on == two.synced_on
+    assert abs((datetime.now(UTC) - one.seen_on).total_seconds()) < 60
+    assert record.archived(engine, work_rid="W1") == {"W1": one}
+    assert record.archived(engine, work_rid="W4") == {}
+    assert record.Archived("W4").seen_on == LONG_AGO
+
+
+def checked(book: Record, rid: str, outcome: str, **facts: object) -> None:
+    book.note(CHECK, outcome, facts, work_rid=rid, bag_id="b")
+
+
+def test_a_work_is_broken_from_a_failed_check_until_one_is_passed_or_forgotten_or_it_is_synced_again(
+    engine: Engine,
+) -> None:
+    book = Record(engine, agent="host/1/1", host="host")
+    for rid in ("W1", "W2", "W3", "W4", "W5"):
+        synced(engine, replace(BAG, work_rid=rid))
+        checked(book, rid, "failed", error=f"{rid}: 2 wrong", wrong_files=2)
+    checked(book, "W2", "passed")
+    synced(engine, replace(BAG, work_rid="W3", etag="e2"))
+    checked(book, "W4", "no-proof")  # which says nothing of the copy
+    checked(book, "W5", "failed", error="W5: 1 wrong", wrong_files=1)
+
+    found = record.broken(engine)
+
+    assert [(one.work_rid, one.error, one.wrong_files) for one in found] == [
+        ("W1", "W1: 2 wrong", 2),
+        ("W4", "W4: 2 wrong", 2),
+        ("W5", "W5: 1 wrong", 1),
+    ]
+    assert abs((datetime.now(UTC) - found[0].failed_on).total_seconds()) < 60
+    checked(book, "W1", "passed")
+    checked(book, "W4", "forgotten")
+    assert [one.work_rid for one in record.broken(engine)] == ["W5"]
+
+
+def test_few_broken_works_are_found_by_an_index_however_much_happened(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        query = "SELECT * FROM events WHERE step = 'verify' AND outcome = 'failed'"
+        (plan,) = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+    assert "USING INDEX ix_events_step_outcome_id (step=? AND outcome=?)" in str(plan)
