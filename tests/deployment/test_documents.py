@@ -1,6 +1,7 @@
 """The documents: what the code knows is as the code has it, every link leads somewhere, and a newcomer has one page."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,36 @@ def test_every_verb_s_page_is_linked_from_the_readme() -> None:
 
 def test_the_readme_can_be_read_at_one_sitting() -> None:
     assert (ROOT / "README.md").stat().st_size <= 8192
+
+
+def first_site() -> list[str]:
+    """The lines that a newcomer types for her first site, without what is said beside them."""
+    (block,) = re.findall(r"(?s)## The first site\n.*?```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"))
+    return [line.partition("  #")[0].rstrip() for line in block.splitlines()]
+
+
+def test_what_a_newcomer_types_for_her_first_site_is_taken(tmp_path: Path) -> None:
+    for name in ("luigi.cfg", ".env.example"):
+        shutil.copy(ROOT / name, tmp_path)
+    typed = [line for line in first_site() if line.startswith(("cp ", "printf ", "mkdir "))]
+    load = "from dotenv import load_dotenv; load_dotenv('.env'); from pipeline import settings; print(settings.load())"
+
+    subprocess.run(["bash", "-e", "-c", "\n".join(typed)], cwd=tmp_path, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", load],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "LUIGI_CONFIG_PATH": "luigi.cfg"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert "Source(name='trial', region='us-east-1'" in ended.stdout
+    assert (tmp_path / "var" / "archive").is_dir()
+    for line in first_site():
+        if line.startswith("./run_pipeline.py "):
+            usage.parser().parse_args(shlex.split(line)[1:])
 
 
 def targets(text: str) -> set[str]:
