@@ -2,15 +2,26 @@
 
 import io
 import os
+import re
+import shlex
 import signal
+import stat
 import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+ENV = str(ROOT / ".env")
+_FILES = ("LUIGI_CONFIG_PATH", "PIPELINE_BASE_CONFIG")
 # Some of what requirements.txt lists: a Python that has all of these is one that was meant to run this.
 _NEEDED = ("boto3", "dotenv", "luigi", "rich", "sqlalchemy")
+# Of an URL, or by the name of what is set, as `deploy` looks for them; not where only a file or a variable is named.
+_PASSWORD = re.compile(
+    r"://[^/\s:@]*:(?!\$\{)[^/\s@]+@|^[ \t]*(?:export[ \t]+)?(?!\w*(?:_file|secrets)\b)"
+    r"\w*(?:password|passwd|secret|token|access_key|api_key)\w*[ \t]*[=:][ \t]*[\"']?[^\s\"'$./<]",
+    re.IGNORECASE | re.MULTILINE,
+)
 _STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 _ERRORS = ("surrogateescape", "surrogateescape", "backslashreplace")  # of the streams, as PEP 540 has them
 
@@ -25,8 +36,22 @@ def begin() -> None:
     # .env and the place of luigi.cfg have to be known before luigi is imported: it reads them while it is.
     from dotenv import load_dotenv  # noqa: PLC0415  # after the check that it is installed
 
-    load_dotenv(ROOT / ".env")
+    load_dotenv(ENV)
     os.environ.setdefault("LUIGI_CONFIG_PATH", str(ROOT / "luigi.cfg"))
+    refused = os.environ.get("PIPELINE_ENV") == "prod"  # by the settings
+    for file in dict.fromkeys([os.environ.get(name, "") for name in _FILES] + ([] if refused else [ENV])):
+        if told := password_for_all(file):
+            sys.stderr.write(f"{os.path.basename(sys.argv[0])}: {told}\n")
+
+
+def password_for_all(file: str) -> str:
+    """What to do where every user of this host may read a file with a password, such as `.env`; empty: nothing."""
+    unread = file == ENV and "PYTHON_DOTENV_DISABLED" in os.environ
+    if unread or not os.path.isfile(file) or not os.stat(file).st_mode & stat.S_IROTH:
+        return ""
+    if not _PASSWORD.search(Path(file).read_text(encoding="utf-8", errors="replace")):
+        return ""
+    return f"{file} holds a password, and every user may read it: chmod 600 {shlex.quote(file)}"
 
 
 def use_utf8() -> None:

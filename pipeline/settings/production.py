@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline import record
+from pipeline.foundation import start
 from pipeline.foundation.work import archive_shares
 from pipeline.settings.values import Source
 
@@ -38,6 +39,8 @@ def refuse_demo_settings(database_url: str, sources: Sequence[Source], problems:
             )
     if os.environ.get("AWS_ACCESS_KEY_ID") == _DEMO_KEY:
         problems.append("AWS_ACCESS_KEY_ID holds the demo's key, not one of Amazon's (PIPELINE_ENV=prod)")
+    if told := start.password_for_all(start.ENV):
+        problems.append(f"{told} (PIPELINE_ENV=prod)")
     others = [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")]
     problems += [f"{name} leads boto3 elsewhere than to Amazon (PIPELINE_ENV=prod)" for name in sorted(others)]
 

@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 
 from tests.world import servers
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import Site, lines
+from tests.world.stack import ROOT, RUN_PIPELINE, Site, lines
 
 PLANTED = "Plant3dSecret"
 AWS_FILE = f"""\
@@ -206,6 +209,59 @@ def test_a_broken_line_in_the_settings_is_told_without_showing_it(site: Site) ->
     assert refused.returncode == 2
     assert "a % has to be written %%" in refused.stderr
     assert PLANTED not in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program in a folder of its own, where a test may write its `.env`."""
+    folder = tmp_path_factory.mktemp("program")
+    shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(RUN_PIPELINE, folder)
+    return folder / RUN_PIPELINE.name
+
+
+def begun(site: Site, program: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in site.environment.items() if name != "PYTHON_DOTENV_DISABLED"}
+    command = [sys.executable, str(program), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("line", "mode", "told"),
+    [
+        (f"DATABASE_URL=postgresql+psycopg://pipeline:{PLANTED}@db.example.org/d", 0o644, True),
+        (f"DATABASE_URL=postgresql+psycopg://pipeline:{PLANTED}@db.example.org/d", 0o640, False),
+        (f"export SMTP_PASSWORD='{PLANTED}'", 0o604, True),
+        ("DATABASE_URL=postgresql+psycopg://pipeline@db.example.org/d", 0o644, False),
+        ("DATABASE_URL=postgresql+psycopg://pipeline:${DB_PASSWORD}@db.example.org/d", 0o644, False),
+        ("PIPELINE_DATABASE_PASSWORD_FILE=var/database.password\nPIPELINE_SECRETS=secrets", 0o644, False),
+    ],
+)
+def test_a_password_in_env_that_every_user_may_read_is_told_with_the_command_and_refused_in_production(
+    site: Site, program: Path, line: str, mode: int, *, told: bool
+) -> None:
+    file = program.with_name(".env")
+    file.write_text(f"{line}\n")
+    file.chmod(mode)
+    warned = begun(site, program, "--help")
+    file.write_text(f"{line}\nPIPELINE_ENV=prod\n")
+    refused = begun(site, program, "status")
+    assert warned.returncode == 0
+    assert warned.stderr.count("\n") == told
+    for ended in (warned, refused):
+        assert len(lines(ended.stderr, f"{file} holds a password", f"chmod 600 {file}")) == told
+        assert PLANTED not in ended.stderr
+    assert refused.returncode == 2
+
+
+def test_a_password_in_luigi_cfg_that_every_user_may_read_is_told(site: Site) -> None:
+    site.database_url = f"mysql+pymysql://u:{PLANTED}@127.0.0.1:1/d"
+    site.write_settings()
+    (site.home / "luigi.cfg").chmod(0o644)
+    warned = site.call("--help")
+    (site.home / "luigi.cfg").chmod(0o600)
+    assert lines(warned.stderr, "run_pipeline.py: ", f"chmod 600 {site.home}/luigi.cfg")
+    assert site.call("--help").stderr == ""
 
 
 def test_a_secret_that_may_not_be_read_is_named(site: Site, secrets: Path) -> None:

@@ -101,6 +101,7 @@ timeout = 0
 """,
             encoding="utf-8",
         )
+        (self.home / "luigi.cfg").chmod(0o600)  # the scheduler's password is in it
 
     @property
     def environment(self) -> dict[str, str]:
