@@ -194,8 +194,11 @@ def _say_case_twins(members: Iterable[Member], again: set[int], say: Findings) -
 
 
 def nfc(name: str) -> str:
-    """The name in Unicode's composed form; what is too long for a name stays: many marks take quadratic time."""
-    if name.isascii() or len(name) > _LONGEST_PATH or unicodedata.is_normalized("NFC", name):
+    """The name in Unicode's composed form; what is too long for a name stays: many marks take quadratic time.
+
+    Of three characters two bytes are left at least, so no member has a part that is longer than this.
+    """
+    if name.isascii() or (len(name) > _LONGEST_PART and max(map(len, name.split("/"))) > _LONGEST_PART * 3 // 2):
         return name
     return unicodedata.normalize("NFC", name)
 

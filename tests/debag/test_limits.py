@@ -145,6 +145,11 @@ def read_lines(text: str) -> None:
     reader.read(text_blocks([text.encode()], Declaration(), Findings(), "", "x"))
 
 
+def marked(marks: int) -> str:
+    """A letter with marks that composing has to bring into another order."""
+    return "a" + "\u0301" * marks + "\u0323" * marks
+
+
 PARSERS: Mapping[str, Callable[[int], Callable[[], object]]] = {
     "plain lines of a manifest": lambda size: lambda: read_lines(f"{DIGEST}  data/%d\n" * size % (*range(size),)),
     "odd lines of a manifest": lambda size: lambda: read_lines(f"{DIGEST} *./data/%d%%25\r" * size % (*range(size),)),
@@ -153,6 +158,8 @@ PARSERS: Mapping[str, Callable[[int], Callable[[], object]]] = {
     "lines that go on": lambda size: lambda: list(read_metadata("a:\n" + " b\n" * size * 5, Findings(), "", "x")),
     "labels": lambda size: lambda: list(read_metadata("a: b\n" * size * 3, Findings(), "", "x")),
     "marks without end": lambda size: lambda: nfc("a" + "\u0301\u0323" * size),
+    "as many marks as a path may have": lambda size: lambda: [nfc(marked(size // 22)) for _ in range(20)],
+    "many marks in each part of a path": lambda size: lambda: nfc("/".join([marked(190)] * (size // 150))),
     "lines of fetch.txt": lambda size: (
         lambda: list(read_fetch(["http://x - data/x\n" * size * 2], Findings(), "", most_entries=10**9))
     ),
