@@ -10,18 +10,18 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import Engine
 
-from pipeline import intake
+from pipeline import intake, record
 from pipeline.foundation.errors import NotRestored, StorageUnreachable
 from pipeline.foundation.work import Bag, staging_key
 from pipeline.lanes import lane as lane_module
 from pipeline.lanes.bring_home import verdict_of
 from pipeline.lanes.queue_source import MessageParcel
-from pipeline.record import Record, turns
+from pipeline.record import Record, tables, turns
 from pipeline.settings import Source
 from pipeline.tasks.context import Site as OpenSite
 from tests.lanes.test_settling import script
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import Site, lines
+from tests.world.stack import Site, lines, wait_until
 
 BAG = Bag("W1", "bucket", "a/W1.བ +.bag.zip", etag="e1", version_id="v1", event_time=datetime(2026, 4, 6, tzinfo=UTC))
 AT_ONCE = {"PIPELINE_QUEUE_BACKOFF_SECONDS": "0", "PIPELINE_QUEUE_BACKOFF_LIMIT_SECONDS": "0"}
@@ -51,6 +51,35 @@ def test_thousands_of_bags_of_one_message_do_not_keep_the_next_one_waiting(site:
     assert site.archived("W9999") == SMALL_WORK
     assert tried < 100
     assert len(site.rows("bags")) == 401  # they are known all the same, and have their turns
+
+
+def test_four_thousand_bags_that_fail_for_passing_reasons_keep_nothing_new_waiting(site: Site, tmp_path: Path) -> None:
+    site.works()  # makes the tables
+    engine = record.connect(site.database_url)
+    book = Record(engine, agent="host/1/1", host="")
+    first = Bag("W1", "", f"{tmp_path}/W1.zip", version_id="0", size_bytes=1 << 50)  # there is no room for it
+    book.see(first)
+    book.failed(first, "download", StorageUnreachable("reset"), retry_seconds=0)
+    with engine.begin() as connection:
+        columns = [column.name for column in tables.bags.columns]
+        changed = {"bag_id": "printf('%012x', n)", "work_rid": "'W' || n", "version_id": "n"}
+        chosen = ", ".join(changed.get(name, name) for name in columns)
+        connection.exec_driver_sql(
+            f"WITH RECURSIVE many(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM many WHERE n < 4000) "
+            f"INSERT INTO bags ({', '.join(columns)}) SELECT {chosen} FROM bags, many"
+        )
+    engine.dispose()
+    site.announce(make_bag_zip(tmp_path, "W9999"))
+
+    lane = site.start("run", "--lanes", "1", **AT_ONCE)
+    try:
+        wait_until(lambda: site.archived("W9999") == SMALL_WORK, seconds=120)
+    finally:
+        lane.kill()
+        lane.communicate()
+
+    assert len([row for row in site.rows("bags") if row["state"] == "failed"]) == 4000
+    assert len(failures(site)) < 20
 
 
 def test_what_fails_again_and_again_leaves_every_third_turn_to_what_is_new(site: Site, tmp_path: Path) -> None:
