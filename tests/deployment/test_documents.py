@@ -13,6 +13,7 @@ import pytest
 from pipeline.cli import manual, usage
 from pipeline.foundation import errors
 from pipeline.settings import sections, sources
+from tests.test_layers import FLOOR_OF, FLOORS
 from tests.world.stack import ROOT
 
 DOCS = ROOT / "docs"
@@ -104,6 +105,27 @@ def test_what_a_newcomer_types_for_her_first_site_is_taken(tmp_path: Path) -> No
     for line in first_site():
         if line.startswith("./run_pipeline.py "):
             usage.parser().parse_args(shlex.split(line)[1:])
+
+
+def test_the_page_on_architecture_draws_the_rooms_that_there_are() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+
+    drawn = set(re.findall(r"\b([a-z]+)/ ", re.findall(r"(?s)pipeline/\n(.*?)```", page)[0]))
+    assert drawn == set(FLOOR_OF)
+    (floors,) = re.findall(r"(?m)^(`cli` > .*)\.$", page)
+    assert [set(re.findall(r"\w+", floor)) for floor in floors.split(" > ")] == list(FLOORS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_names_of_the_program_is_there(document: Path) -> None:
+    named = re.findall(
+        r"`((?:pipeline|tests|bin|docker|benchmarks|systemd|locks)/[\w./-]*)`", document.read_text("utf-8")
+    )
+    if document.name == "architecture.md":
+        rooms = "|".join(FLOOR_OF)
+        named += [f"pipeline/{path}" for path in re.findall(rf"`((?:{rooms})/[\w./-]*)`", document.read_text("utf-8"))]
+
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def targets(text: str) -> set[str]:
