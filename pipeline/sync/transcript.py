@@ -5,7 +5,6 @@ However much it prints, memory stays bounded, and so does the file: its beginnin
 
 import logging
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 LAST_LINES = 12
@@ -38,9 +37,7 @@ class Transcript:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._log(self._rest)
         if self._omitted:
             end = "\n".join(self.last_lines())

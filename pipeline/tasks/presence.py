@@ -6,7 +6,6 @@ database, and what is only told must not hold up what is done.
 
 import logging
 import threading
-from types import TracebackType
 from typing import Self
 
 from pipeline.foundation.errors import PipelineError
@@ -38,9 +37,7 @@ class Presence:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         if self._thread is not None:
             self._thread.join(_ENDING_SECONDS)  # a database that is away must not keep the lane from ending
