@@ -16,6 +16,8 @@ from pipeline.record.leases import Leases
 from pipeline.record.states import BagRow, BagState, Phase, bag_row, bounded, failure_facts, naive, storable
 from pipeline.record.tables import bags, events, syncs
 
+_NO_FAILURE = {"failures": 0, "error_kind": None, "error": None, "retry_on": None}
+
 
 class Record:
     """The record, as one agent (host, process, lane) writes it.
@@ -95,10 +97,8 @@ class Record:
     def finished(self, phase: Phase, bag: Bag, facts: Mapping[str, Any], *, works: tuple[str, ...] = ()) -> None:
         """A step is done: the event, the dates of its works, and after debag what the zip turned out to hold."""
         with self._held(bag.work_rid) as connection:
-            values: dict[str, Any] = {"phase": phase, "host": self._host, "updated_on": utc_in()}
-            if works:
-                values["works"] = list(works)
-            connection.execute(update(bags).where(bags.c.bag_id == bag.bag_id).values(values))
+            held_now = {"works": list(works)} if works else {}
+            _change(connection, bag, phase=phase, host=self._host, **held_now)
             self._event(connection, bag.work_rid, bag.bag_id, phase, "done", facts)
             held = works or self._works(connection, bag.bag_id)
             if held and bag.work_rid not in held:
@@ -157,19 +157,7 @@ class Record:
     def done(self, bag: Bag) -> None:
         """Everything that the bag holds is home."""
         with self._held(bag.work_rid) as connection:
-            connection.execute(
-                update(bags)
-                .where(bags.c.bag_id == bag.bag_id)
-                .values(
-                    state=BagState.DONE,
-                    phase=Phase.SYNC,
-                    failures=0,
-                    error_kind=None,
-                    error=None,
-                    retry_on=None,
-                    updated_on=utc_in(),
-                )
-            )
+            _change(connection, bag, state=BagState.DONE, phase=Phase.SYNC, **_NO_FAILURE)
 
     @tried_again
     def failed(self, bag: Bag, step: str, error: PipelineError, *, retry_seconds: int = 0) -> None:
@@ -182,18 +170,15 @@ class Record:
         with self._held(bag.work_rid) as connection:
             if isinstance(error, InvalidBag) and len(error.works) > 1 and bag.work_rid not in error.works:
                 stages.hand_over(connection, bag.work_rid, bag.bag_id, error.works)
-            connection.execute(
-                update(bags)
-                .where(bags.c.bag_id == bag.bag_id)
-                .values(
-                    state=state,
-                    failures=bags.c.failures + 1,
-                    error_kind=error.kind,
-                    error=storable(str(error)),
-                    retry_on=utc_in(retry_seconds),
-                    host=self._host,
-                    updated_on=utc_in(),
-                )
+            _change(
+                connection,
+                bag,
+                state=state,
+                failures=bags.c.failures + 1,
+                error_kind=error.kind,
+                error=storable(str(error)),
+                retry_on=utc_in(retry_seconds),
+                host=self._host,
             )
             self._event(connection, bag.work_rid, bag.bag_id, step, "failed", failure_facts(error))
 
@@ -201,18 +186,7 @@ class Record:
     def reopen(self, bag: Bag, *, reason: str, undo_syncs: bool = False) -> None:
         """An operator asks for a bag again: whatever it was, it is unfinished now."""
         with self._held(bag.work_rid) as connection:
-            connection.execute(
-                update(bags)
-                .where(bags.c.bag_id == bag.bag_id)
-                .values(
-                    state=BagState.UNFINISHED,
-                    failures=0,
-                    error_kind=None,
-                    error=None,
-                    retry_on=None,
-                    updated_on=utc_in(),
-                )
-            )
+            _change(connection, bag, state=BagState.UNFINISHED, **_NO_FAILURE)
             if undo_syncs:
                 connection.execute(syncs.delete().where(syncs.c.bag_id == bag.bag_id))
             self._event(connection, bag.work_rid, bag.bag_id, "work", "asked", {"reason": reason})
@@ -221,16 +195,13 @@ class Record:
     def skip(self, bag: Bag, *, reason: str, by: str) -> None:
         """An operator does not want a bag: it stays as it is, and is not taken up until she asks for it again."""
         with self._held(bag.work_rid) as connection:
-            connection.execute(
-                update(bags)
-                .where(bags.c.bag_id == bag.bag_id)
-                .values(
-                    state=BagState.SKIPPED,
-                    error_kind=BagState.SKIPPED,
-                    error=storable(f"skipped by {by}: {reason}"),
-                    retry_on=None,
-                    updated_on=utc_in(),
-                )
+            _change(
+                connection,
+                bag,
+                state=BagState.SKIPPED,
+                error_kind=BagState.SKIPPED,
+                error=storable(f"skipped by {by}: {reason}"),
+                retry_on=None,
             )
             self._event(connection, bag.work_rid, bag.bag_id, "work", BagState.SKIPPED, {"reason": reason, "by": by})
 
@@ -317,6 +288,10 @@ class Record:
                 detail=bounded(detail),
             )
         )
+
+
+def _change(connection: Connection, bag: Bag, **values: Any) -> None:
+    connection.execute(update(bags).where(bags.c.bag_id == bag.bag_id).values(**values, updated_on=utc_in()))
 
 
 def _origin(bag: Bag) -> dict[str, object]:

@@ -3,15 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from sqlalchemy import Connection, Engine, func, inspect, select
+from sqlalchemy import Engine, func, inspect, select
 
 from pipeline.foundation.errors import DatabaseUnavailable, PipelineError
 from pipeline.record.engine import lift_limits, reading, writing
-
-if TYPE_CHECKING:
-    from alembic.config import Config
 
 _LOCK = 2_042_251  # any number, the same on every host
 _PATIENCE_SECONDS = 50  # less than the driver waits for an answer
@@ -81,12 +78,7 @@ def upgrade(engine: Engine) -> None:
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
-    from alembic import command  # noqa: PLC0415  # costs a second to import, and is needed once in a database's life
-
-    with _alone(engine), writing(engine) as connection:
-        lift_limits(connection)
-        command.upgrade(_config(connection), "head")
-    engine.dispose()  # its connections have no limits any more
+    _migrate(engine, "upgrade", "head")
 
 
 def downgrade(engine: Engine, revision: str) -> None:
@@ -95,21 +87,20 @@ def downgrade(engine: Engine, revision: str) -> None:
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
-    from alembic import command  # noqa: PLC0415  # as above
-
-    with _alone(engine), writing(engine) as connection:
-        lift_limits(connection)
-        command.downgrade(_config(connection), revision)
-    engine.dispose()
+    _migrate(engine, "downgrade", revision)
 
 
-def _config(connection: Connection) -> "Config":
+def _migrate(engine: Engine, way: Literal["upgrade", "downgrade"], revision: str) -> None:
+    from alembic import command  # noqa: PLC0415  # costs a second to import, and is needed once in a database's life
     from alembic.config import Config  # noqa: PLC0415  # as above
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    return config
+    with _alone(engine), writing(engine) as connection:
+        lift_limits(connection)
+        config.attributes["connection"] = connection
+        getattr(command, way)(config, revision)
+    engine.dispose()  # its connections have no limits any more
 
 
 @contextmanager
