@@ -13,6 +13,7 @@ from pipeline import download
 from pipeline.foundation import durable, failpoints, guarded
 from pipeline.foundation.errors import PipelineError, UsageError
 from pipeline.foundation.work import human_bytes
+from pipeline.operations.repair import moved_out
 from pipeline.record import SUPERSEDED, BagRow, BagState, superseded
 from pipeline.tasks import staging
 from pipeline.tasks.context import Site
@@ -146,10 +147,8 @@ def _owners_zip(here: Site, row: BagRow) -> Path | None:
     """A zip that a person dropped or named: where she put it, or with the refused ones of its folder."""
     if not row.bag.is_local:
         return None
-    folder = here.settings.folder(row.bag.source)
-    refused = folder.refused_dir(row.bag.work_rid, row.bag.bag_id) if folder else None
-    moved = sorted(refused.glob("*.[zZ][iI][pP]")) if refused else []
-    return next((path for path in (Path(row.bag.key), *moved) if path.exists()), None)
+    own = Path(row.bag.key)
+    return own if own.exists() else moved_out(here, row)
 
 
 def _report(path: Path) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 import getpass
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline import intake
 from pipeline.foundation.errors import FolderUnreachable, UsageError, WorkBusy
-from pipeline.foundation.work import asked_rid
+from pipeline.foundation.work import asked_rid, printable
 from pipeline.record import BagRow, BagState, views
 from pipeline.tasks.context import Site
 
@@ -50,17 +50,30 @@ def hand_back(here: Site, row: BagRow, *, reason: str) -> str:
         rid = shlex.quote(row.bag.work_rid)
         return f"home already, nothing to do; once more: run_pipeline.py work {rid} --from download, debag or sync"
     with leased(here, row.bag.work_rid, row.bag.bag_id):
-        if (refused := _moved_out(here, row)) is not None:
+        is_out = row.state is BagState.REFUSED and not Path(row.bag.key).exists()
+        if is_out and (refused := moved_out(here, row)) is not None:
             return _put_back(here, row, refused)
         here.record.reopen(row.bag, reason=f"{reason} by {operator()}")
     where = f" on {row.host}" if row.host not in {"", here.host} else ""
     return f"was {row.state}, is unfinished now: the next free lane{where} takes it up"
 
 
-def _moved_out(here: Site, row: BagRow) -> Path | None:
+def hand_back_each(here: Site, rows: Iterable[BagRow], *, reason: str, say: Callable[[str], object]) -> int:
+    """Hand back one bag after the other, and say of each what was done; how many of them a lane works on."""
+    busy = 0
+    for row in rows:
+        try:
+            say(f"{row.bag.work_rid}: {hand_back(here, row, reason=reason)}")
+        except WorkBusy as error:
+            busy += 1
+            say(printable(str(error)))
+    return busy
+
+
+def moved_out(here: Site, row: BagRow) -> Path | None:
     """The dropped zip that was moved from its folder to the refused ones; None: it is not such a one, or not there."""
     folder = here.settings.folder(row.bag.source)
-    if folder is None or row.state is not BagState.REFUSED or Path(row.bag.key).exists():
+    if folder is None:
         return None
     found = sorted(folder.refused_dir(row.bag.work_rid, row.bag.bag_id).glob("*.[zZ][iI][pP]"))
     return found[0] if found else None

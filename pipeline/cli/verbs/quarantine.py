@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline import settings
-from pipeline.foundation.errors import UsageError, WorkBusy
+from pipeline.foundation.errors import UsageError
 from pipeline.foundation.work import human_count
 from pipeline.operations import quarantine, repair, show
 from pipeline.operations.quarantine import Kept
@@ -88,7 +88,6 @@ def _show(here: Site, out: Console, options: Namespace) -> int:
 def _release(here: Site, out: Console, options: Namespace) -> int:
     """The zip itself is taken back to staging by the lane that takes the bag up, in one rename: no state in between."""
     found = quarantine.named(here, options.names)
-    busy = 0
     for one in found:
         if one.row is None:
             kept = next((path for path in one.zips if path.suffix == ".zip"), None)
@@ -97,12 +96,8 @@ def _release(here: Site, out: Console, options: Namespace) -> int:
                 f"{one.work_rid}: the record does not know bag {one.bag_id}",
                 go_on=f"run_pipeline.py work {shlex.quote(str(kept))}" if kept else drop,
             )
-        try:
-            out.print(f"{one.work_rid}: {repair.hand_back(here, one.row, reason='released from quarantine')}")
-        except WorkBusy as error:
-            busy += 1
-            out.print(show.safe(str(error)))
-    return 1 if busy else 0
+    rows = [one.row for one in found if one.row is not None]
+    return 1 if repair.hand_back_each(here, rows, reason="released from quarantine", say=out.print) else 0
 
 
 def _drop(here: Site, out: Console, options: Namespace) -> int:

@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from pipeline import settings
-from pipeline.foundation.errors import UsageError, WorkBusy
+from pipeline.foundation.errors import UsageError
 from pipeline.operations import repair, show
 from pipeline.record import BagRow, overview
 from pipeline.tasks import context
@@ -23,14 +23,7 @@ def main(options: Namespace) -> int:
     out = show.console()
     if not rows:
         out.print(f"no work failed with {show.safe(options.kind)}")
-    busy = 0
-    for row in rows:
-        try:
-            out.print(f"{row.bag.work_rid}: {repair.hand_back(here, row, reason='handed back')}")
-        except WorkBusy as error:
-            busy += 1
-            out.print(show.safe(str(error)))
-    return 1 if busy else 0
+    return 1 if repair.hand_back_each(here, rows, reason="handed back", say=out.print) else 0
 
 
 def _of_kind(here: Site, kind: str) -> list[BagRow]:
