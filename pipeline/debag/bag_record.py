@@ -11,7 +11,7 @@ from pipeline.debag.layout import FoundBag, is_litter
 from pipeline.debag.manifests import Manifest, ManifestReader, Names, manifest_name
 from pipeline.debag.matching import match_names, settle_cp437
 from pipeline.debag.policy import Policy
-from pipeline.debag.streams import BUFFER_BYTES, BadMember, HashesHere, content, new_hashes
+from pipeline.debag.streams import BUFFER_BYTES, BadMember, HashesHere, content
 from pipeline.debag.tag_files import (
     Declaration,
     LineTooLong,
@@ -24,6 +24,7 @@ from pipeline.debag.tag_files import (
 from pipeline.debag.zip_directory import Member
 from pipeline.debag.zip_members import DEFLATED, STORED
 from pipeline.debag.zip_source import ZipSource
+from pipeline.foundation.fixity import hash_makers
 
 _METADATA_NAMES = ("bag-info.txt", "package-info.txt")  # before 0.96 it was package-info.txt
 _HELD_WHOLE = {"bagit.txt", *_METADATA_NAMES}
@@ -133,7 +134,7 @@ class BagReader:
     def _pieces(self, record: BagRecord, path: str) -> Iterator[bytes]:
         """The bytes of a tag file; when all were taken its digests are in the record, unless it is damaged."""
         member = record.found.tag_files[path]
-        hashes = HashesHere(new_hashes(record.algorithms), self._buffer)
+        hashes = HashesHere(hash_makers(record.algorithms), self._buffer)
         crc = 0
         try:
             for piece, occupied in content(self._source.descriptor, member, self._buffer, hashes):

@@ -12,19 +12,10 @@ from collections.abc import Callable, Sequence
 
 from pipeline.debag.faults import FaultKind, Findings
 from pipeline.debag.jobs import Job
-from pipeline.debag.streams import (
-    BUFFER_BYTES,
-    BadMember,
-    Hash,
-    HashesHere,
-    HashesInLine,
-    allocate,
-    content,
-    new_hashes,
-    write_all,
-)
+from pipeline.debag.streams import BUFFER_BYTES, BadMember, Hash, HashesHere, HashesInLine, allocate, content, write_all
 from pipeline.debag.zip_members import STORED
 from pipeline.foundation.abilities import set_times
+from pipeline.foundation.fixity import hash_makers
 from pipeline.foundation.work import Pulse
 
 _LARGE_BYTES = 64 << 20
@@ -109,7 +100,7 @@ class CopyPass:
         self._queue.extend(batches(jobs))
         self._waiting = sum(job.member.size for job in jobs)
         self._threads = max(1, threads)
-        self._makers = {job.algorithms: new_hashes(job.algorithms) for job in jobs}
+        self._makers = {job.algorithms: hash_makers(job.algorithms) for job in jobs}
         self._done = [0] * self._threads
         crew = [
             threading.Thread(target=self._work, args=(number,), name=f"debag-{number}", daemon=True)

@@ -1,12 +1,10 @@
 """How a member's bytes are read, hashed and written, piece by piece, in memory that does not grow."""
 
 import errno
-import hashlib
 import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -38,11 +36,6 @@ class BadMember(Exception):
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
-
-
-def new_hashes(algorithms: Sequence[str]) -> tuple[Callable[..., Hash], ...]:
-    """Makers of hash objects; none of them is for security, so md5 also works where FIPS forbids it."""
-    return tuple(partial(getattr(hashlib, name), usedforsecurity=False) for name in algorithms)
 
 
 class Hashes(Protocol):

@@ -92,13 +92,11 @@ def _tried(place: Path) -> Abilities:
 
 def _goes(place: Path, call: Callable[[int], object]) -> bool:
     """Whether the file system takes a call on a folder."""
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        call(descriptor)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
+    with durable.opened(place) as descriptor:
+        try:
+            call(descriptor)
+        except OSError:
+            return False
     return True
 
 

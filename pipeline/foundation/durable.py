@@ -44,7 +44,7 @@ def fsync_folder(folder: Path | int) -> None:
     Raises:
         OSError: they could not be written (EIO, …).
     """
-    with _descriptor(folder) as descriptor:
+    with opened(folder) as descriptor:
         try:
             os.fsync(descriptor)
         except OSError as error:
@@ -53,7 +53,8 @@ def fsync_folder(folder: Path | int) -> None:
 
 
 @contextlib.contextmanager
-def _descriptor(folder: Path | int) -> Iterator[int]:
+def opened(folder: Path | int) -> Iterator[int]:
+    """The descriptor of a folder, whosever it is, also through a link; one that is given stays open."""
     if isinstance(folder, int):
         yield folder
         return
@@ -83,8 +84,8 @@ def sync_file_system(folder: Path, *, descriptor: int | None = None) -> None:
     Raises:
         OSError: a write to that file system failed (ENOSPC, EIO, …).
     """
-    with _descriptor(folder if descriptor is None else descriptor) as opened:
-        code = _syncfs(opened)
+    with opened(folder if descriptor is None else descriptor) as there:
+        code = _syncfs(there)
     if code in CANNOT:
         _fsync_each(folder)
     elif code:
@@ -250,7 +251,7 @@ def write_file(target: Path | str, content: bytes, *, at: int | None = None) -> 
     """
     failpoints.see_allowed()
     path = Path(target)
-    with _descriptor(path.parent if at is None else at) as folder:
+    with opened(path.parent if at is None else at) as folder:
         part = f".{path.name}.part"
         try:
             os.unlink(part, dir_fd=folder)  # what a killed run left; or a link

@@ -7,9 +7,11 @@ to the work folder, with `/`, as they are on disk; the tag files kept in `{RID}.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from pipeline.foundation import guarded
 from pipeline.foundation.errors import StagingDamaged
@@ -17,6 +19,14 @@ from pipeline.foundation.work import json_bytes
 
 ALGORITHMS = frozenset(name for name in hashlib.algorithms_available if not name.startswith("shake"))
 """What this machine can compute and that has a digest of one length."""
+
+
+@cache
+def hash_makers(algorithms: tuple[str, ...]) -> tuple[Callable[[], Any], ...]:
+    """Makers of hash objects; none is for security, so md5 also works where FIPS forbids it."""
+    return tuple(
+        partial(getattr(hashlib, name, partial(hashlib.new, name)), usedforsecurity=False) for name in algorithms
+    )
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def put_back(left: Dropped) -> bool:
         FolderUnreachable: it cannot be moved.
     """
     try:
-        with _folder(left.path.parent) as folder, guarded.ours(left.path.parent / _SETTLING) as settling:
+        with durable.opened(left.path.parent) as folder, guarded.ours(left.path.parent / _SETTLING) as settling:
             return durable.publish_new(left.stamp, left.path.name, at=settling, to=folder)
     except FileNotFoundError:
         return False
@@ -138,7 +138,7 @@ def put_again(kept: Path, path: Path, *, root: Path) -> bool:
         OSError: it cannot be moved.
     """
     below = _above(root, path.parent)
-    with _folder(path.parent) as folder, guarded.ours(kept.parent, below=below) as place:
+    with durable.opened(path.parent) as folder, guarded.ours(kept.parent, below=below) as place:
         return durable.publish_new(kept.name, path.name, at=place, to=folder)
 
 
@@ -183,7 +183,7 @@ def _set_aside(dropped: Dropped) -> Iterator[_Aside | None]:
     if not _is_still(dropped):
         yield None
         return
-    with _folder(path.parent) as folder, guarded.ours(path.parent / _SETTLING, make=True) as settling:
+    with durable.opened(path.parent) as folder, guarded.ours(path.parent / _SETTLING, make=True) as settling:
         try:
             if not durable.publish_new(path.name, name, at=folder, to=settling):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
@@ -199,16 +199,6 @@ def _set_aside(dropped: Dropped) -> Iterator[_Aside | None]:
             with contextlib.suppress(OSError):
                 os.stat(name, dir_fd=settling, follow_symlinks=False)  # not there any more: it has left
                 durable.publish_new(name, path.name, at=settling, to=folder)
-
-
-@contextlib.contextmanager
-def _folder(path: Path) -> Iterator[int]:
-    """The folder into which zips are dropped, by descriptor; it may be anybody's."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _is_still(dropped: Dropped) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from pipeline import debag
 from pipeline.debag import Debagged, DebaggedWork, FaultKind, Policy
 from pipeline.debag.marker import read_marker
-from pipeline.foundation import durable, fixity
+from pipeline.foundation import durable, fixity, guarded
 from pipeline.foundation.errors import Fault, InvalidBag, StagingDamaged, WorkBusy
 from pipeline.foundation.work import Pulse, no_pulse
 
@@ -112,14 +112,12 @@ def _hidden_folder(bag_zip: Path, into: Path) -> Path:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with guarded.opened(folder) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise WorkBusy(f"another process is publishing from {folder}") from error
         yield
-    except BlockingIOError as error:
-        raise WorkBusy(f"another process is publishing from {folder}") from error
-    finally:
-        os.close(descriptor)
 
 
 def _publish(hidden: Path, into: Path) -> Outcome:

@@ -4,20 +4,16 @@ The bytes are read once from staging and once from the archive, and hashed once:
 sent would only be needed to tell a damaged staging from a damaged archive, and is made when something is wrong.
 """
 
-import contextlib
-import hashlib
 import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from pipeline.foundation import abilities, durable, failpoints, guarded
-from pipeline.foundation.fixity import FileFixity
+from pipeline.foundation.fixity import FileFixity, hash_makers
 from pipeline.foundation.work import Pulse
 from pipeline.sync import crew
 from pipeline.sync.cache import drop_cache
@@ -95,7 +91,7 @@ def bring(work_dir: Path, copy: Path, jobs: Sequence[Job], *, threads: int, puls
     spare = _SPARE_THREADS if total > len(jobs) * _SMALL_BYTES else 0
     wanted = threads or len(os.sched_getaffinity(0)) + spare
     stop = threading.Event()
-    with _opened(work_dir) as source, _opened(copy) as target:
+    with guarded.opened(work_dir) as source, guarded.opened(copy) as target:
         folders = _Folders(work_dir, copy, source, target, at_once=durable.synced_at_once(copy))
         workers = [_Worker(folders, waiting, stop) for _ in range(min(wanted, len(waiting)))]
         crew.run(
@@ -264,7 +260,7 @@ class _Worker:
 
     def _wrong(self, expected: FileFixity, descriptor: int) -> str:
         """In what an open file is not as expected; empty if in nothing."""
-        hashes = [make() for make in _makers(tuple(expected.digests))]
+        hashes = [make() for make in hash_makers(tuple(expected.digests))]
         size = 0
         while count := os.readv(descriptor, [self._buffer]):
             piece = self._buffer if count == BLOCK_BYTES else self._buffer[:count]
@@ -278,21 +274,3 @@ class _Worker:
         found = [digest.hexdigest() for digest in hashes]
         wrong = [name for name, digest in zip(expected.digests, found, strict=True) if digest != expected.digests[name]]
         return f"other {', '.join(wrong)}" if wrong else ""
-
-
-@cache
-def _makers(algorithms: tuple[str, ...]) -> tuple[Callable[[], Any], ...]:
-    """Makers of hash objects; none is for security, so md5 also works where FIPS forbids it."""
-    return tuple(
-        partial(getattr(hashlib, name, partial(hashlib.new, name)), usedforsecurity=False) for name in algorithms
-    )
-
-
-@contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    """The folder's descriptor; while it is open, what is mounted there cannot be unmounted."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
