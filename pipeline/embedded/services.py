@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from pipeline import record, settings
 from pipeline.embedded import stack
 from pipeline.embedded.daemon import Daemon, Service, ServiceFailed, only_one
@@ -107,10 +105,8 @@ def _moto(chosen: Settings, home: Path, host: str, port: int) -> Service:
                     s3 = aws.s3_client(region=source.region, endpoint_url=source.endpoint_url)
                     sqs = aws.sqs_client(region=source.region, endpoint_url=source.endpoint_url)
                 dead_letters = f"{source.queue}DeadLetters"
-                try:
+                with aws.failures_named(f"[source {source.name}] cannot be made on moto"):
                     stack.set_up_aws(s3, sqs, bucket=source.bucket, queue=source.queue, dead_letters=dead_letters)
-                except (ClientError, BotoCoreError) as error:
-                    raise aws.translated(error, f"[source {source.name}] cannot be made on moto") from error
 
     command = (sys.executable, "-m", "moto.server", "-H", host, "-p", str(port))
     daemon = Daemon(f"moto-{port}", home, command, environment={"MOTO_ACCOUNT_ID": "123456789012"})

@@ -1,6 +1,7 @@
 """Clients of S3 and SQS, and what their errors mean here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -133,6 +134,15 @@ def translated(error: Exception, what: str, *, work_rid: str = "", needs: str = 
     go_on = "set this machine's clock: S3 refuses requests that are 15 minutes off" if code == _SKEWED else ""
     denied = _denied(error, text, work_rid=work_rid, needs=needs)
     return denied or StorageUnreachable(text, work_rid=work_rid, go_on=go_on)
+
+
+@contextmanager
+def failures_named(what: str) -> Iterator[None]:
+    """While the block runs, a failure of boto3 is raised as the named one that it means; `what` is what was tried."""
+    try:
+        yield
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
+        raise translated(error, what) from error
 
 
 def _denied(error: Exception, text: str, *, work_rid: str, needs: str) -> PipelineError | None:

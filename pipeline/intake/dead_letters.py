@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import botocore.exceptions
-
 from pipeline.foundation import failpoints
-from pipeline.foundation.aws import translated
+from pipeline.foundation.aws import failures_named
 from pipeline.foundation.errors import PipelineError
 from pipeline.intake.queue import SEAL, SEALED_WORK, Message, Queue, hide, sending_terms
 
@@ -57,7 +55,7 @@ def dead_letters(sqs: "SQSClient", queue: Queue, *, limit: int = 10_000) -> Iter
 
 def _receive(sqs: "SQSClient", queue: Queue) -> list[DeadLetter]:
     now = datetime.now(UTC).timestamp()
-    try:
+    with failures_named(f"dead letters of source {queue.source}"):
         answer = sqs.receive_message(
             QueueUrl=queue.dead_letter_url,
             MaxNumberOfMessages=10,
@@ -66,8 +64,6 @@ def _receive(sqs: "SQSClient", queue: Queue) -> list[DeadLetter]:
             MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             MessageAttributeNames=["All"],
         )
-    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
-        raise translated(error, f"dead letters of source {queue.source}") from error
     letters = []
     for message in answer.get("Messages", []):
         told = message.get("Attributes", {})
@@ -102,7 +98,7 @@ def send_back(sqs: "SQSClient", queue: Queue, letter: DeadLetter) -> None:
         PipelineError: SQS cannot be reached, or refuses; it is where it was.
     """
     failpoints.before(failpoints.Act.SEND)
-    try:
+    with failures_named(f"sending message {letter.message.message_id} back"):
         sqs.send_message(
             QueueUrl=queue.url,
             MessageBody=letter.message.body,
@@ -111,6 +107,4 @@ def send_back(sqs: "SQSClient", queue: Queue, letter: DeadLetter) -> None:
             },
             **sending_terms(queue.url, letter.message.message_id),
         )
-    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
-        raise translated(error, f"sending message {letter.message.message_id} back") from error
     failpoints.after(failpoints.Act.SEND)

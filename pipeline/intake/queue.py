@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypedDict
 
-import botocore.exceptions
-
 from pipeline.foundation import failpoints
-from pipeline.foundation.aws import translated
+from pipeline.foundation.aws import failures_named
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -98,7 +96,7 @@ def find_queue(sqs: "SQSClient", *, source: str, queue: str) -> Queue:
     Raises:
         PipelineError: SQS cannot be reached, refuses, or has no such queue.
     """
-    try:
+    with failures_named(f"queue {queue} of source {source}"):
         url = queue if "://" in queue else sqs.get_queue_url(QueueName=queue)["QueueUrl"]
         attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"]).get("Attributes", {})
         policy = json.loads(attributes.get("RedrivePolicy", "{}"))
@@ -107,8 +105,6 @@ def find_queue(sqs: "SQSClient", *, source: str, queue: str) -> Queue:
         if arn:
             *_, account, name = arn.split(":")
             dead_letter_url = sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
-    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
-        raise translated(error, f"queue {queue} of source {source}") from error
     return Queue(source, url, dead_letter_url, int(policy.get("maxReceiveCount", 0)))
 
 
@@ -135,10 +131,8 @@ def depth(sqs: "SQSClient", url: str) -> dict[str, int]:
         "in_flight": "ApproximateNumberOfMessagesNotVisible",
         "delayed": "ApproximateNumberOfMessagesDelayed",
     }
-    try:
+    with failures_named(f"queue {url}"):
         told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
-        raise translated(error, f"queue {url}") from error
     numbers = {str(name): value for name, value in told.items()}
     return {name: int(numbers.get(attribute, "0")) for name, attribute in names.items()}
 
@@ -150,7 +144,7 @@ def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_sec
         PipelineError: SQS cannot be reached, or refuses.
     """
     now = datetime.now(UTC).timestamp()
-    try:
+    with failures_named(f"receive from {queue.url}"):
         answer = sqs.receive_message(
             QueueUrl=queue.url,
             MaxNumberOfMessages=1,
@@ -159,8 +153,6 @@ def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_sec
             MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             MessageAttributeNames=[SEAL, SEALED_WORK],
         )
-    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
-        raise translated(error, f"receive from {queue.url}") from error
     for message in answer.get("Messages", []):
         return Message(
             queue=queue,
@@ -187,10 +179,8 @@ def acknowledge(sqs: "SQSClient", message: Message) -> None:
         PipelineError: SQS cannot be reached, or refuses; the message comes back, which is harmless.
     """
     failpoints.before(failpoints.Act.ACKNOWLEDGE)
-    try:
+    with failures_named(f"delete of message {message.message_id}"):
         sqs.delete_message(QueueUrl=message.queue.url, ReceiptHandle=message.receipt_handle)
-    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
-        raise translated(error, f"delete of message {message.message_id}") from error
     failpoints.after(failpoints.Act.ACKNOWLEDGE)
 
 
@@ -202,14 +192,12 @@ def hide(sqs: "SQSClient", message: Message, *, seconds: int) -> None:
     """
     age = datetime.now(UTC).timestamp() - message.received_at
     most = max(0, int(_LONGEST_DELAY_SECONDS - age) - _CALL_SECONDS)
-    try:
+    with failures_named(f"visibility of message {message.message_id}"):
         sqs.change_message_visibility(
             QueueUrl=message.queue.url,
             ReceiptHandle=message.receipt_handle,
             VisibilityTimeout=min(seconds, most),
         )
-    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
-        raise translated(error, f"visibility of message {message.message_id}") from error
 
 
 def dead_letter(sqs: "SQSClient", message: Message, *, reason: Mapping[str, str]) -> None:
@@ -223,7 +211,7 @@ def dead_letter(sqs: "SQSClient", message: Message, *, reason: Mapping[str, str]
     """
     failpoints.before(failpoints.Act.SEND)
     attributes = {"MessageId": message.message_id, "Source": message.queue.source, **reason}
-    try:
+    with failures_named(f"dead-lettering of message {message.message_id}"):
         sqs.send_message(
             QueueUrl=message.queue.dead_letter_url,
             MessageBody=message.body,
@@ -234,8 +222,6 @@ def dead_letter(sqs: "SQSClient", message: Message, *, reason: Mapping[str, str]
             },
             **sending_terms(message.queue.dead_letter_url, message.message_id),
         )
-    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
-        raise translated(error, f"dead-lettering of message {message.message_id}") from error
     failpoints.after(failpoints.Act.SEND)
 
 
