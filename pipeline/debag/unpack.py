@@ -19,7 +19,7 @@ from pipeline.debag.zip_source import ZipSource, opened, transient
 from pipeline.foundation.durable import start_write_back
 from pipeline.foundation.errors import InvalidBag, InvalidRid, TransientError
 from pipeline.foundation.fixity import digests_name
-from pipeline.foundation.work import Pulse, checked_rid, no_pulse
+from pipeline.foundation.work import Pulse, checked_rid, inert_json, no_pulse
 
 _ENTRIES_A_PIECE = 1000
 
@@ -205,6 +205,6 @@ def digests_file(work: WorkPlan, derived: Sequence[Derived], say: Findings) -> I
         comma = ",\n" if number else ""
         entries.append(f'{comma}{encode_basestring(file.target[base:])}: {{\n"bytes": {file.size}{digests}\n}}')
         if len(entries) == _ENTRIES_A_PIECE:
-            yield "".join(entries).encode()
+            yield inert_json("".join(entries)).encode()
             entries.clear()
-    yield f"{''.join(entries)}\n}}\n}}\n".encode()
+    yield inert_json(f"{''.join(entries)}\n}}\n}}\n").encode()

@@ -96,8 +96,12 @@ def printable(text: str) -> str:
 
 def json_bytes(value: object, *, indent: int | None = None) -> bytes:
     """A JSON document for a file: names keep their script, what a terminal would obey is written by its number."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return (_NOT_ASCII.sub(lambda found: "".join(map(_spelt_out, found[0])), text) + "\n").encode()
+    return inert_json(json.dumps(value, ensure_ascii=False, indent=indent) + "\n").encode()
+
+
+def inert_json(text: str) -> str:
+    """JSON text in which what a terminal would obey is written by its number."""
+    return _NOT_ASCII.sub(lambda found: "".join(map(_spelt_out, found[0])), text)
 
 
 def _spelt_out(char: str) -> str:
