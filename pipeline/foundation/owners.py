@@ -11,6 +11,8 @@ import uuid
 from collections.abc import Collection
 from pathlib import Path
 
+_FIRST_PERSON = 1000
+
 
 class NotOurs(PermissionError):
     """What is not used as it is: a link, or belongs to another user, or others may change it, or read its secret."""
@@ -128,11 +130,17 @@ def _trusted_groups() -> set[int]:
 
 
 def _is_only_ours(gid: int) -> bool:
-    """Whether a group is the own one of somebody who is trusted: as far as this host knows, nobody else is in it."""
+    """Whether nobody else is in a group, as far as this host knows.
+
+    Accounts of the system are programs and no persons: those below 1000, by the convention of Debian and Red Hat. On
+    Ubuntu `/var/log` belongs to such a group, on Debian `/var/local` to an empty one.
+    Any other group without a known member may be one of a directory service.
+    """
     members = {user.pw_uid for user in pwd.getpwall() if user.pw_gid == gid}
     if gid == os.getegid():  # in a container neither may have a name
         members.add(os.geteuid())
     with contextlib.suppress(KeyError):
         for name in grp.getgrgid(gid).gr_mem:
             members.add(pwd.getpwnam(name).pw_uid)
-    return bool(members) and members <= trusted()
+    persons = {uid for uid in members if uid >= _FIRST_PERSON}
+    return persons <= trusted() and (bool(members) or gid < _FIRST_PERSON)

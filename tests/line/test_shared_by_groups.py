@@ -1,5 +1,6 @@
 """Where a group may write: a drop folder may be shared, what decides about our own folders is not."""
 
+import grp
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ def as_user(number: int) -> Iterator[None]:
 
 
 ALONE = 54_321  # a user, and a group, that this host has no name for
+SYSTEMS = (
+    grp.getgrnam("staff").gr_gid if Path("/etc/debian_version").exists() else 0
+)  # the system's: no person is in it
 SHARED = [
     # who owns it, its group, its mode, whether a folder in it is safe, whether it is safe itself
     (0, 0, 0o775, True, True),
@@ -44,6 +48,7 @@ SHARED = [
     (0, 0, 0o777, False, False),
     (0, 0, 0o1777, True, False),
     (0, ALONE, 0o775, False, False),
+    (0, SYSTEMS, 0o775, True, True),  # as /var/local on Debian, /var/log on Ubuntu
 ]
 
 
