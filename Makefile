@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 PIP_INSTALL := -m pip --disable-pip-version-check --no-cache-dir install --quiet --require-hashes
 PIP := $(RUN) $(PIP_INSTALL)
 
-.PHONY: help demo test lint format docs lock stack stack-files torture soak bench clean venv
+.PHONY: help demo test lint format docs lock stack stack-files torture soak shape bench clean venv
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ torture: $(VENV)/.dev  ## kill everything again and again; options as TORTURE="-
 
 soak: $(VENV)/.dev  ## thousands of works through the same lanes; options as SOAK="--works 5000"
 	$(RUN) -m tests.line.soak $(SOAK)
+
+shape:  ## how large the house is, and how its rooms hang together
+	$(PYTHON) -m tests.shape
 
 bench: $(VENV)/.bench  ## measure against the peers; takes half an hour
 	$(RUN) -m benchmarks.line
