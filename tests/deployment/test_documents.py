@@ -86,7 +86,7 @@ def first_site() -> list[str]:
 def test_what_a_newcomer_types_for_her_first_site_is_taken(tmp_path: Path) -> None:
     for name in ("luigi.cfg", ".env.example"):
         shutil.copy(ROOT / name, tmp_path)
-    typed = [line for line in first_site() if line.startswith(("cp ", "printf ", "mkdir "))]
+    typed = [line for line in first_site() if line.startswith(("install ", "printf ", "mkdir "))]
     load = "from dotenv import load_dotenv; load_dotenv('.env'); from pipeline import settings; print(settings.load())"
 
     subprocess.run(["bash", "-e", "-c", "\n".join(typed)], cwd=tmp_path, check=True)
@@ -102,6 +102,7 @@ def test_what_a_newcomer_types_for_her_first_site_is_taken(tmp_path: Path) -> No
     assert ended.returncode == 0, ended.stderr
     assert "Source(name='trial', region='us-east-1'" in ended.stdout
     assert (tmp_path / "var" / "archive").is_dir()
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0  # it holds a key
     for line in first_site():
         if line.startswith("./run_pipeline.py "):
             usage.parser().parse_args(shlex.split(line)[1:])
