@@ -4,7 +4,6 @@ import logging
 import shutil
 import threading
 import time
-from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -14,9 +13,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from pipeline import intake, record
 from pipeline.foundation.errors import PipelineError
 from pipeline.operations.status import look_at
-from pipeline.record import SUPERSEDED, BagState, counting, overview, views
+from pipeline.record import SUPERSEDED, BagState, history, overview, views
 from pipeline.record import lanes as roll
-from pipeline.record.history import STEPS
+from pipeline.record.history import STEPS, Tally
 from pipeline.tasks.context import Site
 from pipeline.tasks.presence import silent_seconds
 
@@ -26,18 +25,13 @@ _log = logging.getLogger(__name__)
 
 
 class Collector:
-    """Counts the events of the record, each once in the life of this process, and looks at what is there now."""
+    """Counts the events of the record, and looks at what is there now, each time anew."""
 
     def __init__(self, here: Site) -> None:
         self._here = here
         self._lock = threading.Lock()
         self._told: list[Metric] | PipelineError = []
         self._asked_again = 0.0
-        self._last = 0
-        self._events: Counter[tuple[str, str, str]] = Counter()
-        self._bytes: Counter[str] = Counter()
-        self._seconds: dict[str, float] = defaultdict(float)
-        self._buckets: dict[str, list[int]] = {step: [0] * (len(_BOUNDS) + 1) for step in STEPS}
 
     def collect(self) -> Iterator[Metric]:
         """Everything; what is out of reach is left out, and `pipeline_up` is 0."""
@@ -45,7 +39,6 @@ class Collector:
         found: list[Metric] = []
         with self._lock:
             try:
-                self._count()
                 found = [*self._counted(), *self._now(), *self._queues(), *self._folders()]
                 up.add_metric([], 1)
             except PipelineError as error:
@@ -55,39 +48,31 @@ class Collector:
         yield from found
         yield self._disks()
 
-    def _count(self) -> None:
-        for one in counting.counted(self._here.engine, after=self._last):
-            self._last = one.event_id
-            self._events[one.step, one.outcome, one.kind if one.outcome == "failed" else ""] += 1
-            if one.step in self._buckets and one.outcome == "done":
-                self._bytes[one.step] += one.bytes
-                self._seconds[one.step] += one.seconds
-                slot = next((at for at, bound in enumerate(_BOUNDS) if one.seconds <= bound), len(_BOUNDS))
-                self._buckets[one.step][slot] += 1
-
     def _counted(self) -> Iterator[Metric]:
+        engine = self._here.engine
+        took = {step: history.taking(engine, step, _BOUNDS) for step in STEPS}
+        tallies = {(one.step, one.outcome, one.kind): one for one in history.tallies(engine)}
         happened = CounterMetricFamily(
             "pipeline_events",
             "What happened to works, by step, outcome and failure",
             labels=["step", "outcome", "kind"],
         )
-        for labels, count in sorted(self._events.items()):
-            happened.add_metric(labels, count)
+        for labels, one in sorted(tallies.items()):
+            happened.add_metric(labels, one.count)
         yield happened
         amounts = CounterMetricFamily("pipeline_bytes", "Bytes that steps brought to their end", labels=["step"])
-        took = HistogramMetricFamily("pipeline_step_duration_seconds", "How long steps took", labels=["step"])
-        for step, counts in self._buckets.items():
-            amounts.add_metric([step], self._bytes[step])
+        durations = HistogramMetricFamily("pipeline_step_duration_seconds", "How long steps took", labels=["step"])
+        for step in STEPS:
+            done = tallies.get((step, "done", ""), Tally(step, "done", "", 0, 0, 0.0))
+            amounts.add_metric([step], done.bytes)
             names = [*map(str, map(float, _BOUNDS)), "+Inf"]
-            took.add_metric(
-                [step],
-                list(zip(names, map(float, accumulate(counts)), strict=True)),
-                self._seconds[step],
-            )
+            counts = map(float, [*accumulate(took[step]), done.count])
+            durations.add_metric([step], list(zip(names, counts, strict=True)), done.seconds)
         yield amounts
-        yield took
+        yield durations
         taken = CounterMetricFamily("pipeline_lease_takeovers", "Works taken over from a lane that fell silent")
-        taken.add_metric([], self._events["lease", "taken-over", ""])
+        over = tallies.get(("lease", "taken-over", ""))
+        taken.add_metric([], over.count if over else 0)
         yield taken
 
     def _now(self) -> Iterator[Metric]:
@@ -99,7 +84,7 @@ class Collector:
         broken = GaugeMetricFamily("pipeline_fixity_failed_works", "Works whose archive copy failed its last check")
         broken.add_metric([], len(record.broken(self._here.engine)))
         yield broken
-        held, over = counting.held(self._here.engine)
+        held, over = overview.held(self._here.engine)
         leases = GaugeMetricFamily("pipeline_leases", "Works that lanes hold, or held when they died", labels=["state"])
         leases.add_metric(["held"], held)
         leases.add_metric(["expired"], over)

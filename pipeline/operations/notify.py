@@ -11,7 +11,6 @@ from pipeline.foundation.work import human_bytes, human_count, human_seconds, pr
 from pipeline.operations import channels, letters
 from pipeline.operations.channels import Note
 from pipeline.operations.letters import Compared, Grown, Lying
-from pipeline.operations.report.figures import Story, failures
 from pipeline.record import CHECK, BagState, history, overview, views
 from pipeline.record import notices as state
 from pipeline.record.notices import Told, Trouble
@@ -147,12 +146,11 @@ def _worth_telling(trouble: Trouble, chosen: Notify, rotten: Collection[str]) ->
 
 def _digest(here: Site, today: datetime, lying: Sequence[Lying]) -> list[str]:
     since = today - timedelta(days=1)
-    story = Story(since, today, [], history.happenings(here.engine, since=since))
-    home = story.done("sync")
-    works = human_count(len({one.work_rid for one in home}), "work")
-    lines = [f"{works} came home, {human_bytes(sum(one.bytes for one in home))}"]
+    works, size = history.home(here.engine, since=since)
+    lines = [f"{human_count(works, 'work')} came home, {human_bytes(size)}"]
     lines += [
-        f"{kind.kind}: {human_count(kind.count, 'time')}, {human_count(kind.works, 'work')}" for kind in failures(story)
+        f"{kind.kind}: {human_count(kind.count, 'time')}, {human_count(kind.works, 'work')}"
+        for kind in history.failures(here.engine, since=since)
     ]
     now = ", ".join(f"{count} {name}" for name, count in sorted(views.counts(here.engine).items()))
     oldest = overview.oldest_unfinished(here.engine)

@@ -1,10 +1,15 @@
-"""What happened in a time, step by step, for those who look back on it: the report."""
+"""What happened, counted by the database: all of it for `metrics`; what happened in a time for reports.
 
+However many works there are, few rows are read: an index has all that is counted, in the order in which it is.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import ColumnElement, Engine, func, literal, select, union_all
 
 from pipeline.record.engine import reading
 from pipeline.record.states import Phase, naive
@@ -15,61 +20,170 @@ STEPS = (Phase.DOWNLOAD, Phase.DEBAG, Phase.SYNC)
 
 
 @dataclass(frozen=True)
-class Happening:
-    """One thing that happened to a bag.
+class Tally:
+    """How often a step ended so, and what it came to; `kind` is a failure's name."""
 
-    Attributes:
-        at: when it ended.
-        step: `intake`, or one of STEPS.
-        outcome: `seen`, `done`, `failed`.
-        seconds: how long the step took, 0 where nobody said.
-        bytes: how much it brought.
-        kind: the failure's name.
-        error: the failure, for people.
-    """
+    step: str
+    outcome: str
+    kind: str
+    count: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Happening:
+    """One thing that happened to a work: when it ended, and how long it took, 0 where nobody said."""
 
     at: datetime
     work_rid: str
-    bag_id: str
     step: str
     outcome: str
-    agent: str
     seconds: float = 0.0
-    bytes: int = 0
-    kind: str = ""
-    error: str = ""
 
 
-def happenings(engine: Engine, *, since: datetime) -> list[Happening]:
-    """What was seen, done, and what failed, oldest first.
+@dataclass(frozen=True)
+class Kind:
+    """Failures of one name: how often, of how many works, and the last one's words."""
+
+    kind: str
+    count: int
+    works: int
+    latest: str
+
+
+def tallies(engine: Engine) -> list[Tally]:
+    """All that ever happened.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
-    query = (
-        select(events)
-        .where(
-            events.c.at >= naive(since),
-            events.c.step.in_(["intake", *STEPS]),
-            events.c.outcome.in_(["seen", "done", "failed"]),
-        )
-        .order_by(events.c.id)
-    )
+    of = (events.c.step, events.c.outcome, events.c.kind)
+    query = select(*of, func.count().label("n"), func.sum(events.c.bytes), func.sum(events.c.seconds)).group_by(*of)
     with reading(engine) as connection:
-        return [_happening(row) for row in connection.execute(query)]
+        rows = connection.execute(query).all()
+    return [
+        Tally(step, outcome, kind or "", count, int(size or 0), float(seconds or 0))
+        for step, outcome, kind, count, size, seconds in rows
+    ]
 
 
-def _happening(row: Any) -> Happening:
-    facts = row.detail if isinstance(row.detail, dict) else {}
-    return Happening(
-        at=row.at.replace(tzinfo=UTC),
-        work_rid=row.work_rid,
-        bag_id=row.bag_id,
-        step=row.step,
-        outcome=row.outcome,
-        agent=row.agent,
-        seconds=float(facts.get("seconds") or 0),
-        bytes=int(facts.get("bytes") or 0),
-        kind=str(facts.get("kind") or ""),
-        error=str(facts.get("error") or ""),
-    )
+def taking(engine: Engine, step: str, bounds: Sequence[float]) -> list[int]:
+    """How often a step took no longer than the first bound, longer than that but not than the second, and so on.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    found = _ranges(engine, events.c.seconds, [-1, *bounds], [func.count()], [*_done(step), events.c.kind.is_(None)])
+    return [count for (count,) in found]
+
+
+def home(engine: Engine, *, since: datetime) -> tuple[int, int]:
+    """How many works came home, and their bytes.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = select(func.count(events.c.work_rid.distinct()), func.sum(events.c.bytes))
+    with reading(engine) as connection:
+        works, size = connection.execute(query.where(*_done(Phase.SYNC), events.c.at >= naive(since))).one()
+    return works, int(size or 0)
+
+
+def home_over_time(engine: Engine, moments: Sequence[datetime]) -> list[tuple[int, int]]:
+    """The bytes that came home, and how often some did, after each moment up to the next one.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    what = [func.sum(events.c.bytes), func.count()]
+    found = _ranges(engine, events.c.at, list(map(naive, moments)), what, _done(Phase.SYNC))
+    return [(int(size or 0), count) for size, count in found]
+
+
+def failures(engine: Engine, *, since: datetime) -> list[Kind]:
+    """Failures on the way by kind, the most frequent first.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    newest = func.max(events.c.id).label("newest")
+    query = select(events.c.kind, func.count().label("n"), func.count(events.c.work_rid.distinct()).label("works"))
+    failed = (events.c.outcome == "failed", events.c.step.in_(["intake", *STEPS]), events.c.at >= naive(since))
+    with reading(engine) as connection:
+        rows = connection.execute(query.add_columns(newest).where(*failed).group_by(events.c.kind)).all()
+        last = select(events.c.id, events.c.detail).where(events.c.id.in_([row.newest for row in rows]))
+        words = {row.id: str(row.detail.get("error") or "") for row in connection.execute(last)}
+    found = [Kind(row.kind or "unnamed", row.n, row.works, words[row.newest]) for row in rows]
+    return sorted(found, key=lambda kind: (-kind.count, kind.kind))
+
+
+def quantiles(engine: Engine, step: str, shares: Sequence[float], *, since: datetime) -> tuple[Tally, list[float]]:
+    """What a step that was done came to, and within how many seconds these shares of it were; none where it was not.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    mine = [*_done(step), events.c.at >= naive(since)]
+    amounts = select(func.count().label("n"), func.sum(events.c.bytes), func.sum(events.c.seconds)).where(*mine)
+    ordered = select(events.c.seconds).where(*mine, events.c.kind.is_(None)).order_by(events.c.seconds).limit(1)
+    with reading(engine) as connection:
+        count, size, seconds = connection.execute(amounts).one()
+        places = [min(count - 1, int(count * share)) for share in shares] if count else []
+        rows = [ordered.offset(place).scalar_subquery().label(f"q{n}") for n, place in enumerate(places)]
+        found = list(connection.execute(select(*rows)).one()) if rows else []
+    return Tally(step, "done", "", count, int(size or 0), float(seconds or 0)), found
+
+
+def first(engine: Engine, *, since: datetime) -> datetime | None:
+    """When the first thing was seen, done, or failed.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    ends = [("intake", "seen"), *((step, outcome) for step in STEPS for outcome in ("done", "failed"))]
+    earliest = select(func.min(events.c.at)).where(events.c.at >= naive(since))
+    looks = [earliest.where(events.c.step == step, events.c.outcome == outcome) for step, outcome in ends]
+    with reading(engine) as connection:
+        moments = connection.execute(select(*(look.scalar_subquery().label(f"m{n}") for n, look in enumerate(looks))))
+        found = [moment for moment in moments.one() if moment is not None]
+    return min(found).replace(tzinfo=UTC) if found else None
+
+
+def happenings(engine: Engine, work_rids: Collection[str], *, since: datetime) -> list[Happening]:
+    """What was seen of these works, done, and what failed, oldest first.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    # Few works have few events, which are found by the work; of their other facts an index would name many more.
+    query = select(events.c.at, events.c.work_rid, events.c.step, events.c.outcome, events.c.seconds)
+    with reading(engine) as connection:
+        rows = connection.execute(query.where(events.c.work_rid.in_(work_rids)).order_by(events.c.id)).all()
+    return [
+        Happening(at, row.work_rid, row.step, row.outcome, row.seconds or 0.0)
+        for row in rows
+        if (at := row.at.replace(tzinfo=UTC)) >= since
+        and row.step in {"intake", *STEPS}
+        and row.outcome in {"seen", "done", "failed"}
+    ]
+
+
+def _done(step: str) -> list[ColumnElement[bool]]:
+    return [events.c.step == step, events.c.outcome == "done"]
+
+
+def _ranges(
+    engine: Engine,
+    column: ColumnElement[Any],
+    edges: Sequence[Any],
+    what: Sequence[ColumnElement[Any]],
+    where: Sequence[ColumnElement[bool]],
+) -> list[Sequence[Any]]:
+    """What there is between each edge and the next: a stretch of an index each, in one statement."""
+    looks = [
+        select(literal(number).label("number"), *what).where(*where, column > low, column <= high)
+        for number, (low, high) in enumerate(pairwise(edges))
+    ]
+    with reading(engine) as connection:
+        return [row[1:] for row in sorted(connection.execute(union_all(*looks)).all())] if looks else []

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, case, func, select
 
 from pipeline.record.clock import utc_in
 from pipeline.record.engine import reading
@@ -66,6 +66,19 @@ def holders(engine: Engine) -> list[AtWork]:
         )
         for row in rows
     ]
+
+
+def held(engine: Engine) -> tuple[int, int]:
+    """How many leases are held, and how many ran out and were not taken over yet.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    query = select(func.count(), func.sum(case((leases.c.until < utc_in(), 1), else_=0))).select_from(leases)
+    with reading(engine) as connection:
+        row = connection.execute(query).one()
+    over = int(row[1] or 0)
+    return int(row[0]) - over, over
 
 
 def refused(engine: Engine) -> list[BagRow]:

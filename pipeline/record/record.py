@@ -286,12 +286,20 @@ class Record:
                 outcome=outcome,
                 agent=self._agent,
                 detail=bounded(detail),
+                **_counted(outcome, detail),
             )
         )
 
 
 def _change(connection: Connection, bag: Bag, **values: Any) -> None:
     connection.execute(update(bags).where(bags.c.bag_id == bag.bag_id).values(**values, updated_on=utc_in()))
+
+
+def _counted(outcome: str, detail: Mapping[str, Any]) -> dict[str, Any]:
+    """What the figures count of an event, which only what failed or is done has."""
+    if outcome == "failed":
+        return {"kind": str(detail.get("kind") or "")[:64]}
+    return {name: detail.get(name) or 0 for name in ("seconds", "bytes")} if outcome == "done" else {}
 
 
 def _origin(bag: Bag) -> dict[str, object]:

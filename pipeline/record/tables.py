@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -64,7 +65,7 @@ bags = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("event_time", Moment),
     Column("restore_expires_on", Moment),
-    Column("state", String(20), nullable=False, index=True),
+    Column("state", String(20), nullable=False),
     Column("phase", String(20), nullable=False),  # the last step that is done; empty: none
     Column("works", JSON(none_as_null=True)),  # the RIDs that the zip turned out to hold; null until it was debagged
     Column("host", String(255), nullable=False),  # whose staging disk holds what there is of it
@@ -74,6 +75,7 @@ bags = Table(
     Column("retry_on", Moment),
     Column("seen_on", Moment, nullable=False),
     Column("updated_on", Moment, nullable=False),
+    Index("ix_bags_state_updated_on", "state", "updated_on"),
 )
 
 syncs = Table(
@@ -101,8 +103,13 @@ events = Table(
     Column("outcome", String(20), nullable=False),
     Column("agent", String(255), nullable=False),  # host, process and lane
     Column("detail", JSON, nullable=False),
+    Column("kind", String(64)),  # of what failed
+    Column("seconds", Double),  # that what is done took
+    Column("bytes", BigInteger),  # that it brought
     Index("ix_events_work_rid_id", "work_rid", "id"),
-    Index("ix_events_step_outcome_id", "step", "outcome", "id"),  # few are of some kinds: failed fixity checks
+    # What is counted is counted in these alone: by time, and by how long it took.
+    Index("ix_events_step_outcome_at_seconds_bytes", "step", "outcome", "at", "seconds", "bytes"),
+    Index("ix_events_step_outcome_kind_seconds_bytes_at", "step", "outcome", "kind", "seconds", "bytes", "at"),
 )
 
 leases = Table(

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Engine, Select, and_, func, select, union
+from sqlalchemy import ColumnElement, Engine, Select, and_, func, select, union
 
 from pipeline.record.clock import utc_in
 from pipeline.record.engine import reading
-from pipeline.record.states import BagRow, BagState, bag_row, step_after
+from pipeline.record.states import BagRow, BagState, bag_row, naive, step_after
 from pipeline.record.superseded import SUPERSEDED, superseded_in
 from pipeline.record.tables import bags, leases, syncs
 from pipeline.record.turns import lane_died, turn_of
@@ -54,13 +54,18 @@ class WorkStatus:
     taken_up_on: str
 
 
-def works(engine: Engine, *, bag_ids: Collection[str] | None = None) -> list[WorkStatus]:
+def works(engine: Engine, *, bag_ids: Collection[str] | None = None, since: datetime | None = None) -> list[WorkStatus]:
     """The works of all bags, or of these, the one last heard of first; a zip of several works has a line for each.
+
+    Args:
+        engine: the record.
+        bag_ids: of these alone.
+        since: of those alone that were heard of since then.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
-    query = _works_query()
+    query = _works_query().where(*_heard_of(since))
     if bag_ids is not None:
         query = query.where(bags.c.bag_id.in_(bag_ids))
     with reading(engine) as connection:
@@ -68,12 +73,13 @@ def works(engine: Engine, *, bag_ids: Collection[str] | None = None) -> list[Wor
         return _statuses(connection.execute(query), over)
 
 
-def latest_works(engine: Engine, *, most_ended: int) -> tuple[list[WorkStatus], int]:
+def latest_works(engine: Engine, *, most_ended: int, since: datetime | None = None) -> tuple[list[WorkStatus], int]:
     """As `works`, but of the bags that are done or skipped the last few alone: there may be 100,000.
 
     Args:
         engine: the record.
         most_ended: so many bags that are done or skipped.
+        since: of those alone that were heard of since then.
 
     Returns:
         The works, and how many bags were left out.
@@ -81,18 +87,29 @@ def latest_works(engine: Engine, *, most_ended: int) -> tuple[list[WorkStatus], 
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
-    ended = bags.c.state.in_(_ENDED)
-    latest = select(bags.c.bag_id).where(ended).order_by(bags.c.updated_on.desc(), bags.c.bag_id).limit(most_ended)
+    heard_of = _heard_of(since)
+    count, latest = select(func.count()), select(bags.c.updated_on, bags.c.bag_id)
+    on_the_way = bags.c.state.in_(set(BagState) - set(_ENDED))
     with reading(engine) as connection:
         over = superseded_in(connection)
-        count = connection.scalar(select(func.count()).where(ended)) or 0
-        shown = list(connection.scalars(latest))
-        rows = list(connection.execute(_works_query().where(bags.c.state.in_(set(BagState) - set(_ENDED)))))
+        known = 0
+        ended: list[Any] = []
+        for state in _ENDED:  # each alone, by an index that has them in this order
+            of_state = (bags.c.state == state, *heard_of)
+            known += connection.scalar(count.where(*of_state)) or 0
+            newest = latest.where(*of_state).order_by(bags.c.updated_on.desc()).limit(most_ended)
+            ended += connection.execute(newest).all()
+        shown = [row.bag_id for row in sorted(ended, key=lambda row: row.updated_on, reverse=True)[:most_ended]]
+        rows = list(connection.execute(_works_query().where(on_the_way, *heard_of)))
         for first in range(0, len(shown), _AT_ONCE):
             some = shown[first : first + _AT_ONCE]
             rows += connection.execute(_works_query().where(bags.c.bag_id.in_(some)))
     rows.sort(key=lambda row: row.updated_on, reverse=True)
-    return _statuses(rows, over), max(0, count - len(shown))
+    return _statuses(rows, over), max(0, known - len(shown))
+
+
+def _heard_of(since: datetime | None) -> list[ColumnElement[bool]]:
+    return [] if since is None else [bags.c.updated_on >= naive(since)]
 
 
 def _works_query() -> Select[Any]:

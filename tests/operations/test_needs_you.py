@@ -1,16 +1,19 @@
 """`status` says first what needs a person, and stays small when a library is large."""
 
 import json
+import shutil
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+import sqlalchemy
+from sqlalchemy import Engine, insert, select
 
 from pipeline import record
 from pipeline.foundation.errors import InvalidBag, NotRestored, ObjectGone, StorageUnreachable
 from pipeline.foundation.work import Bag
-from pipeline.record import Leases, Phase, Record, views
+from pipeline.record import Leases, Phase, Record, history, tables, views
 from tests.world.bags import bag_members, make_bag_zip, write_zip
 from tests.world.stack import Site
 
@@ -27,6 +30,16 @@ def bring_home(engine: Engine, one: Bag) -> None:
     book.commit_sync(one, one.work_rid, archive_path="/a", files=1, size_bytes=1, facts={}, leases=lane)
     book.done(one)
     lane.release(one.work_rid)
+
+
+def multiply(engine: Engine, works: int) -> None:
+    """The work W0 becomes so many, each with what happened to it."""
+    with engine.begin() as connection:
+        for table in (tables.bags, tables.syncs, tables.events):
+            columns = [column for column in table.c if column.name != "id"]
+            rows = connection.execute(select(*columns)).mappings().all()
+            more = [{**row, "work_rid": f"W{n}", "bag_id": f"b{n}"} for n in range(1, works) for row in rows]
+            connection.execute(insert(table), more)
 
 
 def seen(site: Site) -> Record:
@@ -56,6 +69,41 @@ def test_of_works_that_are_home_only_the_latest_are_listed_and_the_rest_counted(
     assert left_out == 3
     assert every == views.works(engine)
     assert none_left_out == 0
+
+
+def test_what_is_counted_reads_no_more_rows_and_asks_no_more_questions_of_many_works_than_of_few(
+    database: Path, tmp_path: Path
+) -> None:
+    def read(works: int) -> tuple[int, int]:
+        file = shutil.copy(database, tmp_path / f"{works}.db")
+        engine, read = record.connect(f"sqlite:///{file}"), Counter[str]()
+
+        def count(connection: Any, _record: Any) -> None:
+            connection.row_factory = lambda _cursor, row: read.update(rows=1) or row
+
+        bring_home(engine, bag("W0"))
+        multiply(engine, works)
+        engine.dispose()
+        sqlalchemy.event.listen(engine, "connect", count)
+        sqlalchemy.event.listen(engine, "before_cursor_execute", lambda *_: read.update(statements=1))
+        since = datetime.now(UTC) - timedelta(days=1)
+        history.tallies(engine)
+        for step in history.STEPS:
+            history.taking(engine, step, [1, 60])
+            history.quantiles(engine, step, [0.5, 1], since=since)
+        assert history.home(engine, since=since)[0] == works
+        history.home_over_time(engine, [since, datetime.now(UTC)])
+        history.failures(engine, since=since)
+        history.first(engine, since=since)
+        latest, _ = views.latest_works(engine, most_ended=5)
+        history.happenings(engine, [work.work_rid for work in latest], since=since)
+        views.counts(engine)
+        engine.dispose()
+        return read["statements"], read["rows"]
+
+    few = read(100)
+    assert min(few) > 20
+    assert read(1000) == few
 
 
 def test_a_site_that_needs_nobody_says_so_and_nothing_else_first(site: Site, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from pipeline import record
 from pipeline.foundation.errors import InvalidBag
 from pipeline.foundation.work import Bag, exact_seconds
 from pipeline.operations.report import pictures
-from pipeline.operations.report.figures import Story
 from pipeline.record import Leases, Phase, Record
 from pipeline.record.history import Happening
 from tests.world import browser
@@ -130,11 +129,11 @@ def test_the_table_has_a_line_for_each_work_and_no_formulas(told: Site) -> None:
 def test_a_step_of_seconds_is_drawn_as_a_hairline_in_a_picture_of_a_week_and_told_as_it_was() -> None:
     now = datetime(2026, 11, 28, tzinfo=UTC)
     done = [
-        Happening(now - timedelta(days=days), rid, rid, "sync", "done", "here", seconds=0.004)
+        Happening(now - timedelta(days=days), rid, "sync", "done", seconds=0.004)
         for rid, days in (("W1", 7), ("W2", 0))
     ]
 
-    drawn = pictures.timeline(Story(now - timedelta(days=30), now, [], done))
+    drawn = pictures.timeline(done)
 
     bars = re.findall(r'<path d="M ([\d.]+) [^"]*?L ([\d.]+) [^>]*stroke: var\(--sync\); stroke-width: ([\d.]+)', drawn)
     points = [float(right) - float(left) + float(edge) for left, right, edge in bars]

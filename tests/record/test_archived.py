@@ -81,4 +81,4 @@ def test_few_broken_works_are_found_by_an_index_however_much_happened(database: 
     with closing(sqlite3.connect(database)) as connection:
         query = "SELECT * FROM events WHERE step = 'verify' AND outcome = 'failed'"
         (plan,) = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
-    assert "USING INDEX ix_events_step_outcome_id (step=? AND outcome=?)" in str(plan)
+    assert "(step=? AND outcome=?" in str(plan)

@@ -10,20 +10,8 @@ from sqlalchemy import Engine
 from pipeline import record
 from pipeline.foundation.errors import ArchiveConflict, Fault, InvalidBag, StorageUnreachable
 from pipeline.foundation.work import Bag
-from pipeline.record import (
-    BagState,
-    Leases,
-    Phase,
-    Record,
-    counting,
-    notices,
-    overview,
-    stories,
-    views,
-)
-from pipeline.record import (
-    history as chronicle,
-)
+from pipeline.record import BagState, Leases, Phase, Record, notices, overview, stories, views
+from pipeline.record import history as chronicle
 from tests.world.stack import history
 
 BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7)
@@ -61,7 +49,8 @@ def test_whatever_messages_and_bags_say_can_be_recorded_and_read(engine: Engine,
     assert [event["detail"].get("error") for event in told.events] == [None, kept, None]
     assert told.events[1]["detail"]["faults"][0]["path"] == kept
     assert overview.unreadable_messages(engine)[0]["body"] == kept
-    assert [one.error for one in chronicle.happenings(engine, since=datetime.now(UTC) - timedelta(hours=1))][1] == kept
+    failures = chronicle.failures(engine, since=datetime.now(UTC) - timedelta(hours=1))
+    assert {one.kind: one.latest for one in failures} == {"invalid-bag": kept, "not-understood": kept}
     pause = record.pause_of(engine)
     assert pause is not None
     assert (pause.reason, near(pause.since)) == (kept, True)
@@ -148,7 +137,7 @@ def test_the_overview_knows_who_works_what_is_at_risk_and_what_waits_longest(eng
     assert 0 <= worker.step_seconds < 60
     assert near(overview.oldest_unfinished(engine))
     assert overview.failed_with(engine, "storage-unreachable") == [later.bag_id]
-    assert counting.held(engine) == (1, 1)
+    assert overview.held(engine) == (1, 1)
     assert views.counts(engine) == {"unfinished": 1, "failed": 1}
     assert lane.before_mine("W1", host="host") == []
     lane.release("W1")
@@ -171,27 +160,43 @@ def test_lanes_of_a_host_are_told_who_reserved_disk_before_them(engine: Engine, 
 def test_events_are_counted_once_each_and_the_report_has_the_same(engine: Engine, book: Record) -> None:
     book.see(BAG)
     book.finished(Phase.DOWNLOAD, BAG, {"bytes": 1 << 40, "seconds": 2.5})
+    book.finished(Phase.DOWNLOAD, BAG, {"bytes": 1, "seconds": 5})
+    book.commit_sync(BAG, "W1", archive_path="/a", files=1, size_bytes=1, facts={"bytes": 9}, leases=held(engine, "W1"))
     book.failed(BAG, "sync", ArchiveConflict("other content"))
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET at = '2026-01-02 03:04:05.678'")
+    then, later = (datetime(2026, 1, 2, 3, 4, second, tzinfo=UTC) for second in (5, 6))
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
-    all_of_them = list(counting.counted(engine))
-    story = chronicle.happenings(engine, since=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    told = [(one.step, one.outcome, one.kind, one.count, one.bytes) for one in chronicle.tallies(engine)]
 
-    assert [(one.step, one.outcome, one.kind) for one in all_of_them] == [
-        ("intake", "seen", ""),
-        ("download", "done", ""),
-        ("sync", "failed", "archive-conflict"),
+    assert sorted(told) == [
+        ("download", "done", "", 2, (1 << 40) + 1),
+        ("intake", "seen", "", 1, 0),
+        ("sync", "done", "", 1, 9),
+        ("sync", "failed", "archive-conflict", 1, 0),
     ]
-    assert (all_of_them[1].bytes, all_of_them[1].seconds) == (1 << 40, 2.5)
-    assert list(counting.counted(engine, after=all_of_them[-1].event_id)) == []
-    assert [(one.step, one.outcome, one.bytes) for one in story] == [
-        ("intake", "seen", 7),
-        ("download", "done", 1 << 40),
-        ("sync", "failed", 0),
+    assert chronicle.taking(engine, "download", [1, 2.5, 5, 9]) == [0, 1, 1, 0]
+    assert chronicle.quantiles(engine, "download", [0, 0.5, 1], since=then) == (
+        chronicle.Tally("download", "done", "", 2, (1 << 40) + 1, 7.5),
+        [2.5, 5, 5],
+    )
+    assert chronicle.home(engine, since=then) == (1, 9)
+    assert chronicle.home_over_time(engine, [then, moment, later]) == [(9, 1), (0, 0)]
+    assert [(one.kind, one.count, one.works) for one in chronicle.failures(engine, since=then)] == [
+        ("archive-conflict", 1, 1)
     ]
-    assert {one.at for one in story} == {datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)}
-    assert chronicle.happenings(engine, since=datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)) == []
+    assert chronicle.first(engine, since=then) == moment
+    story = chronicle.happenings(engine, {"W1"}, since=then)
+    assert [(one.step, one.outcome, one.at) for one in story][::4] == [
+        ("intake", "seen", moment),
+        ("sync", "failed", moment),
+    ]
+    assert chronicle.first(engine, since=later) is None
+    assert chronicle.happenings(engine, {"W1"}, since=later) == []
+    assert chronicle.failures(engine, since=later) == []
+    assert chronicle.home(engine, since=later) == (0, 0)
+    assert chronicle.quantiles(engine, "download", [0.5], since=later)[1] == []
 
 
 def test_a_channel_is_told_of_troubles_once_they_are_settled(engine: Engine, book: Record) -> None:

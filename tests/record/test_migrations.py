@@ -223,7 +223,7 @@ def test_an_upgrade_that_was_killed_half_way_goes_on(engine: Engine, dropped: li
         connection.exec_driver_sql("DELETE FROM alembic_version")
         if "bags" not in dropped:
             where = "" if engine.dialect.name in {"sqlite", "postgresql"} else " ON bags"
-            connection.exec_driver_sql(f"DROP INDEX ix_bags_state{where}")
+            connection.exec_driver_sql(f"DROP INDEX ix_bags_state_updated_on{where}")
 
     record.upgrade(engine)
 
@@ -236,12 +236,12 @@ def test_an_upgrade_that_was_killed_between_its_changes_goes_on(engine: Engine) 
     record.upgrade(engine)
     with engine.begin() as connection:
         where = "" if engine.dialect.name in {"sqlite", "postgresql"} else " ON events"
-        connection.exec_driver_sql(f"DROP INDEX ix_events_step_outcome_id{where}")
+        connection.exec_driver_sql(f"DROP INDEX ix_events_step_outcome_at_seconds_bytes{where}")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0003'")
 
     record.upgrade(engine)
 
-    assert record.revisions(engine) == ("0005", "0005")
+    assert record.revisions(engine) == ("0006", "0006")
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
 

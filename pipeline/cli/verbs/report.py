@@ -5,17 +5,14 @@ import io
 import os
 import sys
 from argparse import Namespace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
 from pipeline import settings
 from pipeline.foundation import durable, guarded
 from pipeline.foundation.errors import UsageError
-from pipeline.foundation.work import human_count
-from pipeline.operations.report import table
-from pipeline.operations.report.figures import Story
-from pipeline.record import history, views
+from pipeline.operations.report import figures, table
+from pipeline.record import views
 from pipeline.tasks import context
 
 # Where links lead to what this process has open.
@@ -31,22 +28,18 @@ def main(options: Namespace) -> int:
     if not (options.html or options.csv):
         raise UsageError("what is to be written? --html FILE, --csv [FILE], or both")
     page = _page() if options.html else None
-    chosen = settings.load()
-    engine = context.open_site(chosen, lane="report").engine
-    since = options.since
-    works = [work for work in views.works(engine) if datetime.fromisoformat(work.updated_on) >= since]
-    story = Story(since, datetime.now(UTC), works, history.happenings(engine, since=since))
+    here, since = context.open_site(settings.load(), lane="report"), options.since
     if page is not None:
-        _write(options.html, page.html(story, host=chosen.host))
+        _write(options.html, page.html(figures.story(here, since=since), host=here.host))
     if options.csv == "-":
-        table.write(story, sys.stdout)
+        table.write(views.works(here.engine, since=since), sys.stdout)
     elif options.csv:
         rows = io.StringIO(newline="")
-        table.write(story, rows)
+        table.write(views.works(here.engine, since=since), rows)
         _write(options.csv, rows.getvalue())
     for file in (options.html, options.csv):
         if file and file != "-":
-            sys.stderr.write(f"{os.fspath(file)}: {human_count(len(works), 'work')} since {since:%Y-%m-%d %H:%M} UTC\n")
+            sys.stderr.write(f"{os.fspath(file)}: works since {since:%Y-%m-%d %H:%M} UTC\n")
     return 0
 
 

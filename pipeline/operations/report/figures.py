@@ -1,37 +1,22 @@
-"""What a time came to, in figures; pure."""
+"""What a time came to, in figures: counted in the record, however much happened in it."""
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from pipeline.foundation.work import human_bytes
-from pipeline.record.history import STEPS, Happening
+from pipeline.record import history, views
+from pipeline.record.history import STEPS, Happening, Kind
 from pipeline.record.views import WorkStatus
+from pipeline.tasks.context import Site
 
+MOST_ROWS = 5000
+MOST_IN_TIMELINE = 40
 _WIDTHS = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 360)] + [timedelta(days=days) for days in (1, 7)]
 _MOST_BUCKETS = 60
-
-
-@dataclass(frozen=True)
-class Story:
-    """A time, and what is known of it."""
-
-    since: datetime
-    until: datetime
-    works: Sequence[WorkStatus]
-    happenings: Sequence[Happening]
-
-    @property
-    def began(self) -> datetime:
-        """When the first thing happened in it."""
-        moments = [one.at - timedelta(seconds=one.seconds) for one in self.happenings]
-        return max(self.since, min(moments, default=self.since))
-
-    def done(self, step: str) -> list[Happening]:
-        """What that step brought to its end."""
-        return [one for one in self.happenings if one.step == step and one.outcome == "done"]
+_SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.9, 1)
 
 
 @dataclass(frozen=True)
@@ -41,102 +26,104 @@ class Bucket:
     start: datetime
     width: timedelta
     bytes: int
-    works: int
+    times: int
 
 
 @dataclass(frozen=True)
 class Durations:
-    """How long a step took; seconds."""
+    """How long a step took; seconds. `box` are what 5, 25, 50, 75 and 95 of 100 were within."""
 
     step: str
     count: int
-    median: float
+    box: Sequence[float]
     ninetieth: float
     longest: float
     bytes_per_second: float
 
+    @property
+    def median(self) -> float:
+        """What half of them were within."""
+        return self.box[2]
+
 
 @dataclass(frozen=True)
-class Kind:
-    """Failures of one name: how often, of how many works, and the last one's words."""
+class Story:
+    """A time, and what is known of it.
 
-    kind: str
-    count: int
-    works: int
-    latest: str
+    Attributes:
+        began: when the first thing happened in it.
+        works: those that were heard of in it, the latest first, as far as a page shows them.
+        left_out: how many more there are.
+        home: how many works came home, and their bytes.
+    """
+
+    since: datetime
+    until: datetime
+    began: datetime
+    works: Sequence[WorkStatus]
+    left_out: int
+    home: tuple[int, int]
+    throughput: Sequence[Bucket]
+    durations: Sequence[Durations]
+    failures: Sequence[Kind]
+    latest: Sequence[Happening]
 
 
-def totals(story: Story) -> list[tuple[str, str]]:
+def story(here: Site, *, since: datetime) -> Story:
+    """What is known of the time from then to now.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    engine, until = here.engine, datetime.now(UTC)
+    began = history.first(engine, since=since) or since
+    works, left_out = views.latest_works(engine, most_ended=MOST_ROWS, since=since)
+    latest = {work.work_rid for work in works[:MOST_IN_TIMELINE]}
+    return Story(
+        since=since,
+        until=until,
+        began=began,
+        works=works,
+        left_out=left_out,
+        home=history.home(engine, since=since),
+        throughput=_throughput(engine, began, until),
+        durations=[one for step in STEPS for one in _durations(engine, step, since)],
+        failures=history.failures(engine, since=since),
+        latest=history.happenings(engine, latest, since=since),
+    )
+
+
+def totals(told: Story) -> list[tuple[str, str]]:
     """The figures at the head of the page: what, and how much."""
-    home = story.done("sync")
-    states = [work.stage for work in story.works]
+    works, size = told.home
+    states = [work.stage for work in told.works]
     failed = sum(state in {"failed", "refused"} for state in states)
-    hours = max((story.until - story.began).total_seconds() / 3600, 1 / 3600)
+    to_do = sum(state not in {"done", "failed", "refused", "skipped", "superseded"} for state in states)
+    hours = max((told.until - told.began).total_seconds() / 3600, 1 / 3600)
     return [
-        ("works came home", f"{len({one.work_rid for one in home}):,}"),
-        ("archived", human_bytes(sum(one.bytes for one in home))),
-        ("on average", f"{human_bytes(sum(one.bytes for one in home) / hours)}/h"),
+        ("works came home", f"{works:,}"),
+        ("archived", human_bytes(size)),
+        ("on average", f"{human_bytes(size / hours)}/h"),
         ("failed or refused now", f"{failed:,}"),
-        (
-            "still to do",
-            f"{sum(state not in {'done', 'failed', 'refused', 'skipped', 'superseded'} for state in states):,}",
-        ),
-        ("failures on the way", f"{sum(kind.count for kind in failures(story)):,}"),
+        ("still to do", f"{to_do:,}"),
+        ("failures on the way", f"{sum(kind.count for kind in told.failures):,}"),
     ]
 
 
-def throughput(story: Story) -> list[Bucket]:
+def _throughput(engine: Any, began: datetime, until: datetime) -> list[Bucket]:
     """What came home over time, in stretches of equal width; empty when nothing did."""
-    home = story.done("sync")
-    if not home:
+    width = next((width for width in _WIDTHS if (until - began) / width <= _MOST_BUCKETS), _WIDTHS[-1])
+    first, last = (math.floor(moment.timestamp() / width.total_seconds()) for moment in (began, until))
+    starts = [datetime.fromtimestamp(n * width.total_seconds(), tz=UTC) for n in range(first, last + 2)]
+    found = history.home_over_time(engine, starts)
+    buckets = [Bucket(start, width, *amounts) for start, amounts in zip(starts, found, strict=False)]
+    return buckets if any(bucket.times for bucket in buckets) else []
+
+
+def _durations(engine: Any, step: str, since: datetime) -> list[Durations]:
+    """How long a step took; nothing where it never ran."""
+    done, within = history.quantiles(engine, step, _SHARES, since=since)
+    if not done.count:
         return []
-    span = story.until - story.began
-    width = next((width for width in _WIDTHS if span / width <= _MOST_BUCKETS), _WIDTHS[-1])
-    first = math.floor(story.began.timestamp() / width.total_seconds())
-    last = math.floor(story.until.timestamp() / width.total_seconds())
-    amounts: dict[int, list[int]] = defaultdict(list)
-    for one in home:
-        amounts[math.floor(one.at.timestamp() / width.total_seconds())].append(one.bytes)
-    return [
-        Bucket(
-            start=datetime.fromtimestamp(number * width.total_seconds(), tz=UTC),
-            width=width,
-            bytes=sum(amounts[number]),
-            works=len(amounts[number]),
-        )
-        for number in range(first, last + 1)
-    ]
-
-
-def durations(story: Story) -> list[Durations]:
-    """How long each step took, in their order; steps that never ran are left out."""
-    found = []
-    for step in STEPS:
-        done = story.done(step)
-        if not done:
-            continue
-        seconds = sorted(one.seconds for one in done)
-        found.append(
-            Durations(
-                step=step,
-                count=len(done),
-                median=seconds[len(seconds) // 2],
-                ninetieth=seconds[min(len(seconds) - 1, len(seconds) * 9 // 10)],
-                longest=seconds[-1],
-                bytes_per_second=sum(one.bytes for one in done) / (sum(seconds) or 1),
-            )
-        )
-    return found
-
-
-def failures(story: Story) -> list[Kind]:
-    """Failures by kind, the most frequent first."""
-    by_kind: dict[str, list[Happening]] = defaultdict(list)
-    for one in story.happenings:
-        if one.outcome == "failed":
-            by_kind[one.kind or "unnamed"].append(one)
-    found = [
-        Kind(kind=kind, count=len(ones), works=len({one.work_rid for one in ones}), latest=ones[-1].error)
-        for kind, ones in by_kind.items()
-    ]
-    return sorted(found, key=lambda kind: (-kind.count, kind.kind))
+    *box, ninetieth, longest = within
+    return [Durations(step, done.count, box, ninetieth, longest, done.bytes / (done.seconds or 1))]

@@ -10,11 +10,10 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.foundation.work import exact_seconds, human_bytes, printable
-from pipeline.operations.report import pictures
-from pipeline.operations.report.figures import Story, durations, failures, throughput, totals
+from pipeline.operations.report import figures, pictures
+from pipeline.operations.report.figures import MOST_ROWS, Story
 
 _FOLDER = Path(__file__).resolve().parent
-MOST_ROWS = 5000
 
 
 def html(story: Story, *, host: str) -> str:
@@ -26,13 +25,11 @@ def html(story: Story, *, host: str) -> str:
     shown: dict[str, Any] = {
         "story": story,
         "host": host,
-        "totals": totals(story),
-        "durations": durations(story),
-        "failures": failures(story),
+        "totals": figures.totals(story),
         "works": story.works[:MOST_ROWS],
-        "left_out": max(0, len(story.works) - MOST_ROWS),
+        "left_out": story.left_out + max(0, len(story.works) - MOST_ROWS),
         "pictures": _pictures(story),
-        "most_in_timeline": pictures.MOST_IN_TIMELINE,
+        "most_in_timeline": figures.MOST_IN_TIMELINE,
         "style": Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),  # noqa: S704  # our own file
         "script": Markup(script),  # noqa: S704  # our own file
         # Should any name get through as markup after all, the browser runs this script and no other.
@@ -44,13 +41,13 @@ def html(story: Story, *, host: str) -> str:
 def _pictures(story: Story) -> dict[str, Markup]:
     """The pictures that there is something to draw for; matplotlib has escaped what they say."""
     drawn = {}
-    if throughput(story):
+    if story.throughput:
         drawn["over_time"] = pictures.over_time(story)
-    if any(one.work_rid for one in story.happenings):
-        drawn["timeline"] = pictures.timeline(story)
-    if durations(story):
+    if story.latest:
+        drawn["timeline"] = pictures.timeline(story.latest)
+    if story.durations:
         drawn["by_step"] = pictures.by_step(story)
-    if failures(story):
+    if story.failures:
         drawn["by_kind"] = pictures.by_kind(story)
     return {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704  # drawn, not read
 

@@ -20,10 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pipeline.foundation.work import human_count
-from pipeline.operations.report.figures import Story, failures, throughput
+from pipeline.operations.report.figures import Story
 from pipeline.record.history import STEPS, Happening
 
-MOST_IN_TIMELINE = 40
 _HAIRLINE = 0.3  # points: some four minutes of a week
 _INK, _GRID = "#01fe01", "#02fe01"
 _COLOURS = {"download": "#03fe01", "debag": "#04fe01", "sync": "#05fe01", "failed": "#06fe01", "waiting": "#07fe01"}
@@ -52,7 +51,7 @@ _STYLE: Any = {
 
 def over_time(story: Story) -> str:
     """Bytes that came home, in stretches of time."""
-    buckets = throughput(story)
+    buckets = story.throughput
     with _axes(2.6) as (axes, svg):
         widths = [bucket.width * 0.9 for bucket in buckets]
         starts = date2num([bucket.start for bucket in buckets])
@@ -65,38 +64,37 @@ def over_time(story: Story) -> str:
         return svg("over-time")
 
 
-def timeline(story: Story) -> str:
+def timeline(latest: Sequence[Happening]) -> str:
     """The latest works on their way through the steps, a line each."""
     by_work: dict[str, list[Happening]] = defaultdict(list)
-    for one in story.happenings:
-        if one.work_rid:
-            by_work[one.work_rid].append(one)
-    latest = sorted(by_work.items(), key=lambda item: item[1][-1].at)[-MOST_IN_TIMELINE:]
-    with _axes(0.9 + 0.2 * len(latest)) as (axes, svg):
-        for line, (_, happened) in enumerate(latest):
+    for one in latest:
+        by_work[one.work_rid].append(one)
+    works = sorted(by_work.items(), key=lambda item: item[1][-1].at)
+    with _axes(0.9 + 0.2 * len(works)) as (axes, svg):
+        for line, (_, happened) in enumerate(works):
             _draw_work(axes, line, happened)
-        axes.set_yticks(range(len(latest)), [rid if len(rid) <= 24 else f"{rid[:23]}…" for rid, _ in latest])
-        axes.set_ylim(-0.7, len(latest) - 0.3)
+        axes.set_yticks(range(len(works)), [rid if len(rid) <= 24 else f"{rid[:23]}…" for rid, _ in works])
+        axes.set_ylim(-0.7, len(works) - 0.3)
         axes.grid(axis="x")
-        begins = [one.at - timedelta(seconds=one.seconds) for _, happened in latest for one in happened]
-        _dates(axes, min(begins), max(one.at for _, happened in latest for one in happened))
+        begins = [one.at - timedelta(seconds=one.seconds) for _, happened in works for one in happened]
+        _dates(axes, min(begins), max(one.at for _, happened in works for one in happened))
         return svg("timeline")
 
 
 def by_step(story: Story) -> str:
     """How long the steps took: the middle half as a box, the middle as a line, 5 and 95 % as whiskers."""
-    steps = [step for step in reversed(STEPS) if story.done(step)]
+    steps = story.durations[::-1]
+    names = ("whislo", "q1", "med", "q3", "whishi")
     with _axes(0.9 + 0.45 * len(steps)) as (axes, svg):
-        drawn = axes.boxplot(
-            [[max(one.seconds, 0.001) for one in story.done(step)] for step in steps],
+        drawn = axes.bxp(
+            [dict(zip(names, (max(seconds, 0.001) for seconds in one.box), strict=True)) for one in steps],
             orientation="horizontal",
             widths=0.6,
-            whis=(5, 95),
             showfliers=False,
             patch_artist=True,
         )
         for step, box, middle in zip(steps, drawn["boxes"], drawn["medians"], strict=True):
-            box.set(facecolor=_COLOURS[step], edgecolor=_INK)
+            box.set(facecolor=_COLOURS[step.step], edgecolor=_INK)
             middle.set_color(_INK)
         for line in [*drawn["whiskers"], *drawn["caps"]]:
             line.set_color(_INK)
@@ -105,14 +103,14 @@ def by_step(story: Story) -> str:
         axes.set_xticks([tick for tick in _TICKS if low <= tick <= high], minor=False)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _seconds(seconds)))
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-        axes.set_yticks(range(1, len(steps) + 1), steps)
+        axes.set_yticks(range(1, len(steps) + 1), [one.step for one in steps])
         axes.grid(axis="x")
         return svg("by-step")
 
 
 def by_kind(story: Story) -> str:
     """Failures, a bar for each kind."""
-    kinds = failures(story)[:20][::-1]
+    kinds = story.failures[:20][::-1]
     with _axes(0.7 + 0.28 * len(kinds)) as (axes, svg):
         bars = axes.barh(
             [kind.kind for kind in kinds], [kind.count for kind in kinds], height=0.6, color=_COLOURS["failed"]

@@ -1,10 +1,11 @@
 """The works as CSV (RFC 4180), for spreadsheets."""
 
 import csv
+from collections.abc import Iterable
 from typing import IO
 
 from pipeline.foundation.work import printable
-from pipeline.operations.report.figures import Story
+from pipeline.record.views import WorkStatus
 
 COLUMNS = (
     *("work_rid", "bag_id", "stage", "address", "zip_bytes", "files", "bytes", "seconds"),
@@ -13,11 +14,11 @@ COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write(story: Story, out: IO[str]) -> None:
+def write(works: Iterable[WorkStatus], out: IO[str]) -> None:
     """A line for each work under a line of names."""
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
-    for work in story.works:
+    for work in works:
         writer.writerow([_cell(getattr(work, name)) for name in COLUMNS])
 
 
