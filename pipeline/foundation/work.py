@@ -60,6 +60,16 @@ def stamp_of(status: os.stat_result) -> str:
     return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
+def rfc3339(moment: datetime) -> str:
+    """A moment of UTC for machines, with a Z."""
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def stamp(moment: datetime) -> str:
+    """A moment of UTC for people, to the second."""
+    return f"{moment:%F %T} UTC"
+
+
 def human_bytes(size_bytes: float) -> str:
     """A size for people: `15.8 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.foundation.errors import StagingDamaged
-from pipeline.foundation.work import Bag, archive_dir
+from pipeline.foundation.work import Bag, archive_dir, rfc3339, stamp
 from pipeline.operations import sync_logs
-from pipeline.record import CHECK, ENDS_ALARM, SUPERSEDED, BagRow, BagState, Phase, step_after
+from pipeline.record import CHECK, ENDS_ALARM, BagRow, BagState, Phase
 from pipeline.record.stories import KnownBag, WorkStory
 from pipeline.tasks import staging
 from pipeline.tasks.context import Site
@@ -34,17 +34,6 @@ class Lying:
     what: str
     path: str
     bytes: int = 0
-
-
-def stage_of(known: KnownBag) -> str:
-    """The bag's stage as `status` names it: the running step, else its state; `waiting` for an unfinished one."""
-    if known.row.state is BagState.DONE:
-        return str(BagState.DONE)
-    if known.holder is not None:
-        return str(step_after(known.row.phase))
-    if known.superseded:
-        return SUPERSEDED
-    return "waiting" if known.row.state is BagState.UNFINISHED else str(known.row.state)
 
 
 def next_of(here: Site, story: WorkStory, known: KnownBag) -> Next:
@@ -196,7 +185,7 @@ def _bag(here: Site, story: WorkStory, known: KnownBag) -> dict[str, Any]:
         "bag_id": bag.bag_id,
         "work_rid": bag.work_rid,
         "works": list(row.works),
-        "stage": stage_of(known),
+        "stage": known.stage,
         "state": row.state,
         "phase": row.phase,
         "source": bag.source,
@@ -222,13 +211,3 @@ def _bag(here: Site, story: WorkStory, known: KnownBag) -> dict[str, Any]:
 
 def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in facts.items()}
-
-
-def rfc3339(moment: datetime) -> str:
-    """A moment for machines: UTC with a Z."""
-    return moment.isoformat().replace("+00:00", "Z")
-
-
-def stamp(moment: datetime) -> str:
-    """A moment for people, to the second."""
-    return f"{moment:%F %T} UTC"

@@ -8,24 +8,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline import intake
-from pipeline.foundation.errors import PipelineError
+from pipeline.operations.status import Standing
 from pipeline.record import notices
 from pipeline.record.notices import Moved, Told
-from pipeline.tasks.context import Site
 
 _UNSURE_SECONDS = 120
 """For so long after a message was moved the queue's count may be the one from before: SQS promises a minute."""
-
-
-@dataclass(frozen=True)
-class Lying:
-    """How many messages lie in a queue's dead-letter queue; or why nobody knows."""
-
-    queue: str
-    url: str
-    count: int
-    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,41 +51,25 @@ class Compared:
         return _without(fewer, self.moved, event_id)
 
 
-def look(here: Site) -> list[Lying]:
-    """How many dead letters there are, queue by queue; one that does not answer soon is told as such."""
-    found: dict[str, Lying] = {}
-    for source in here.settings.sources:
-        try:
-            sqs = here.sqs(source, hasty=True)
-            url = intake.find_queue(sqs, source=source.name, queue=source.queue).dead_letter_url
-            count = sum(intake.depth(sqs, url).values()) if url else 0
-        except PipelineError as error:
-            found[source.name] = Lying(source.queue, "", 0, str(error))
-        else:
-            if url:
-                found.setdefault(url, Lying(source.queue, url, count))  # several queues may share one
-    return list(found.values())
-
-
-def compare(here: Site, lying: Sequence[Lying], known: Told) -> Compared:
+def compare(stands: Standing, known: Told) -> Compared:
     """What is new to a channel. A queue that it has not heard of is no news: it begins there.
 
     Args:
-        here: this site.
-        lying: what was seen, before this is called: what lanes moved meanwhile must not be missed.
+        stands: how things stand.
         known: what the channel knows.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
-    moved = notices.moved(here.engine, after=known.event_id, recent_seconds=_UNSURE_SECONDS)
+    lying = stands.dead_letters  # asked first: what lanes move meanwhile must not be missed
+    moved = notices.moved(stands.here.engine, after=known.event_id, recent_seconds=_UNSURE_SECONDS)
     since = Counter(one.url for one in moved if one.event_id > known.event_id)
     unsure = {one.url for one in moved if one.seconds < _UNSURE_SECONDS}
     expected = {url: count + since[url] for url, count in known.dead_letters.items()}
-    certain = [one for one in lying if one.url and one.url not in unsure]
-    counts = expected | {one.url: one.count for one in certain}
-    more = [(one, one.count - expected.get(one.url, one.count)) for one in certain]
-    grown = [Grown(one.queue, one.count, new) for one, new in more if new > 0]
+    certain = {one.dead_url: sum(one.dead.values()) for one in lying if one.dead and one.dead_url not in unsure}
+    counts = expected | certain
+    new = {url: count - expected.get(url, count) for url, count in certain.items()}
+    grown = [Grown(one.queue, counts[one.dead_url], new[one.dead_url]) for one in lying if new.get(one.dead_url, 0) > 0]
     return Compared(grown, counts, expected, moved)
 
 

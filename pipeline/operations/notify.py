@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline import record
 from pipeline.foundation.work import human_bytes, human_count, human_seconds, printable
 from pipeline.operations import channels, letters
 from pipeline.operations.channels import Note
-from pipeline.operations.letters import Compared, Grown, Lying
-from pipeline.record import CHECK, BagState, history, overview, views
+from pipeline.operations.letters import Compared, Grown
+from pipeline.operations.status import Standing
+from pipeline.record import CHECK, BagState, history
 from pipeline.record import notices as state
 from pipeline.record.notices import Told, Trouble
 from pipeline.record.overview import AtRisk
 from pipeline.settings import Notify
-from pipeline.tasks.context import Site
 
 MOST_LINES = 50
 _LIST = "run_pipeline.py dead-letters list"
@@ -37,23 +36,22 @@ class News:
         return bool(self.troubles or self.expiring or self.digest or self.grown)
 
 
-def tell(here: Site, channel: str, lying: Sequence[Lying]) -> str:
+def tell(stands: Standing, channel: str) -> str:
     """Send a channel what is new, if anything is and it is this caller's turn; returns the subject, else nothing.
 
     Args:
-        here: this site.
+        stands: how things stand.
         channel: its name.
-        lying: what was just seen in the dead-letter queues.
 
     Raises:
         NotDelivered: it did not arrive; it is sent again after the interval.
         DatabaseUnavailable: the database is out of reach.
     """
+    here, today = stands.here, stands.at
     chosen = here.settings.notify
-    today = datetime.now(UTC)
     known = state.told(here.engine, channel, today=f"{today:%F}")
-    compared = letters.compare(here, lying, known)
-    news = _news(here, known, today, compared, lying)
+    compared = letters.compare(stands, known)
+    news = _news(stands, known, compared)
     if not news or not state.claim(here.engine, channel, known, interval_seconds=chosen.interval_seconds):
         expected = compared.untold(known.event_id)
         if expected != known.dead_letters:
@@ -112,17 +110,17 @@ def compose(news: News, *, environment: str) -> Note:
     return Note(subject, "\n\n".join(filter(None, parts)) + "\n", facts)
 
 
-def _news(here: Site, known: Told, today: datetime, compared: Compared, lying: Sequence[Lying]) -> News:
-    chosen = here.settings.notify
-    found = state.troubles(here.engine, after=known.event_id)
-    late = [one for one in overview.at_risk(here.engine, within_hours=chosen.expiry_hours) if one.hours_left > 0]
+def _news(stands: Standing, known: Told, compared: Compared) -> News:
+    chosen, today = stands.here.settings.notify, stands.at
+    found = state.troubles(stands.here.engine, after=known.event_id)
+    late = [one for one in stands.at_risk if one.hours_left > 0]
     event_id = found[-1].event_id if found else known.event_id
-    rotten = {one.work_rid for one in record.broken(here.engine)} if found else set()
+    rotten = {one.work_rid for one in stands.broken} if found else set()
     digest_due = 0 <= chosen.digest_hour <= today.hour and known.digest_on < f"{today:%F}"
     return News(
         troubles=[one for one in found if _worth_telling(one, chosen, rotten)],
         expiring=[one for one in late if one.bag_id not in known.warned],
-        digest=_digest(here, today, lying) if digest_due else [],
+        digest=_digest(stands) if digest_due else [],
         grown=compared.grown,
         now=Told(
             event_id=event_id,
@@ -144,33 +142,27 @@ def _worth_telling(trouble: Trouble, chosen: Notify, rotten: Collection[str]) ->
     return trouble.state not in _PASSING
 
 
-def _digest(here: Site, today: datetime, lying: Sequence[Lying]) -> list[str]:
-    since = today - timedelta(days=1)
-    works, size = history.home(here.engine, since=since)
+def _digest(stands: Standing) -> list[str]:
+    engine, since = stands.here.engine, stands.at - timedelta(days=1)
+    works, size = history.home(engine, since=since)
     lines = [f"{human_count(works, 'work')} came home, {human_bytes(size)}"]
     lines += [
         f"{kind.kind}: {human_count(kind.count, 'time')}, {human_count(kind.works, 'work')}"
-        for kind in history.failures(here.engine, since=since)
+        for kind in history.failures(engine, since=since)
     ]
-    now = ", ".join(f"{count} {name}" for name, count in sorted(views.counts(here.engine).items()))
-    oldest = overview.oldest_unfinished(here.engine)
-    waits = [f"the oldest that is to come home is known for {_since(oldest, today)}"] if oldest else []
-    broken = len(record.broken(here.engine))
-    told = f"{human_count(broken, 'archived work')} whose last fixity check failed; run_pipeline.py status"
-    rotten = [told] if broken else []
-    return [*lines, f"bags now: {now or 'none'}", *waits, *rotten, *_dead_letters(lying)]
-
-
-def _dead_letters(lying: Sequence[Lying]) -> list[str]:
-    found = [one for one in lying if one.error or one.count]
-    return [
-        f"queue {one.queue}: {_line(one.error) or human_count(one.count, 'dead letter') + '; ' + _LIST}"
-        for one in found
-    ]
-
-
-def _since(moment: datetime, now: datetime) -> str:
-    return human_seconds((now - moment).total_seconds())
+    lines.append("bags now: " + (", ".join(f"{n} {name}" for name, n in sorted(stands.bags.counts.items())) or "none"))
+    if oldest := stands.bags.oldest_unfinished:
+        waits = human_seconds((stands.at - oldest).total_seconds())
+        lines.append(f"the oldest that is to come home is known for {waits}")
+    if broken := len(stands.broken):
+        what = human_count(broken, "archived work")
+        lines.append(f"{what} whose last fixity check failed; run_pipeline.py status")
+    for one in stands.dead_letters:
+        if one.error:
+            lines.append(f"queue {one.queue}: {_line(str(one.error))}")
+        elif count := sum((one.dead or {}).values()):
+            lines.append(f"queue {one.queue}: {human_count(count, 'dead letter')}; {_LIST}")
+    return lines
 
 
 def _by_work(troubles: Any) -> list[list[Trouble]]:

@@ -1,75 +1,150 @@
-"""How the line stands, as `status --json` tells it: see docs/status.md, which scripts rely on."""
+"""How the line stands: asked once, and told by `status`, `metrics` and `notify`, each in its own words."""
 
 import shutil
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipeline import intake, record
 from pipeline.foundation.errors import PipelineError
+from pipeline.foundation.work import rfc3339
 from pipeline.operations import needs_you
 from pipeline.record import lanes, overview, views
+from pipeline.record.archived import Broken
 from pipeline.record.lanes import HostLanes
-from pipeline.record.overview import AtWork
+from pipeline.record.overview import AtRisk, AtWork, Bags
 from pipeline.settings import Folder, Source, WhenDone
 from pipeline.tasks import staging
 from pipeline.tasks.context import Site
 from pipeline.tasks.presence import silent_seconds
 
 
-def document(here: Site, *, within_hours: int, most_ended: int) -> dict[str, Any]:
-    """Everything; queues and folders that do not answer are told as such, the record has to.
+@dataclass(frozen=True)
+class Depths:
+    """A queue and its dead-letter queue, as SQS counts them, approximately; or why it does not."""
+
+    source: str
+    queue: str
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    dead_url: str = ""
+    dead: Mapping[str, int] | None = None
+    error: PipelineError | None = None
+
+
+class Standing:
+    """How things stand. Each part is asked for when it is first looked at, and never again.
+
+    What is asked of the record raises `DatabaseUnavailable`; queues, folders and disks say themselves what is wrong.
 
     Args:
         here: this site.
         within_hours: restored copies that end within so long are at risk.
-        most_ended: of the bags that are done or skipped, so many, the latest.
-
-    Raises:
-        DatabaseUnavailable: the record cannot be read.
+        hasty: give up soon on a queue that does not answer.
     """
-    now, pause = datetime.now(UTC), record.pause_of(here.engine)
-    works, left_out = views.latest_works(here.engine, most_ended=most_ended)
-    told = {
-        "at": _rfc3339(now),
-        "host": here.host,
-        "paused": pause and {"by": pause.by, "since": _rfc3339(pause.since), "reason": pause.reason},
-        "queues": [_queue(here, source) for source in here.settings.sources],
-        "folders": [_folder(folder) for folder in here.settings.folders],
-        "bags": views.counts(here.engine),
-        **_since("oldest_unfinished", overview.oldest_unfinished(here.engine), now),
-        **_since("oldest_refused", overview.oldest_refused(here.engine), now),
-        "hosts": [_host(one) for one in lanes.hosts(here.engine, silent_seconds=silent_seconds(here))],
-        "lanes": [_lane(one) for one in overview.holders(here.engine)],
-        "at_risk": [
-            {**asdict(one), "expires_on": _rfc3339(one.expires_on)}
-            for one in overview.at_risk(here.engine, within_hours=within_hours)
-        ],
-        "fixity_failed": [{**asdict(one), "failed_on": _rfc3339(one.failed_on)} for one in record.broken(here.engine)],
-        "disk": [_disk(name, getattr(here.settings, name)) for name in ("staging", "quarantine", "archive_root")],
-        "works": [asdict(work) for work in works],
-        "works_left_out": left_out,
-        "messages_not_understood": overview.unreadable_messages(here.engine),
-    }
-    return {"needs_you": needs_you.needs_you(told), **told}
+
+    def __init__(self, here: Site, *, within_hours: int = 0, hasty: bool = False) -> None:
+        self.here = here
+        self._within_hours = within_hours
+        self._hasty = hasty
+        self.at = datetime.now(UTC)
+
+    @cached_property
+    def queues(self) -> list[Depths]:
+        """The queues of all sources."""
+        return [_depths(self.here, source, hasty=self._hasty) for source in self.here.settings.sources]
+
+    @property
+    def dead_letters(self) -> list[Depths]:
+        """The queues with a dead-letter queue, of several that share one the first; and those that do not answer."""
+        found: dict[str, Depths] = {}
+        for one in self.queues:
+            if one.dead_url or one.error:
+                found.setdefault(one.dead_url or one.source, one)
+        return list(found.values())
+
+    @cached_property
+    def folders(self) -> list[dict[str, Any]]:
+        """The folders of zips."""
+        return [_folder(folder) for folder in self.here.settings.folders]
+
+    @cached_property
+    def disks(self) -> list[dict[str, Any]]:
+        """The disks of this host."""
+        return [_disk(name, getattr(self.here.settings, name)) for name in ("staging", "quarantine", "archive_root")]
+
+    @cached_property
+    def hosts(self) -> list[HostLanes]:
+        """The hosts that have lanes."""
+        return lanes.hosts(self.here.engine, silent_seconds=silent_seconds(self.here))
+
+    @cached_property
+    def bags(self) -> Bags:
+        """The bags by their states."""
+        return overview.bags_now(self.here.engine)
+
+    @cached_property
+    def at_risk(self) -> list[AtRisk]:
+        """The bags whose restored copy ends soon."""
+        return overview.at_risk(self.here.engine, within_hours=self._within_hours)
+
+    @cached_property
+    def broken(self) -> list[Broken]:
+        """The works whose archive copy failed its last check."""
+        return record.broken(self.here.engine)
+
+    def document(self, *, most_ended: int) -> dict[str, Any]:
+        """All of it, as `status --json` tells it: see docs/status.md, which scripts rely on.
+
+        Args:
+            most_ended: of the bags that are done or skipped, so many, the latest.
+        """
+        engine, bags = self.here.engine, self.bags
+        pause = record.pause_of(engine)
+        works, left_out = views.latest_works(engine, most_ended=most_ended)
+        told = {
+            "at": rfc3339(self.at),
+            "host": self.here.host,
+            "paused": pause and {"by": pause.by, "since": rfc3339(pause.since), "reason": pause.reason},
+            "queues": [_queue(one) for one in self.queues],
+            "folders": self.folders,
+            "bags": bags.counts,
+            **_since("oldest_unfinished", bags.oldest_unfinished, self.at),
+            **_since("oldest_refused", bags.oldest_refused, self.at),
+            "hosts": [_host(one) for one in self.hosts],
+            "lanes": [_lane(one) for one in overview.holders(engine)],
+            "at_risk": [{**asdict(one), "expires_on": rfc3339(one.expires_on)} for one in self.at_risk],
+            "fixity_failed": [{**asdict(one), "failed_on": rfc3339(one.failed_on)} for one in self.broken],
+            "disk": [_used(disk) for disk in self.disks],
+            "works": [asdict(work) for work in works],
+            "works_left_out": left_out,
+            "messages_not_understood": overview.unreadable_messages(engine),
+        }
+        return {"needs_you": needs_you.needs_you(told), **told}
 
 
 def _since(name: str, moment: datetime | None, now: datetime) -> dict[str, Any]:
     seconds = moment and max(0, round((now - moment).total_seconds()))
-    return {name: moment and _rfc3339(moment), f"{name}_seconds": seconds}
+    return {name: moment and rfc3339(moment), f"{name}_seconds": seconds}
 
 
-def _queue(here: Site, source: Source) -> dict[str, Any]:
-    named = {"source": source.name, "queue": source.queue}
+def _depths(here: Site, source: Source, *, hasty: bool) -> Depths:
     try:
-        sqs = here.sqs(source)
+        sqs = here.sqs(source, hasty=hasty)
         queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
-        depth = intake.depth(sqs, queue.url)
         dead = intake.depth(sqs, queue.dead_letter_url) if queue.dead_letter_url else None
+        return Depths(source.name, source.queue, intake.depth(sqs, queue.url), queue.dead_letter_url, dead)
     except PipelineError as error:
-        return {**named, "error": str(error)}
-    return {**named, **depth, "dead_letters": dead and dead["waiting"]}
+        return Depths(source.name, source.queue, error=error)
+
+
+def _queue(one: Depths) -> dict[str, Any]:
+    named = {"source": one.source, "queue": one.queue}
+    if one.error is not None:
+        return {**named, "error": str(one.error)}
+    return {**named, **one.waiting, "dead_letters": one.dead and one.dead["waiting"]}
 
 
 def _folder(folder: Folder) -> dict[str, Any]:
@@ -106,7 +181,7 @@ def _lane(one: AtWork) -> dict[str, Any]:
         "step_seconds": round(one.step_seconds, 1),
         "bytes_per_second": rate and round(rate),
         "seconds_left": left and round(left),
-        "lease_until": _rfc3339(one.until),
+        "lease_until": rfc3339(one.until),
     }
 
 
@@ -117,14 +192,18 @@ def _disk(name: str, folder: Path) -> dict[str, Any]:
         return {**named, "error": "not there; is it mounted?"}
     try:
         usage = shutil.disk_usage(there)
-        ours = None if name == "archive_root" else staging.used_bytes(folder)  # the archive is too large to be counted
     except OSError as error:
         return {**named, "error": str(error.strerror)}
-    return {**named, "free_bytes": usage.free, "total_bytes": usage.total, "used_by_pipeline_bytes": ours}
+    return {**named, "free_bytes": usage.free, "total_bytes": usage.total}
 
 
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
+def _used(disk: dict[str, Any]) -> dict[str, Any]:
+    """A disk, with what is ours on it; the archive is too large to be counted."""
+    try:
+        ours = None if disk["what"] == "archive_root" else staging.used_bytes(Path(disk["path"]))
+    except OSError as error:
+        return {"what": disk["what"], "path": disk["path"], "error": str(error.strerror)}
+    return disk if "error" in disk else {**disk, "used_by_pipeline_bytes": ours}
 
 
 def look_at(folder: Folder) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import sync
+from pipeline.foundation.work import rfc3339
 from pipeline.tasks.context import Site
 
 _DAYS = (
@@ -62,6 +63,5 @@ def of(here: Site, work_rid: str, events: Iterable[Mapping[str, Any]]) -> list[S
 
 
 def _told(at: datetime, outcome: str, host: str, log: str) -> SyncLog:
-    moment = at.isoformat().replace("+00:00", "Z")
     audits = sync.audit_logs_of(Path(log))
-    return SyncLog(moment, outcome, host, log, str(audits) if audits.is_dir() else "", Path(log).is_file())
+    return SyncLog(rfc3339(at), outcome, host, log, str(audits) if audits.is_dir() else "", Path(log).is_file())

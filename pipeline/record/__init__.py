@@ -7,5 +7,5 @@ from pipeline.record.names import check_name, take_name
 from pipeline.record.pauses import pause_of, set_pause
 from pipeline.record.record import Record
 from pipeline.record.schema import SchemaOutdated, downgrade, earlier, prepare, revisions, upgrade
-from pipeline.record.states import BagRow, BagState, Phase, failure_facts, step_after
-from pipeline.record.superseded import SUPERSEDED, superseded
+from pipeline.record.states import SUPERSEDED, BagRow, BagState, Phase, failure_facts, step_after
+from pipeline.record.superseded import superseded

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, and_, func, or_, select
 
 from pipeline.record import stages
 from pipeline.record.engine import reading
-from pipeline.record.states import BagState, Phase
+from pipeline.record.states import BagState, Phase, aware
 from pipeline.record.tables import bags, events, progress, syncs
 
 CHECK = "verify"
@@ -71,7 +71,7 @@ def archived(engine: Engine, *, work_rid: str = "") -> dict[str, Archived]:
         checked = {row.work_rid: row.at for row in connection.execute(checks.group_by(events.c.work_rid))}
         dated = _dated(connection, work_rid)
         names = {*checked, *dated}
-        found = {rid: Archived(rid, checked_on=_utc(checked.get(rid)), dated=rid in dated) for rid in names}
+        found = {rid: Archived(rid, checked_on=aware(checked.get(rid)), dated=rid in dated) for rid in names}
         for row in connection.execute(rows.order_by(syncs.c.id)):
             found[row.work_rid] = Archived(
                 work_rid=row.work_rid,
@@ -79,8 +79,8 @@ def archived(engine: Engine, *, work_rid: str = "") -> dict[str, Archived]:
                 bytes=row.bytes,
                 proof=_proof(row.facts),
                 sync_id=row.id,
-                synced_on=_utc(row.synced_on),
-                checked_on=_utc(checked.get(row.work_rid)),
+                synced_on=aware(row.synced_on),
+                checked_on=aware(checked.get(row.work_rid)),
                 dated=row.work_rid in dated,
             )
     return found
@@ -146,7 +146,7 @@ def _broken(row: Any) -> Broken:
     return Broken(
         work_rid=row.work_rid,
         bag_id=row.bag_id,
-        failed_on=row.at.replace(tzinfo=UTC),
+        failed_on=aware(row.at),
         error=str(facts.get("error") or f"{row.work_rid}: the archive copy failed its check"),
         wrong_files=int(facts.get("wrong_files") or 0),
     )
@@ -155,7 +155,3 @@ def _broken(row: Any) -> Broken:
 def _proof(facts: Any) -> tuple[str, str] | None:
     proof = facts.get("proof") if isinstance(facts, dict) else None
     return (proof["name"], proof["sha512"]) if proof else None
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)

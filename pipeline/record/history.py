@@ -5,14 +5,14 @@ However many works there are, few rows are read: an index has all that is counte
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, func, literal, select, union_all
 
 from pipeline.record.engine import reading
-from pipeline.record.states import Phase, naive
+from pipeline.record.states import Phase, aware, naive
 from pipeline.record.tables import events
 
 STEPS = (Phase.DOWNLOAD, Phase.DEBAG, Phase.SYNC)
@@ -147,7 +147,8 @@ def first(engine: Engine, *, since: datetime) -> datetime | None:
     with reading(engine) as connection:
         moments = connection.execute(select(*(look.scalar_subquery().label(f"m{n}") for n, look in enumerate(looks))))
         found = [moment for moment in moments.one() if moment is not None]
-    return min(found).replace(tzinfo=UTC) if found else None
+    began: datetime | None = aware(min(found, default=None))
+    return began
 
 
 def happenings(engine: Engine, work_rids: Collection[str], *, since: datetime) -> list[Happening]:
@@ -163,7 +164,7 @@ def happenings(engine: Engine, work_rids: Collection[str], *, since: datetime) -
     return [
         Happening(at, row.work_rid, row.step, row.outcome, row.seconds or 0.0)
         for row in rows
-        if (at := row.at.replace(tzinfo=UTC)) >= since
+        if (at := aware(row.at)) >= since
         and row.step in {"intake", *STEPS}
         and row.outcome in {"seen", "done", "failed"}
     ]

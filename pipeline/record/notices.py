@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, and_, func, insert, or_, select, update
@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from pipeline.record.clock import utc_in
 from pipeline.record.engine import reading, tried_again, writing
+from pipeline.record.states import aware
 from pipeline.record.tables import bags, events, notices
 
 _SETTLE_SECONDS = 2
@@ -161,7 +162,7 @@ def troubles(engine: Engine, *, after: int) -> list[Trouble]:
     found: list[Trouble] = []
     with reading(engine) as connection:
         for row in connection.execute(query):
-            if row.at > _moment(row.settled):
+            if aware(row.at) > aware(row.settled):
                 break
             found.append(_trouble(row))
     return found
@@ -185,23 +186,16 @@ def moved(engine: Engine, *, after: int, recent_seconds: int) -> list[Moved]:
     with reading(engine) as connection:
         rows: Sequence[Any] = connection.execute(query).all()
     return [
-        Moved(row.id, str(row.detail.get("queue", "")), (_moment(row.now) - row.at).total_seconds()) for row in rows
+        Moved(row.id, str(row.detail.get("queue", "")), (aware(row.now) - aware(row.at)).total_seconds())
+        for row in rows
     ]
-
-
-def _moment(told_by_database: Any) -> datetime:
-    """SQLite tells moments as text where they are not columns."""
-    if isinstance(told_by_database, str):
-        return datetime.fromisoformat(told_by_database)
-    assert isinstance(told_by_database, datetime)
-    return told_by_database.replace(tzinfo=None)
 
 
 def _trouble(row: Any) -> Trouble:
     facts = row.detail if isinstance(row.detail, dict) else {}
     return Trouble(
         event_id=row.id,
-        at=row.at.replace(tzinfo=UTC),
+        at=aware(row.at),
         work_rid=row.work_rid,
         outcome=row.outcome,
         kind=str(facts.get("kind") or facts.get("ErrorKind") or ""),

@@ -1,17 +1,20 @@
 """How the whole line stands: who is at work, what is at risk, what waits longest."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, case, func, select
 
+from pipeline.foundation.work import rfc3339
 from pipeline.record.clock import utc_in
 from pipeline.record.engine import reading
-from pipeline.record.states import BagRow, BagState, bag_row
+from pipeline.record.states import SUPERSEDED, BagRow, BagState, aware, bag_row
 from pipeline.record.superseded import superseded_in
 from pipeline.record.tables import bags, events, leases
+from pipeline.record.turns import TO_COME
 
 _MOST_LOOKED_AT = 1000
 _CLEARED = ("dropped", "resent")
@@ -62,7 +65,7 @@ def holders(engine: Engine) -> list[AtWork]:
             done_bytes=row.done_bytes,
             total_bytes=row.total_bytes,
             step_seconds=(row.now - max(row.taken_on, row.updated_on or row.taken_on)).total_seconds(),
-            until=row.until.replace(tzinfo=UTC),
+            until=aware(row.until),
         )
         for row in rows
     ]
@@ -129,7 +132,7 @@ def at_risk(engine: Engine, *, within_hours: int) -> list[AtRisk]:
         select(bags.c.work_rid, bags.c.bag_id, bags.c.restore_expires_on, utc_in().label("now"))
         .where(
             bags.c.restore_expires_on <= utc_in(within_hours * 3600),
-            bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]),
+            bags.c.state.in_(TO_COME),
             bags.c.phase == "",
         )
         .order_by(bags.c.restore_expires_on, bags.c.bag_id)
@@ -140,35 +143,46 @@ def at_risk(engine: Engine, *, within_hours: int) -> list[AtRisk]:
         AtRisk(
             work_rid=row.work_rid,
             bag_id=row.bag_id,
-            expires_on=row.restore_expires_on.replace(tzinfo=UTC),
+            expires_on=aware(row.restore_expires_on),
             hours_left=round((row.restore_expires_on - row.now).total_seconds() / 3600, 2),
         )
         for row in rows
     ]
 
 
-def oldest_unfinished(engine: Engine) -> datetime | None:
-    """When the bag that has waited longest, of those that are still to come home by themselves, was first seen.
+@dataclass(frozen=True)
+class Bags:
+    """The bags as they stand.
+
+    Attributes:
+        counts: how many are in which state, and `superseded`, which are in no other; states without any are left out.
+        oldest_unfinished: when that bag was first seen which has waited longest of those to come home by themselves.
+        oldest_refused: since when that bag is refused which has been so longest, and which nobody has decided about.
+    """
+
+    counts: Mapping[str, int]
+    oldest_unfinished: datetime | None
+    oldest_refused: datetime | None
+
+
+def bags_now(engine: Engine) -> Bags:
+    """The bags as they stand.
 
     Raises:
         DatabaseUnavailable: the database is out of reach.
     """
-    query = select(func.min(bags.c.seen_on)).where(bags.c.state.in_([BagState.UNFINISHED, BagState.FAILED]))
+    waits = select(func.min(bags.c.seen_on)).where(bags.c.state.in_(TO_COME))
+    stays = select(bags.c.updated_on, bags.c.bag_id).where(bags.c.state == BagState.REFUSED)
     with reading(engine) as connection:
-        return _utc(connection.scalar(query))
-
-
-def oldest_refused(engine: Engine) -> datetime | None:
-    """Since when the bag is refused that has been so for the longest time, and that nobody has decided about.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
-    query = select(bags.c.bag_id, bags.c.updated_on).where(bags.c.state == BagState.REFUSED)
-    with reading(engine) as connection:
+        rows = connection.execute(select(bags.c.state, func.count().label("n")).group_by(bags.c.state))
+        found = Counter({str(row.state): int(row.n) for row in rows})
         over = superseded_in(connection)
-        since = [row.updated_on for row in connection.execute(query) if row.bag_id not in over]
-    return _utc(min(since, default=None))
+        oldest = connection.scalar(waits)
+        since = [row.updated_on for row in connection.execute(stays) if row.bag_id not in over]
+    found.subtract(over.values())
+    found[SUPERSEDED] = len(over)
+    counts = {state: count for state, count in found.items() if count > 0}
+    return Bags(counts, aware(oldest), aware(min(since, default=None)))
 
 
 def unreadable_messages(engine: Engine, *, limit: int = 20) -> list[dict[str, Any]]:
@@ -195,10 +209,5 @@ def unreadable_messages(engine: Engine, *, limit: int = 20) -> list[dict[str, An
             elif cleared[body]:
                 cleared[body] -= 1
             elif "message_id" in row.detail or "file" in row.detail:  # else it was understood, and S3 did not answer
-                moment = row.at.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
-                found.append({"at": moment, **row.detail})
+                found.append({"at": rfc3339(aware(row.at)), **row.detail})
     return found[:limit]
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)

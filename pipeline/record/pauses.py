@@ -1,12 +1,13 @@
 """Whether intake is paused: an operator's last word on it, in the events, so that it is known who said it and when."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import Engine, insert, select
 
 from pipeline.record.clock import utc_in
 from pipeline.record.engine import reading, tried_again, writing
+from pipeline.record.states import aware
 from pipeline.record.tables import events
 
 _ALL_WORKS = "*"  # no RID: such an event concerns every work
@@ -38,7 +39,7 @@ def pause_of(engine: Engine) -> Pause | None:
         row = connection.execute(query).first()
     if row is None or row.outcome != _PAUSED:
         return None
-    return Pause(row.detail.get("by", ""), row.at.replace(tzinfo=UTC), row.detail.get("reason", ""))
+    return Pause(row.detail.get("by", ""), aware(row.at), row.detail.get("reason", ""))
 
 
 @tried_again

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, li
 from sqlalchemy.exc import DataError, IntegrityError
 
 from pipeline.record.clock import utc_in
-from pipeline.record.states import Phase, bounded
+from pipeline.record.states import Phase, aware, bounded
 from pipeline.record.tables import bags, progress, syncs
 
 _log = logging.getLogger(__name__)
@@ -140,4 +140,4 @@ def _write(
 
 def _moment(told: Any) -> datetime | None:
     # MySQL's 0000-00-00, which its old settings allowed, comes as text.
-    return told.replace(tzinfo=UTC) if isinstance(told, datetime) else None
+    return aware(told) if isinstance(told, datetime) else None

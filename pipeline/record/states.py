@@ -36,6 +36,10 @@ def step_after(phase: str) -> Phase:
     return {"": Phase.DOWNLOAD, Phase.DOWNLOAD: Phase.DEBAG}.get(phase, Phase.SYNC)
 
 
+SUPERSEDED = "superseded"
+"""How a bag is told of that is stuck, while a later one brought its works home; its state stays what it was."""
+
+
 class BagState(StrEnum):
     """What is to be done about a bag."""
 
@@ -45,6 +49,24 @@ class BagState(StrEnum):
     REFUSED = "refused"
     SKIPPED = "skipped"
     DONE = "done"
+
+
+def stage_of(row: Any, *, held: bool, superseded: bool, home: bool = False) -> str:
+    """How far a bag, or a work of it, is: `done`, the running step, `superseded`, `waiting`, or else the bag's state.
+
+    Args:
+        row: of `bags`, with `state` and `phase`.
+        held: whether a lane has it.
+        superseded: whether a later bag brought its works home.
+        home: whether the work is home.
+    """
+    if row.state == BagState.DONE or (home and not superseded):
+        return str(BagState.DONE)
+    if held:
+        return str(step_after(row.phase))
+    if superseded:
+        return SUPERSEDED
+    return "waiting" if row.state == BagState.UNFINISHED else str(row.state)
 
 
 @dataclass(frozen=True)
@@ -99,8 +121,10 @@ def naive(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
-def _aware(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)
+def aware(told: Any) -> Any:
+    """A moment of the tables, or of the database's own clock, which SQLite tells as text, with its zone; None stays."""
+    moment = datetime.fromisoformat(told) if isinstance(told, str) else told
+    return moment and moment.replace(tzinfo=UTC)
 
 
 def bag_row(row: Row[Any]) -> BagRow:
@@ -114,8 +138,8 @@ def bag_row(row: Row[Any]) -> BagRow:
             version_id=row.version_id,
             source=row.source,
             size_bytes=row.size_bytes,
-            event_time=_aware(row.event_time),
-            restore_expires_on=_aware(row.restore_expires_on),
+            event_time=aware(row.event_time),
+            restore_expires_on=aware(row.restore_expires_on),
         ),
         state=BagState(row.state),
         phase=row.phase,

@@ -1,7 +1,7 @@
 """All that the record knows of one work, for whoever has to explain it."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, or_, select
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Row, or_, select
 from pipeline.record import stages
 from pipeline.record.clock import utc_in
 from pipeline.record.engine import reading
-from pipeline.record.states import BagRow, BagState, bag_row
+from pipeline.record.states import BagRow, BagState, aware, bag_row, stage_of
 from pipeline.record.superseded import superseded_in
 from pipeline.record.tables import bags, events, leases, syncs
 from pipeline.record.turns import lane_died
@@ -51,6 +51,11 @@ class KnownBag:
     copies: tuple[ArchivedCopy, ...]
     superseded: bool = False
 
+    @property
+    def stage(self) -> str:
+        """As `status` names it."""
+        return stage_of(self.row, held=self.holder is not None, superseded=self.superseded)
+
 
 @dataclass(frozen=True)
 class WorkStory:
@@ -83,7 +88,7 @@ def story(engine: Engine, work_rid: str, *, limit: int = 5000) -> WorkStory | No
         told = _events(connection, work_rid, known, limit)
     if not (known or told or any(dates.values())):
         return None
-    return WorkStory(work_rid, _utc(now), dates, tuple(known), tuple(told))
+    return WorkStory(work_rid, aware(now), dates, tuple(known), tuple(told))
 
 
 def _bags(connection: Connection, work_rid: str) -> list[KnownBag]:
@@ -97,7 +102,7 @@ def _bags(connection: Connection, work_rid: str) -> list[KnownBag]:
         .order_by(bags.c.seen_on.desc(), bags.c.bag_id)
     ).all()
     held = {
-        row.bag_id: Holder(row.owner, row.step, row.done_bytes, row.total_bytes, _utc(row.taken_on), _utc(row.until))
+        row.bag_id: Holder(row.owner, row.step, row.done_bytes, row.total_bytes, aware(row.taken_on), aware(row.until))
         for row in connection.execute(
             select(leases).where(leases.c.bag_id.in_([row.bag_id for row in rows]), leases.c.until > utc_in())
         )
@@ -106,9 +111,9 @@ def _bags(connection: Connection, work_rid: str) -> list[KnownBag]:
     return [
         KnownBag(
             row=bag_row(row),
-            seen_on=_utc(row.seen_on),
-            updated_on=_utc(row.updated_on),
-            retry_on=None if row.retry_on is None or row.lane_died else _utc(row.retry_on),
+            seen_on=aware(row.seen_on),
+            updated_on=aware(row.updated_on),
+            retry_on=None if row.lane_died else aware(row.retry_on),
             holder=held.get(row.bag_id),
             copies=_copies(connection, row.bag_id),
             superseded=row.bag_id in over,
@@ -127,7 +132,7 @@ def _unpacked_from(connection: Connection, work_rid: str) -> list[str]:
 def _copies(connection: Connection, bag_id: str) -> tuple[ArchivedCopy, ...]:
     rows = connection.execute(select(syncs).where(syncs.c.bag_id == bag_id).order_by(syncs.c.work_rid))
     return tuple(
-        ArchivedCopy(row.work_rid, row.archive_path, row.files, row.bytes, _utc(row.synced_on), dict(row.facts))
+        ArchivedCopy(row.work_rid, row.archive_path, row.files, row.bytes, aware(row.synced_on), dict(row.facts))
         for row in rows
     )
 
@@ -144,7 +149,7 @@ def _events(connection: Connection, work_rid: str, known: list[KnownBag], limit:
     )
     return [
         {
-            "at": _utc(row.at),
+            "at": aware(row.at),
             "work_rid": row.work_rid,
             "bag_id": row.bag_id,
             "step": row.step,
@@ -154,9 +159,3 @@ def _events(connection: Connection, work_rid: str, known: list[KnownBag], limit:
         }
         for row in reversed(rows)
     ]
-
-
-def _utc(moment: datetime) -> datetime:
-    # A server tells its own time without a zone, SQLite as text.
-    found = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    return found.replace(tzinfo=UTC)

@@ -10,8 +10,6 @@ from pipeline.record.engine import reading
 from pipeline.record.states import BagState
 from pipeline.record.tables import bags, syncs
 
-SUPERSEDED = "superseded"
-"""How such a bag is told of; its state stays what it was."""
 _STUCK = (BagState.REFUSED, BagState.NOT_RESTORED)
 """What no lane takes up by itself: any other bag comes home, or ends in one of these."""
 _AT_ONCE = 500  # parameters of one statement

@@ -1,18 +1,18 @@
 """What an operator asks the record."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, and_, func, select, union
 
+from pipeline.foundation.work import rfc3339
 from pipeline.record.clock import utc_in
 from pipeline.record.engine import reading
-from pipeline.record.states import BagRow, BagState, bag_row, naive, step_after
-from pipeline.record.superseded import SUPERSEDED, superseded_in
+from pipeline.record.states import BagRow, BagState, aware, bag_row, naive, stage_of
+from pipeline.record.superseded import superseded_in
 from pipeline.record.tables import bags, leases, syncs
 from pipeline.record.turns import lane_died, turn_of
 
@@ -165,25 +165,6 @@ def local_zips(engine: Engine, work_rids: Collection[str]) -> dict[tuple[str, st
     return found
 
 
-def counts(engine: Engine) -> dict[str, int]:
-    """How many bags are in which state; states without any are left out. Those that are superseded are in no other.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
-    with reading(engine) as connection:
-        rows = connection.execute(select(bags.c.state, func.count()).group_by(bags.c.state)).all()
-        over = superseded_in(connection)
-    found = Counter({row[0]: row[1] for row in rows})
-    found.subtract(over.values())
-    found[SUPERSEDED] = len(over)
-    return {state: count for state, count in found.items() if count > 0}
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
-
-
 def _statuses(rows: Iterable[Any], over: Collection[str]) -> list[WorkStatus]:
     """A line for each work that a bag holds, once that is known; the name of a zip of several works is no work."""
     found: list[WorkStatus] = []
@@ -197,11 +178,7 @@ def _statuses(rows: Iterable[Any], over: Collection[str]) -> list[WorkStatus]:
 
 def _work_status(row: Any, home: Any, work_rid: str, *, is_over: bool) -> WorkStatus:
     """A work of a bag; `home`: the same row with the work's sync, None where it has none."""
-    stage = SUPERSEDED if is_over else BagState.DONE if home is not None else str(row.state)
-    if stage != BagState.DONE and row.owner:
-        stage = step_after(row.phase)
-    elif stage == BagState.UNFINISHED:
-        stage = "waiting"
+    stage = stage_of(row, held=bool(row.owner), superseded=is_over, home=home is not None)
     return WorkStatus(
         work_rid=work_rid,
         bag_id=row.bag_id,
@@ -219,6 +196,6 @@ def _work_status(row: Any, home: Any, work_rid: str, *, is_over: bool) -> WorkSt
         failures=row.failures,
         error_kind=row.error_kind or "",
         error=row.error or "",
-        updated_on=_rfc3339(row.updated_on),
-        taken_up_on=_rfc3339(turn) if (turn := turn_of(row)) else "",
+        updated_on=rfc3339(aware(row.updated_on)),
+        taken_up_on=rfc3339(aware(turn)) if (turn := turn_of(row)) else "",
     )

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline import record
+from pipeline.foundation.errors import StorageUnreachable
 from pipeline.foundation.work import staging_key
 from pipeline.operations import letters
-from pipeline.operations.letters import Lying
+from pipeline.operations.status import Depths, Standing
 from pipeline.record import Record, notices
 from pipeline.record.notices import Told
 from pipeline.tasks.context import Site as OpenSite
@@ -161,6 +162,16 @@ def beside(here: OpenSite, engine: Engine) -> OpenSite:
     return here
 
 
+def stands(beside: OpenSite, *queues: Depths) -> Standing:
+    found = Standing(beside)
+    found.queues = list(queues)
+    return found
+
+
+def dead(queue: str, url: str, count: int) -> Depths:
+    return Depths("", queue, {"waiting": 0}, url, {"waiting": count - 1, "in_flight": 1})
+
+
 def moved(book: Record, *, url: str = "dead") -> None:
     book.note("intake", "dead-lettered", {"queue": url}, work_rid="W1")
 
@@ -174,9 +185,9 @@ def test_while_sqs_may_count_what_was_before_a_lane_s_move_nothing_is_said(besid
     known = Told(0, "", (), {"dead": 5, "other": 1})
     moved(book)
 
-    early = letters.compare(beside, [Lying("q", "dead", 8), Lying("p", "other", 3)], known)
+    early = letters.compare(stands(beside, dead("q", "dead", 8), dead("p", "other", 3)), known)
     long_ago(beside.engine)
-    late = letters.compare(beside, [Lying("q", "dead", 8), Lying("p", "other", 3)], known)
+    late = letters.compare(stands(beside, dead("q", "dead", 8), dead("p", "other", 3)), known)
 
     assert [(one.queue, one.new) for one in early.grown] == [("p", 2)]
     assert early.untold(0) == {"dead": 5, "other": 1}
@@ -191,9 +202,9 @@ def test_what_was_taken_out_is_expected_no_more_and_what_is_unknown_stays(beside
     moved(book)
     long_ago(beside.engine)
 
-    found = letters.compare(
-        beside, [Lying("q", "dead", 1), Lying("a", "", 0, "it is away"), Lying("n", "new", 9)], known
-    )
+    away = Depths("", "a", error=StorageUnreachable("it is away"))
+
+    found = letters.compare(stands(beside, dead("q", "dead", 1), away, dead("n", "new", 9)), known)
 
     assert found.grown == []
     assert found.untold(0) == {"dead": 0, "away": 2, "new": 9}

@@ -135,10 +135,10 @@ def test_the_overview_knows_who_works_what_is_at_risk_and_what_waits_longest(eng
     assert 4.9 < risk.hours_left <= 5
     assert (worker.owner, worker.work_rid) == ("host/1/1", "W1")
     assert 0 <= worker.step_seconds < 60
-    assert near(overview.oldest_unfinished(engine))
+    assert near(overview.bags_now(engine).oldest_unfinished)
     assert overview.failed_with(engine, "storage-unreachable") == [later.bag_id]
     assert overview.held(engine) == (1, 1)
-    assert views.counts(engine) == {"unfinished": 1, "failed": 1}
+    assert overview.bags_now(engine).counts == {"unfinished": 1, "failed": 1}
     assert lane.before_mine("W1", host="host") == []
     lane.release("W1")
     assert overview.holders(engine) == []

@@ -54,12 +54,12 @@ def test_a_refused_bag_whose_mended_one_came_home_is_over_for_every_question(eng
     seen(engine, BAG, MENDED)
 
     assert record.superseded(engine) == {BAG.bag_id: "refused"}
-    assert views.counts(engine) == {"done": 1, "superseded": 1}
+    assert overview.bags_now(engine).counts == {"done": 1, "superseded": 1}
     assert {work.bag_id: work.stage for work in views.works(engine)} == {
         BAG.bag_id: "superseded",
         MENDED.bag_id: "done",
     }
-    assert overview.oldest_refused(engine) is None
+    assert overview.bags_now(engine).oldest_refused is None
     assert overview.failed_with(engine, "invalid-bag") == []
     story = stories.story(engine, "W1")
     assert story is not None
@@ -84,8 +84,8 @@ def test_a_bag_that_is_refused_after_its_work_came_home_stays_for_a_person(engin
     seen(engine, MENDED, BAG)
 
     assert record.superseded(engine) == {}
-    assert views.counts(engine) == {"done": 1, "refused": 1}
-    assert overview.oldest_refused(engine) is not None
+    assert overview.bags_now(engine).counts == {"done": 1, "refused": 1}
+    assert overview.bags_now(engine).oldest_refused is not None
     assert overview.failed_with(engine, "archive-conflict") == [BAG.bag_id]
 
 

@@ -10,10 +10,9 @@ from rich.console import Console
 
 from pipeline import intake, settings
 from pipeline.foundation.errors import NotUnderstood, UsageError, WorkBusy
-from pipeline.foundation.work import Bag, human_count
+from pipeline.foundation.work import Bag, human_count, rfc3339, stamp
 from pipeline.intake import DeadLetter, Queue
 from pipeline.operations import repair, show
-from pipeline.operations.explain import stamp
 from pipeline.record import SUPERSEDED, BagState, overview, superseded
 from pipeline.settings import Source
 from pipeline.tasks import context
@@ -226,7 +225,7 @@ def _document(one: _Letter) -> dict[str, Any]:
         "was_message_id": one.was_message,
         "source": one.source.name,
         "queue": one.source.queue,
-        "since": one.letter.since.isoformat().replace("+00:00", "Z"),
+        "since": rfc3339(one.letter.since),
         "receives": one.letter.message.receives,
         "attributes": dict(one.letter.attributes),
         "bags": [

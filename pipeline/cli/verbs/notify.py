@@ -13,7 +13,8 @@ from pipeline import settings
 from pipeline.foundation import logs
 from pipeline.foundation.errors import PipelineError, UsageError
 from pipeline.foundation.signals import StopFlag, stopping_on_signals
-from pipeline.operations import channels, letters, notify
+from pipeline.operations import channels, notify
+from pipeline.operations.status import Standing
 from pipeline.tasks import context
 from pipeline.tasks.context import Site
 
@@ -61,11 +62,11 @@ def _touch(alive_file: Path | None) -> None:
 
 def _look(here: Site, named: list[str]) -> int:
     """Tell each channel what is new; a queue that does not answer is named, and holds up nothing else."""
-    lying = letters.look(here)
-    for one in lying:
-        if one.error:
-            _complain(one.error)
-    return _each(named, lambda channel: notify.tell(here, channel, lying))
+    stands = Standing(here, within_hours=here.settings.notify.expiry_hours, hasty=True)
+    for queue in stands.queues:
+        if queue.error:
+            _complain(str(queue.error))
+    return _each(named, lambda channel: notify.tell(stands, channel))
 
 
 def _complain(text: str) -> None:

@@ -3,8 +3,8 @@
 from argparse import Namespace
 
 from pipeline import record, settings
+from pipeline.foundation.work import stamp
 from pipeline.operations import repair, show
-from pipeline.operations.explain import stamp
 from pipeline.record import overview
 from pipeline.tasks import context
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline import settings
 from pipeline.foundation.errors import UsageError
-from pipeline.foundation.work import human_count
+from pipeline.foundation.work import human_count, rfc3339, stamp
 from pipeline.operations import quarantine, repair, show
 from pipeline.operations.quarantine import Kept
 from pipeline.record import BagRow, overview
@@ -67,7 +67,7 @@ def _show(here: Site, out: Console, options: Namespace) -> int:
         show.as_json({"kept": [_document(one) for one in found]})
         return 0
     for one in found:
-        out.print(f"{one.work_rid}, bag {one.bag_id}: {one.state}, kept since {one.since:%F %T} UTC in {one.folder}")
+        out.print(f"{one.work_rid}, bag {one.bag_id}: {one.state}, kept since {stamp(one.since)} in {one.folder}")
         for path, size in one.zips.items():
             out.print(f"  {show.safe(path.name)}, {human_count(size, 'byte')}")
         out.print(
@@ -142,7 +142,7 @@ def _document(one: Kept) -> dict[str, Any]:
         "folder": str(one.folder),
         "state": one.state,
         "zips": [{"path": str(path), "bytes": size} for path, size in one.zips.items()],
-        "since": one.since.isoformat().replace("+00:00", "Z"),
+        "since": rfc3339(one.since),
     }
 
 

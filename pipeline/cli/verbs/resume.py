@@ -4,9 +4,9 @@ from argparse import Namespace
 
 from pipeline import record, settings
 from pipeline.foundation.errors import SchedulerUnreachable
+from pipeline.foundation.work import stamp
 from pipeline.lanes.builds import scheduler_paused
 from pipeline.operations import repair, show
-from pipeline.operations.explain import stamp
 from pipeline.tasks import context
 
 

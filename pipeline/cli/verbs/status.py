@@ -13,9 +13,9 @@ from rich.text import Text
 
 from pipeline import settings
 from pipeline.foundation.errors import UsageError
-from pipeline.foundation.work import human_bytes, human_count, human_seconds
-from pipeline.operations import show, status, sync_logs
-from pipeline.operations.explain import rfc3339
+from pipeline.foundation.work import human_bytes, human_count, human_seconds, rfc3339
+from pipeline.operations import show, sync_logs
+from pipeline.operations.status import Standing
 from pipeline.record import SUPERSEDED, stories, views
 from pipeline.record.views import WorkStatus
 from pipeline.tasks import context
@@ -48,7 +48,7 @@ def main(options: Namespace) -> int:
 
 def _document(here: Site, options: Namespace) -> dict[str, Any]:
     most_ended = sys.maxsize if options.all else _SHOWN
-    return status.document(here, within_hours=options.expiring, most_ended=most_ended)
+    return Standing(here, within_hours=options.expiring).document(most_ended=most_ended)
 
 
 def _watch(here: Site, out: Console, options: Namespace) -> int:
