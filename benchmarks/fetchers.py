@@ -42,7 +42,7 @@ def ours(what: str, url: str, into: Path, *, at_once: int = 1, **options: Any) -
     bag = importlib.import_module("pipeline.foundation.work").Bag
     s3 = importlib.import_module("pipeline.foundation.aws").s3_client(region="us-east-1", endpoint_url=url)
     bags = [bag("W1", BUCKET, key, etag=etag, size_bytes=size) for key, etag, size in _keys(s3, what)]
-    chosen = download.Options(**{"durable": False, **options})
+    chosen = download.FetchOptions(**{"durable": False, **options})
 
     def one(wanted: Any) -> None:
         download.fetch(s3, wanted, to=into / Path(wanted.key).name, options=chosen)

@@ -5,11 +5,10 @@
     {name}           appears last, when every range is there and the whole is what S3 says it has
 
 `plan` chooses ranges and how the whole is verified, `journal` remembers, `connection` and `transfer` bring the bytes,
-`attempt` joins them, `fetch` finds what an earlier attempt left.
+`fetch` joins them.
 """
 
-from pipeline.download.bandwidth import Bandwidth
 from pipeline.download.fetch import fetch, settle
 from pipeline.download.local import adopt, identify_local
-from pipeline.download.options import Fetched, Options
-from pipeline.download.remote import identify, look, size_of
+from pipeline.download.options import Bandwidth, Fetched, FetchOptions
+from pipeline.download.remote import identify, look

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pipeline.download.begun import Begun
-from pipeline.download.journal import Journal
-from pipeline.download.options import How
+from pipeline.download.journal import Begun, Journal
+from pipeline.download.options import FetchOptions
 from pipeline.download.plan import By, Plan
 from pipeline.download.remote import BODY_BROKE, Body, RangeIgnored, WrongAnswer, open_range
 from pipeline.foundation import durable, failpoints
@@ -50,12 +49,14 @@ class Connection:
         halted: set when everything is to end.
     """
 
-    def __init__(self, s3: "S3Client", bag: Bag, plan: Plan, *, file: int, how: How, halted: threading.Event) -> None:
+    def __init__(
+        self, s3: "S3Client", bag: Bag, plan: Plan, *, file: int, options: FetchOptions, halted: threading.Event
+    ) -> None:
         self._s3 = s3
         self._bag = bag
         self._plan = plan
         self._file = file
-        self._how = how
+        self._options = options
         self._halted = halted
         self._lock = threading.Lock()
         self._cut = False
@@ -63,7 +64,7 @@ class Connection:
         self._reading_since = 0.0
         self._too_slow = False
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
-        self._most_bytes = how.bandwidth.block_bytes if how.bandwidth is not None else _BUFFER_BYTES
+        self._most_bytes = options.bandwidth.block_bytes if options.bandwidth is not None else _BUFFER_BYTES
         self.done_bytes = 0
         self.fetched_bytes = 0
 
@@ -77,7 +78,7 @@ class Connection:
         """Let the thread ask for the rest anew if bytes trickle: such a connection would hold up the whole for days."""
         with self._lock:
             since = self._reading_since
-            if self._body is not None and since and time.monotonic() - since > self._how.slow_seconds:
+            if self._body is not None and since and time.monotonic() - since > self._options.slow_seconds:
                 self._too_slow = True
                 self._body.interrupt()
 
@@ -146,7 +147,7 @@ class Connection:
 
     def _start_write_back(self, attempt: Begun) -> None:
         """Let the disk work while the network does: in the end everything is flushed at once."""
-        if self._how.durable and attempt.unclaimed_bytes:
+        if self._options.durable and attempt.unclaimed_bytes:
             durable.start_write_back(self._file, attempt.position - attempt.unclaimed_bytes, attempt.unclaimed_bytes)
 
     def _resumed(self, journal: Journal, number: int) -> Begun:
@@ -161,17 +162,17 @@ class Connection:
         while True:
             try:
                 self._rest(attempt, first)
-            except (_CutShort, WrongAnswer, *BODY_BROKE) as error:
+            except (WrongAnswer, *BODY_BROKE) as error:
                 if self._halted.is_set():
                     raise Halted from error
                 failures = 1 if attempt.position - mark >= _PROGRESS_BYTES else failures + 1
                 mark = attempt.position
-                if failures >= self._how.attempts:
+                if failures >= self._options.attempts:
                     raise self._given_up(error, attempt) from error
             except RangeIgnored as error:
                 if (start, end) != (0, self._plan.remote.size_bytes):
                     raise
-                if failures >= self._how.attempts:
+                if failures >= self._options.attempts:
                     raise self._given_up(error, attempt) from error
                 # Without ranges the rest cannot be asked for: the whole comes again.
                 self.done_bytes -= attempt.position
@@ -189,7 +190,7 @@ class Connection:
             self._plan.remote,
             start=attempt.position,
             end=attempt.end,
-            stall_seconds=self._how.stall_seconds,
+            stall_seconds=self._options.stall_seconds,
         )
         try:
             with self.uncut():
@@ -213,9 +214,9 @@ class Connection:
             if self._halted.is_set():
                 raise Halted
             if self._too_slow:
-                raise _CutShort(f"{len(block)} bytes did not come within {self._how.slow_seconds:.0f} s")
+                raise ConnectionError(f"{len(block)} bytes did not come within {self._options.slow_seconds:.0f} s")
             if not came:
-                raise _CutShort(f"{attempt.end - attempt.position} bytes are missing")
+                raise ConnectionError(f"{attempt.end - attempt.position} bytes are missing")
             block = block[:came]
             with self.uncut(), _on_disk():
                 _write(self._file, block, attempt.position)
@@ -223,14 +224,14 @@ class Connection:
             attempt.position += came
             self.done_bytes += came
             self.fetched_bytes += came
-            self._claim(attempt, after_bytes=self._how.claim_bytes)
+            self._claim(attempt, after_bytes=self._options.claim_bytes)
             failpoints.point("download half-way")
-            if self._how.bandwidth is not None:
+            if self._options.bandwidth is not None:
                 with _on_disk():
-                    self._how.bandwidth.take(came, self._halted)
+                    self._options.bandwidth.take(came, self._halted)
 
     def _pause(self, failures: int) -> None:
-        longest = min(_LONGEST_PAUSE_SECONDS, self._how.pause_seconds * 2**failures)
+        longest = min(_LONGEST_PAUSE_SECONDS, self._options.pause_seconds * 2**failures)
         if self._halted.wait(longest * random.uniform(0.5, 1)):  # noqa: S311  # spreads load, guards nothing
             raise Halted
 
@@ -239,14 +240,10 @@ class Connection:
         if isinstance(error, WrongAnswer):
             return DownloadMismatch(f"{what}: {error}", work_rid=self._bag.work_rid)
         return StorageUnreachable(
-            f"{what}: bytes {attempt.position}-{attempt.end - 1} broke off {self._how.attempts} times: "
+            f"{what}: bytes {attempt.position}-{attempt.end - 1} broke off {self._options.attempts} times: "
             f"{type(error).__name__}: {error}",
             work_rid=self._bag.work_rid,
         )
-
-
-class _CutShort(Exception):
-    """The body ended before it should."""
 
 
 def blocks(file: int, start: int, end: int, *, buffer: memoryview, halted: threading.Event) -> Iterator[memoryview]:

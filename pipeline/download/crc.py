@@ -5,7 +5,7 @@ Joining is multiplication by a power of x modulo the polynomial, as zlib's `crc3
 
 import importlib
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -33,21 +33,15 @@ def crc64nvme(block: memoryview, value: int) -> int:
 crc32: Update = zlib.crc32
 
 
-def joined_crc64nvme(pieces: Iterable[tuple[int, int]]) -> int:
-    """The CRC-64/NVME of a whole from (CRC, bytes) of its pieces in order."""
+def with_crc64nvme(whole: int, value: int, size_bytes: int) -> int:
+    """The CRC-64/NVME of what has the CRC `whole`, followed by so many bytes that have the CRC `value`."""
     checksums: Any = crt()
-    whole = 0
-    for value, size_bytes in pieces:
-        whole = int(checksums.combine_crc64nvme(whole, value, size_bytes))
-    return whole
+    return int(checksums.combine_crc64nvme(whole, value, size_bytes))
 
 
-def joined_crc32(pieces: Iterable[tuple[int, int]]) -> int:
-    """The CRC-32 of a whole from (CRC, bytes) of its pieces in order."""
-    whole = 0
-    for value, size_bytes in pieces:
-        whole = _times(_x_to(8 * size_bytes), whole) ^ value
-    return whole
+def with_crc32(whole: int, value: int, size_bytes: int) -> int:
+    """The CRC-32 of what has the CRC `whole`, followed by so many bytes that have the CRC `value`."""
+    return _times(_x_to(8 * size_bytes), whole) ^ value
 
 
 def _times(left: int, right: int) -> int:

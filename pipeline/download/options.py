@@ -1,40 +1,71 @@
 """What is asked of a download, and what it gives."""
 
+import fcntl
+import os
+import struct
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pipeline.download.bandwidth import Bandwidth
+from pipeline.foundation import durable
+
+_MOMENT = struct.Struct("<d36s")  # with the start of the machine by whose clock it is
+_LONGEST_SECONDS = 3600.0  # as far ahead as the blocks of no number of connections reach
+_LEAST_BLOCK_BYTES, _MOST_BLOCK_BYTES = 1 << 14, 1 << 18
+_BLOCK_SECONDS = 1 / 8  # the line carries a block in so long: so no connection waits for long, however many there are
 
 
-@dataclass(frozen=True)
-class How:
-    """How to fetch.
+class Bandwidth:
+    """Who has taken bytes waits until the line would have carried them.
 
-    Attributes:
-        connections: at once.
-        stall_seconds: a connection that brings nothing for so long is given up.
-        slow_seconds: likewise one that takes longer for a block of 256 KiB.
-        attempts: for the rest of a range, without progress between them, before the whole fails.
-        pause_seconds: before the second attempt; doubles with each, and is shortened at random.
-        claim_bytes: after so many bytes of a range the journal is told how far it is.
-        durable: the disk is to begin with what came before all has come.
-        bandwidth: the limit that all lanes of the host share.
+    The moment at which the line is free again stands in a small file, in the machine's monotonic clock, which all
+    processes of a host share; whoever is killed leaves nothing locked.
+
+    Args:
+        path: the file; its folder has to be there.
+        bytes_per_second: the limit.
     """
 
-    connections: int
-    stall_seconds: float
-    slow_seconds: float
-    attempts: int
-    pause_seconds: float
-    claim_bytes: int
-    durable: bool
-    bandwidth: Bandwidth | None
+    def __init__(self, path: Path, bytes_per_second: int) -> None:
+        self._path = path
+        self._rate = bytes_per_second
+        self._lock = threading.Lock()
+        self._boot = durable.boot().encode()[:36].ljust(36)
+
+    @property
+    def block_bytes(self) -> int:
+        """How much to read at a time, at most."""
+        return max(_LEAST_BLOCK_BYTES, min(_MOST_BLOCK_BYTES, int(self._rate * _BLOCK_SECONDS)))
+
+    def take(self, size_bytes: int, stop: threading.Event) -> None:
+        """Return when the line has carried so many bytes more, or at once when `stop` is set."""
+        with self._lock:
+            wait = self._reserved(size_bytes / self._rate)
+        if wait > 0:
+            stop.wait(wait)
+
+    def _reserved(self, seconds: float) -> float:
+        """Put the line's free moment so much later; returns how long to wait for it."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            now = time.monotonic()
+            known = os.pread(descriptor, _MOMENT.size, 0)
+            free, boot = _MOMENT.unpack(known) if len(known) == _MOMENT.size else (now, b"")
+            if boot != self._boot or not now < free < now + _LONGEST_SECONDS:
+                free = now
+            os.pwrite(descriptor, _MOMENT.pack(free + seconds, self._boot), 0)
+        finally:
+            os.close(descriptor)
+        return float(free + seconds - now)
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to download.
+class FetchOptions:
+    """How to download; all of its connections and their threads read it here.
 
     Attributes:
         connections: at once; one of real S3's gives 85 to 90 MB/s.
@@ -60,20 +91,6 @@ class Options:
     attempts: int = 8
     pause_seconds: float = 0.25
 
-    @property
-    def how(self) -> How:
-        """What a transfer needs to know of it."""
-        return How(
-            self.connections,
-            self.stall_seconds,
-            self.slow_seconds,
-            self.attempts,
-            self.pause_seconds,
-            self.claim_bytes,
-            self.durable,
-            self.bandwidth,
-        )
-
 
 @dataclass(frozen=True)
 class Fetched:
@@ -95,3 +112,14 @@ class Fetched:
     fetched_bytes: int
     refetched: tuple[str, ...]
     seconds: float
+
+    def facts(self) -> dict[str, Any]:
+        """What the record and the marker keep of it."""
+        told = {name: value for name, value in vars(self).items() if name not in {"path", "size_bytes"}}
+        return {
+            **told,
+            "bytes": self.size_bytes,
+            "digests": dict(self.digests),
+            "refetched": list(self.refetched),
+            "seconds": round(self.seconds, 3),
+        }

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 
 from pipeline.download import crc
 
@@ -68,17 +67,18 @@ class Remote:
         return int(told[1]) if told else 0
 
 
-class Digest(Protocol):
-    """What is taken of a range, block by block."""
+class Digest:
+    """What is taken of a range, block by block; by itself nothing."""
 
     def update(self, block: memoryview, /) -> None:
         """Take one more block, the next in order."""
 
     def values(self) -> list[str]:
         """What was taken so far."""
+        return []
 
 
-class _Crc:
+class _Crc(Digest):
     def __init__(self, update: crc.Update) -> None:
         self._update = update
         self._value = 0
@@ -90,7 +90,7 @@ class _Crc:
         return [f"{self._value:x}"]
 
 
-class _Md5s:
+class _Md5s(Digest):
     """An MD5 of each part that the range holds."""
 
     def __init__(self, part_bytes: int) -> None:
@@ -106,25 +106,14 @@ class _Md5s:
             self._room -= len(piece)
             block = block[len(piece) :]
             if not self._room:
-                self._close_part()
-
-    def _close_part(self) -> None:
-        self._parts.append(self._part.hexdigest())
-        self._part = hashlib.md5(usedforsecurity=False)
-        self._room = self._part_bytes
+                self._parts.append(self._part.hexdigest())
+                self._part = hashlib.md5(usedforsecurity=False)
+                self._room = self._part_bytes
 
     def values(self) -> list[str]:
         if self._room < self._part_bytes or not self._parts:
             return [*self._parts, self._part.hexdigest()]
         return list(self._parts)
-
-
-class _Nothing:
-    def update(self, block: memoryview, /) -> None:
-        pass
-
-    def values(self) -> list[str]:
-        return []
 
 
 @dataclass(frozen=True)
@@ -162,7 +151,7 @@ class Plan:
         if self.by is By.MD5:
             return _Md5s(self._md5_bytes)
         if self.by is By.NOTHING:
-            return _Nothing()
+            return Digest()
         return _Crc(crc.crc64nvme if self.by is By.CRC64NVME else crc.crc32)
 
     @property
@@ -198,9 +187,11 @@ class Plan:
             return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(md5s)}"
         if self.by is By.NOTHING:
             return ""
-        pieces = [(int(taken[n][0], 16), self.span(n)[1] - self.span(n)[0]) for n in range(self.chunks)]
-        wide = self.by is By.CRC64NVME
-        whole = crc.joined_crc64nvme(pieces) if wide else crc.joined_crc32(pieces)
+        wide, whole = self.by is By.CRC64NVME, 0
+        join = crc.with_crc64nvme if wide else crc.with_crc32
+        for number in range(self.chunks):
+            start, end = self.span(number)
+            whole = join(whole, int(taken[number][0], 16), end - start)
         return base64.b64encode(whole.to_bytes(8 if wide else 4)).decode()
 
     @property
@@ -213,6 +204,10 @@ class Plan:
             Level.MD5: self.remote.etag,
         }
         return told.get(self.level, "")
+
+    def is_not(self, found: str) -> bool:
+        """Whether S3 says something else of the whole than was found."""
+        return bool(self.expected) and found != self.expected
 
     def digests(self, found: str) -> dict[str, str]:
         """What the record keeps of the whole, by name."""

@@ -3,12 +3,14 @@
 import contextlib
 import http.client
 import re
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import botocore.exceptions
 import urllib3.exceptions
 
-from pipeline.download.asking import answered
 from pipeline.download.plan import Remote
 from pipeline.foundation.aws import error_code, translated
 from pipeline.foundation.errors import ObjectReplaced, PipelineError, StorageUnreachable
@@ -30,6 +32,11 @@ BODY_BROKE = (
     OSError,
 )
 """What reading a body can raise when the connection is reset, stalls or ends early."""
+
+
+_TICK_SECONDS = 0.25
+
+Answer = TypeVar("Answer")
 
 
 class RangeIgnored(Exception):
@@ -67,27 +74,67 @@ class Body:
             self._response.shutdown()
 
 
-def identify(s3: "S3Client", bag: Bag, *, pulse: Pulse = no_pulse) -> Bag:
-    """The bag with ETag, version and size as S3 has them now; for events and operators that name only a key.
+def answered(
+    ask: Callable[[], Answer], *, waiting: Callable[[], None], unwanted: Callable[[Answer], None] = lambda _answer: None
+) -> Answer:
+    """What a question to S3 returns, or raises; it may be minutes in coming, and a stop need not wait for it.
 
-    Raises:
-        ObjectGone: there is no such object.
-        PipelineError: S3 cannot be reached, or refuses; or what the pulse raised.
+    botocore rides out throttling and silence inside a call, for minutes, and nothing can be done about the thread that
+    waits there. So it is never the caller's: that one asks its pulse, and leaves the thread behind when it has to end.
+
+    Args:
+        ask: the question.
+        waiting: called a few times a second until the answer is there; what it raises is raised at once.
+        unwanted: given an answer that comes after that, to be cleared away.
     """
-    told = answered(lambda: _head(s3, bag), waiting=lambda: pulse(0, 0))
-    return bag.identified(etag=told["ETag"].strip('"'), version_id=_version(told), size_bytes=told["ContentLength"])
+    told: list[Answer] = []
+    failed: list[BaseException] = []
+    lock, over, left = threading.Lock(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        try:
+            answer = ask()
+        except BaseException as error:  # noqa: BLE001  # it is raised again in the caller's thread
+            failed.append(error)
+        else:
+            with lock:
+                if left.is_set():
+                    unwanted(answer)
+                else:
+                    told.append(answer)
+        finally:
+            over.set()
+
+    threading.Thread(target=work, daemon=True, name="asking S3").start()
+    try:
+        while not over.wait(_TICK_SECONDS):
+            waiting()
+    except BaseException:
+        with lock:
+            left.set()
+            for answer in told:
+                unwanted(answer)
+        raise
+    if failed:
+        raise failed[0]
+    return told[0]
 
 
-def size_of(s3: "S3Client", bag: Bag, *, pulse: Pulse = no_pulse) -> int:
-    """The bytes of the object that `bag` identifies, as S3 has them; what an event says of it anybody may have written.
+def identify(s3: "S3Client", bag: Bag, *, pulse: Pulse = no_pulse) -> Bag:
+    """The bag with ETag, version and size as S3 has them; what an event says of a size anybody may have written.
+
+    Args:
+        s3: the client.
+        bag: one of which perhaps only the key is known, as from some events and from operators.
+        pulse: asked while S3 is silent.
 
     Raises:
         ObjectGone: it is not there (any more).
-        ObjectReplaced: the bucket now holds other bytes under the key.
+        ObjectReplaced: the bucket now holds other bytes under the key than the bag names.
         PipelineError: S3 cannot be reached, or refuses; or what the pulse raised.
     """
     told = answered(lambda: _head(s3, bag, **_pin(bag)), waiting=lambda: pulse(0, 0))
-    return int(told["ContentLength"])
+    return bag.identified(etag=told["ETag"].strip('"'), version_id=_version(told), size_bytes=told["ContentLength"])
 
 
 def look(s3: "S3Client", bag: Bag) -> Remote:
@@ -108,12 +155,8 @@ def open_whole(s3: "S3Client", bag: Bag, *, stall_seconds: float) -> tuple[Remot
         PipelineError: as `look`, and NotRestored.
     """
     answer = _get(s3, bag, ChecksumMode="ENABLED", **_pin(bag))
-    body = Body(answer, stall_seconds=stall_seconds)
-    try:
+    with _body_of(answer, stall_seconds) as body:
         return _remote(s3, bag, answer), body
-    except BaseException:
-        body.close()
-        raise
 
 
 def open_range(s3: "S3Client", bag: Bag, remote: Remote, *, start: int, end: int, stall_seconds: float) -> Body:
@@ -130,13 +173,20 @@ def open_range(s3: "S3Client", bag: Bag, remote: Remote, *, start: int, end: int
     wanted = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
     pinned = {"IfMatch": f'"{remote.etag}"'} | ({"VersionId": remote.version_id} if remote.version_id else {})
     answer = _get(s3, bag, **wanted, **pinned)
+    with _body_of(answer, stall_seconds) as body:
+        _check(answer, bag, remote, start=start, end=end)
+        return body
+
+
+@contextlib.contextmanager
+def _body_of(answer: Any, stall_seconds: float) -> Iterator[Body]:
+    """The body of an answer, which is given up if the block finds that it is another one than was asked for."""
     body = Body(answer, stall_seconds=stall_seconds)
     try:
-        _check(answer, bag, remote, start=start, end=end)
+        yield body
     except BaseException:
         body.close()
         raise
-    return body
 
 
 def _check(answer: Any, bag: Bag, remote: Remote, *, start: int, end: int) -> None:
@@ -162,17 +212,15 @@ def _pin(bag: Bag) -> dict[str, Any]:
 
 
 def _head(s3: "S3Client", bag: Bag, **wanted: Any) -> Any:
-    try:
-        return s3.head_object(Bucket=bag.bucket, Key=bag.key, **wanted)
-    except _REQUEST_FAILED as error:
-        if error_code(error) not in _UNEXPLAINED:
-            raise _named(error, "look at", bag) from error
-    with _get(s3, bag, Range="bytes=0-0", **_pin(bag))["Body"]:
-        pass  # it was refused to HEAD only, or the storm is over
-    try:
-        return s3.head_object(Bucket=bag.bucket, Key=bag.key, **wanted)
-    except _REQUEST_FAILED as error:
-        raise _named(error, "look at", bag) from error
+    asked_why = False
+    while True:
+        try:
+            return s3.head_object(Bucket=bag.bucket, Key=bag.key, **wanted)
+        except _REQUEST_FAILED as error:
+            if asked_why or error_code(error) not in _UNEXPLAINED:
+                raise _named(error, "look at", bag) from error
+        with _get(s3, bag, Range="bytes=0-0", **_pin(bag))["Body"]:
+            asked_why = True  # it was refused to HEAD only, or the storm is over
 
 
 def _get(s3: "S3Client", bag: Bag, **wanted: Any) -> Any:
@@ -219,15 +267,11 @@ def _remote(s3: "S3Client", bag: Bag, told: Any) -> Remote:
         crc64nvme=told.get("ChecksumCRC64NVME", "") if full else "",
         crc32="" if "-" in crc32 else crc32,
     )
-    if remote.parts == 0:
-        return remote
-    return Remote(**{**vars(remote), "part_bytes": size if remote.parts == 1 else _part_bytes(s3, bag, remote)})
-
-
-def _part_bytes(s3: "S3Client", bag: Bag, remote: Remote) -> int:
+    if remote.parts <= 1:
+        return replace(remote, part_bytes=size * remote.parts)
     # Not pinned by ETag: S3's stand-ins compare it with the part's. The digest in the end decides anyhow.
     version = {"VersionId": remote.version_id} if remote.version_id else {}
-    return int(_head(s3, bag, PartNumber=1, **version)["ContentLength"])
+    return replace(remote, part_bytes=int(_head(s3, bag, PartNumber=1, **version)["ContentLength"]))
 
 
 def _version(told: Any) -> str:

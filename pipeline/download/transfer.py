@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.download.connection import Connection, DiskFailed, Halted, blocks
 from pipeline.download.journal import Journal
-from pipeline.download.options import How
+from pipeline.download.options import FetchOptions
 from pipeline.download.remote import Body
 from pipeline.foundation.work import Bag, Pulse
 
@@ -34,22 +34,24 @@ class Transfer:
         bag: what is fetched.
         journal: which ranges there are, and which are there; those that come are claimed in it.
         file: descriptor of the file, open for reading and writing.
-        how: how to fetch.
+        options: how to fetch.
 
     Attributes:
         in_sequence: afterwards, the digests of the whole in order, where the plan needs them.
     """
 
-    def __init__(self, s3: "S3Client", bag: Bag, *, journal: Journal, file: int, how: How) -> None:
+    def __init__(self, s3: "S3Client", bag: Bag, *, journal: Journal, file: int, options: FetchOptions) -> None:
         self._journal = journal
         self._plan = journal.plan
         self._file = file
-        self._most_connections = how.connections
+        self._most_connections = options.connections
         self._todo: deque[int] = deque()
         self._there: set[int] = set()
         self._arrived = threading.Condition()
         self._halted = threading.Event()
-        self._new_connection = partial(Connection, s3, bag, journal.plan, file=file, how=how, halted=self._halted)
+        self._new_connection = partial(
+            Connection, s3, bag, journal.plan, file=file, options=options, halted=self._halted
+        )
         self._over = threading.Event()
         self._working = 0
         self._connections: list[Connection] = []

@@ -126,11 +126,11 @@ class Site:
             self._sqs[key] = aws.sqs_client(region=key[0], profile=key[1], endpoint_url=key[2], hasty=hasty)
         return self._sqs[key]
 
-    def download_options(self) -> download.Options:
+    def download_options(self) -> download.FetchOptions:
         """How the download step is to fetch."""
         chosen = self.settings
         limit = chosen.download_bandwidth_bytes_per_second
-        return download.Options(
+        return download.FetchOptions(
             connections=chosen.download_connections,
             chunk_bytes=chosen.download_chunk_bytes,
             verify=chosen.download_verify,

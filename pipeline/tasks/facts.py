@@ -4,23 +4,8 @@ from typing import Any
 
 from pipeline import sync
 from pipeline.debag import Debagged, report
-from pipeline.download import Fetched
 from pipeline.foundation.errors import InvalidBag
 from pipeline.foundation.work import Bag, human_count
-
-
-def download_facts(fetched: Fetched) -> dict[str, Any]:
-    """What the record and the marker keep of a download."""
-    return {
-        "bytes": fetched.size_bytes,
-        "etag": fetched.etag,
-        "version_id": fetched.version_id,
-        "verified": fetched.verified,
-        "digests": dict(fetched.digests),
-        "fetched_bytes": fetched.fetched_bytes,
-        "refetched": list(fetched.refetched),
-        "seconds": round(fetched.seconds, 3),
-    }
 
 
 def debag_facts(unpacked: Debagged) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pipeline.record import Phase
 from pipeline.settings import WhenDone
 from pipeline.tasks import context, staging
 from pipeline.tasks.context import Site
-from pipeline.tasks.facts import debag_facts, download_facts, refusal, report_facts, sync_facts
+from pipeline.tasks.facts import debag_facts, refusal, report_facts, sync_facts
 from pipeline.tasks.progress import Progress
 from pipeline.tasks.room import make_room
 from pipeline.tasks.staging import Place
@@ -63,7 +63,7 @@ class Download(StepTask):
                 options = here.download_options()
                 fetched = download.fetch(here.s3(bag), bag, to=place.bag_zip, options=options, pulse=pulse)
         failpoints.point("downloaded, not vouched for")
-        facts = download_facts(fetched)
+        facts = fetched.facts()
         here.record.finished(self.phase, bag, facts)
         staging.vouch(place.download_marker, fetched.path, facts)
         download.settle(place.bag_zip)
@@ -80,7 +80,7 @@ class Download(StepTask):
 
     def _sized(self, here: Site, bag: Bag) -> Bag:
         """The bag with the size that S3 tells: by that room is reserved, also from works that ask for theirs later."""
-        size = download.size_of(here.s3(bag), bag, pulse=here.pulse(self.work_rid, self.phase))
+        size = download.identify(here.s3(bag), bag, pulse=here.pulse(self.work_rid, self.phase)).size_bytes
         sized = replace(bag, size_bytes=size)
         here.leases.queue_for_room(sized)
         return sized

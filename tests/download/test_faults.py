@@ -30,7 +30,7 @@ from tests.world.faulty_s3 import S3, Asked, Fault, Script, faulty_s3
 
 MIB = 1 << 20
 CONTENT = random.Random(5).randbytes(6 * MIB + 12_345)
-QUICK = download.Options(connections=4, chunk_bytes=MIB, stall_seconds=0.5, attempts=4, pause_seconds=0.01)
+QUICK = download.FetchOptions(connections=4, chunk_bytes=MIB, stall_seconds=0.5, attempts=4, pause_seconds=0.01)
 CHUNKS = 7
 
 
@@ -41,7 +41,7 @@ def s3() -> Iterator[S3]:
         yield made
 
 
-def fetch(s3: S3, folder: Path, *, options: download.Options = QUICK, attempts: int = 3) -> download.Fetched:
+def fetch(s3: S3, folder: Path, *, options: download.FetchOptions = QUICK, attempts: int = 3) -> download.Fetched:
     return download.fetch(s3.client(attempts=attempts), s3.bag, to=folder / "W1.bag.zip", options=options)
 
 

@@ -26,17 +26,17 @@ from tests.world.stack import ROOT
 
 MIB = 1 << 20
 CONTENT = random.Random(7).randbytes(24 * MIB + 1)
-OPTIONS = download.Options(connections=4, chunk_bytes=MIB, stall_seconds=5, pause_seconds=0.01)
+OPTIONS = download.FetchOptions(connections=4, chunk_bytes=MIB, stall_seconds=5, pause_seconds=0.01)
 ONE_BY_ONE = replace(OPTIONS, connections=1)
 
 _PROGRAM = """
 import sys
 from pathlib import Path
-from pipeline import aws
-from pipeline.steps import download
+from pipeline import download
+from pipeline.foundation import aws
 from pipeline.foundation.work import Bag
 url, etag, to, verify = sys.argv[1:]
-options = download.Options(
+options = download.FetchOptions(
     connections=4, chunk_bytes=8 << 20, claim_bytes=1 << 19, stall_seconds=5, verify=verify == "verify"
 )
 bag = Bag("W1", "bucket", "W1.bag.zip", etag=etag)
@@ -50,11 +50,11 @@ def s3() -> Iterator[S3]:
         yield made
 
 
-def fetch(s3: S3, folder: Path, options: download.Options = OPTIONS) -> download.Fetched:
+def fetch(s3: S3, folder: Path, options: download.FetchOptions = OPTIONS) -> download.Fetched:
     return download.fetch(s3.client(), s3.bag, to=folder / "W1.bag.zip", options=options)
 
 
-def cut_short(s3: S3, folder: Path, *, after: int, options: download.Options = ONE_BY_ONE) -> None:
+def cut_short(s3: S3, folder: Path, *, after: int, options: download.FetchOptions = ONE_BY_ONE) -> None:
     """A try that ends after so many ranges."""
     s3.script = lambda asked: Fault(error=(403, "AccessDenied")) if asked.start >= after * MIB else None
     with pytest.raises(AccessDenied):
