@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.foundation.errors import Fault
 
@@ -95,6 +95,18 @@ class Debagged:
     def files(self) -> int:
         """Payload files of all works."""
         return sum(work.files for work in self.works)
+
+    def facts(self) -> dict[str, Any]:
+        """What the record keeps of a debag."""
+        return {
+            "works": [work.rid for work in self.works],
+            "files": self.files,
+            "bytes": self.bytes,
+            "algorithms": list(self.algorithms),
+            "verified": sorted({work.verified for work in self.works}),
+            "warnings": [fault.as_dict() for fault in self.warnings],
+            "seconds": round(self.seconds, 3),
+        }
 
 
 def available_cpus() -> int:

@@ -27,6 +27,17 @@ def as_data(refusal: InvalidBag, *, zip_name: str) -> dict[str, object]:
     }
 
 
+def sentence(refusal: InvalidBag) -> str:
+    """Why a bag was refused, in one line; the report has it all."""
+    if refusal.misnamed:
+        return f"the zip is named wrongly: the bag in it is {refusal.misnamed}, by all that it says of itself"
+    first = refusal.faults[0]
+    where = "/".join(part for part in (first.bag, first.path) if part)
+    others = sum(counts(refusal).values()) - 1
+    more = f", and {human_count(others, 'more fault')}" if others else ""
+    return f"the bag is refused: {first.kind}" + (f" of {where}" if where else "") + more
+
+
 def counts(refusal: InvalidBag) -> dict[str, int]:
     """How many faults there are of each kind, listed or only counted."""
     listed = Counter(fault.kind for fault in refusal.faults)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from json.encoder import encode_basestring
 from pathlib import Path
 
+from pipeline.debag import report
 from pipeline.debag.copying import CopyPass
 from pipeline.debag.derived import Derived, derived_tag_files
 from pipeline.debag.faults import FaultKind, Findings, UnreadableZip
@@ -152,10 +153,9 @@ class _Run:
 
     def _refusal(self, bag_zip: Path, work_rid: str) -> InvalidBag:
         faults, warnings = self.say.in_order()
-        more = f", and {self.say.count - 1:,} more" if self.say.count > 1 else ""
         foreign = any(fault.kind == FaultKind.FOREIGN_WORK for fault in faults)
         error = InvalidBag(
-            f"{bag_zip.name} is refused: {faults[0]}{more}",
+            "",
             faults=faults,
             warnings=warnings,
             unlisted=self.say.unlisted,
@@ -165,6 +165,7 @@ class _Run:
             go_on=f"run_pipeline.py debag {shlex.quote(str(bag_zip))} --into DIR, once the bag is mended",
         )
         error.misnamed = self._misnamed()
+        error.what = report.sentence(error)
         return error
 
     def _misnamed(self) -> str:

@@ -5,6 +5,7 @@ import pwd
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.sync.audit import Audits
 from pipeline.sync.options import BUILT_IN, Options
@@ -116,3 +117,24 @@ class Synced:
     replaced: tuple[str, ...] = ()
     replaced_to: str = ""
     not_kept: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """What the record keeps of a sync."""
+        return {
+            "archive_path": str(self.path),
+            "files": self.files,
+            "bytes": self.bytes,
+            "written": self.written,
+            "added": self.added,
+            "cache_dropped": self.cache_dropped,
+            "replaced": list(self.replaced[:1000]),
+            "replaced_to": self.replaced_to,
+            "not_kept": ", ".join(self.not_kept),
+            "extra": list(self.extra[:1000]),
+            "algorithms": list(self.algorithms),
+            "log": str(self.log or ""),
+            "options": self.options.facts(),
+            "audits": dict(self.audits),
+            "proof": {"name": self.proof.name, "sha512": self.proof.sha512},
+            "seconds": round(self.seconds, 3),
+        }

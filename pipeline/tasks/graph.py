@@ -22,7 +22,6 @@ from pipeline.record import Phase
 from pipeline.settings import WhenDone
 from pipeline.tasks import context, staging
 from pipeline.tasks.context import Site
-from pipeline.tasks.facts import debag_facts, refusal, report_facts, sync_facts
 from pipeline.tasks.progress import Progress
 from pipeline.tasks.room import make_room
 from pipeline.tasks.staging import Place
@@ -122,18 +121,18 @@ class Debag(StepTask):
             # What debag says of the zip is true until it is moved; the report stays, and says where it then is.
             kept = staging.kept_zip(place, bag)
             _say_what_is_kept(here, bag, error, kept=kept, report_txt=place.quarantine / "report.txt")
-            facts = report_facts(bag, error, zip_file.name)
+            which = {"work_rid": bag.work_rid, "bag_id": bag.bag_id, "from": bag.address, "etag": bag.etag}
+            facts = {**which, **report.as_data(error, zip_name=zip_file.name)}
             text = report.as_text(error, zip_name=zip_file.name, shown=0)
             staging.keep(place, bag, report=facts, text=text)
-            error.what = refusal(error)
             raise
         failpoints.point("debag published, not recorded")
-        here.record.finished(self.phase, bag, debag_facts(unpacked), works=tuple(work.rid for work in unpacked.works))
+        here.record.finished(self.phase, bag, unpacked.facts(), works=tuple(work.rid for work in unpacked.works))
         _log.info(
             "%s: debagged %s, %s in %.1f s",
             self.work_rid,
-            human_count(sum(work.files for work in unpacked.works), "file"),
-            human_bytes(sum(work.bytes for work in unpacked.works)),
+            human_count(unpacked.files, "file"),
+            human_bytes(unpacked.bytes),
             unpacked.seconds,
         )
 
@@ -157,7 +156,7 @@ class Sync(StepTask):
         unpacked = debag.load_marker(place.debag)
         works = tuple(work.rid for work in unpacked.works)
         if self.row.works != works:  # killed between publishing the folder and recording it
-            here.record.finished(Phase.DEBAG, bag, debag_facts(unpacked), works=works)
+            here.record.finished(Phase.DEBAG, bag, unpacked.facts(), works=works)
         home = here.record.synced(self.bag_id)
         for work in unpacked.works:
             if work.rid not in home:
@@ -186,14 +185,13 @@ class Sync(StepTask):
             error.kept = "the unpacked work was discarded, the zip is kept"
             raise
         failpoints.point("sync copied, not committed")
-        told = sync_facts(synced)
         here.record.commit_sync(
             bag,
             work.rid,
             archive_path=str(synced.path),
             files=work.files,
             size_bytes=work.bytes,
-            facts=told,
+            facts=synced.facts(),
             leases=here.leases,
         )
         _log.info(

@@ -21,7 +21,6 @@ from pipeline.operations import verify
 from pipeline.record import Leases, Phase, stories
 from pipeline.sync import Verdict
 from pipeline.tasks import context as site_module
-from pipeline.tasks.facts import sync_facts
 from tests.world.bags import SMALL_WORK
 from tests.world.stack import RUN_PIPELINE, lines
 from tests.world.works import Home, put
@@ -44,9 +43,14 @@ class Library:
         bag = Bag(rid, "bucket", f"{rid}.bag.zip", etag=f"e{time.monotonic_ns()}")
         self.here.record.see(bag)
         assert self.here.leases.take(rid, bag.bag_id)
-        facts = sync_facts(synced)
         self.here.record.commit_sync(
-            bag, rid, archive_path=str(synced.path), files=3, size_bytes=9, facts=facts, leases=self.here.leases
+            bag,
+            rid,
+            archive_path=str(synced.path),
+            files=3,
+            size_bytes=9,
+            facts=synced.facts(),
+            leases=self.here.leases,
         )
         self.here.leases.release(rid)
         return synced.path
