@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pipeline.foundation import failpoints
 from pipeline.foundation.aws import failures_named
 from pipeline.foundation.errors import PipelineError
-from pipeline.intake.queue import SEAL, SEALED_WORK, Message, Queue, hide, sending_terms
+from pipeline.intake.queue import Message, Queue, attributes_of, hide, message_of, send
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -24,12 +23,15 @@ class DeadLetter:
     Attributes:
         message: as it lies there; its queue is the dead-letter queue.
         attributes: what the pipeline says of it; empty where SQS itself moved it.
-        since: when it came there; of one that SQS moved: when it was first sent.
     """
 
     message: Message
     attributes: Mapping[str, str]
-    since: datetime
+
+    @property
+    def since(self) -> datetime:
+        """When it came there; of one that SQS moved: when it was first sent."""
+        return datetime.fromtimestamp(self.message.sent_at, UTC)
 
 
 @contextmanager
@@ -64,28 +66,10 @@ def _receive(sqs: "SQSClient", queue: Queue) -> list[DeadLetter]:
             MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             MessageAttributeNames=["All"],
         )
-    letters = []
-    for message in answer.get("Messages", []):
-        told = message.get("Attributes", {})
-        attributes = {
-            name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()
-        }
-        letters.append(
-            DeadLetter(
-                Message(
-                    queue=Queue(queue.source, queue.dead_letter_url, "", 0),
-                    message_id=message.get("MessageId", ""),
-                    receipt_handle=message["ReceiptHandle"],
-                    body=message.get("Body", ""),
-                    receives=int(told.get("ApproximateReceiveCount", "1")),
-                    received_at=now,
-                    seal=(attributes.get(SEAL, ""), attributes.get(SEALED_WORK, "")),
-                ),
-                attributes,
-                datetime.fromtimestamp(int(told.get("SentTimestamp", "0")) / 1000, UTC),
-            )
-        )
-    return letters
+    dead = Queue(queue.source, queue.dead_letter_url, "", 0)
+    return [
+        DeadLetter(message_of(dead, told, received_at=now), attributes_of(told)) for told in answer.get("Messages", [])
+    ]
 
 
 def send_back(sqs: "SQSClient", queue: Queue, letter: DeadLetter) -> None:
@@ -97,14 +81,5 @@ def send_back(sqs: "SQSClient", queue: Queue, letter: DeadLetter) -> None:
     Raises:
         PipelineError: SQS cannot be reached, or refuses; it is where it was.
     """
-    failpoints.before(failpoints.Act.SEND)
     with failures_named(f"sending message {letter.message.message_id} back"):
-        sqs.send_message(
-            QueueUrl=queue.url,
-            MessageBody=letter.message.body,
-            MessageAttributes={
-                name: {"DataType": "String", "StringValue": value} for name, value in letter.attributes.items() if value
-            },
-            **sending_terms(queue.url, letter.message.message_id),
-        )
-    failpoints.after(failpoints.Act.SEND)
+        send(sqs, queue.url, letter.message, letter.attributes)

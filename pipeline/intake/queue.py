@@ -79,7 +79,7 @@ def is_fifo(url: str) -> bool:
     return url.endswith(".fifo")
 
 
-def sending_terms(url: str, identity: str) -> "_Terms":
+def _sending_terms(url: str, identity: str) -> "_Terms":
     """What SendMessage needs besides, where the queue is FIFO (SQS API Reference, SendMessage).
 
     Args:
@@ -154,22 +154,28 @@ def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_sec
             MessageAttributeNames=[SEAL, SEALED_WORK],
         )
     for message in answer.get("Messages", []):
-        return Message(
-            queue=queue,
-            message_id=message.get("MessageId", ""),
-            receipt_handle=message["ReceiptHandle"],
-            body=message.get("Body", ""),
-            receives=int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")),
-            received_at=now,
-            sent_at=int(message.get("Attributes", {}).get("SentTimestamp", "0")) / 1000,
-            seal=(_attribute(message, SEAL), _attribute(message, SEALED_WORK)),
-        )
+        return message_of(queue, message, received_at=now)
     return None
 
 
-def _attribute(message: "MessageTypeDef", name: str) -> str:
-    found = message.get("MessageAttributes", {}).get(name)
-    return found.get("StringValue", "") if found else ""
+def message_of(queue: Queue, told: "MessageTypeDef", *, received_at: float) -> Message:
+    """A message that was received, with its system attributes."""
+    attributes, system = attributes_of(told), told.get("Attributes", {})
+    return Message(
+        queue=queue,
+        message_id=told.get("MessageId", ""),
+        receipt_handle=told["ReceiptHandle"],
+        body=told.get("Body", ""),
+        receives=int(system.get("ApproximateReceiveCount", "1")),
+        received_at=received_at,
+        sent_at=int(system.get("SentTimestamp", "0")) / 1000,
+        seal=(attributes.get(SEAL, ""), attributes.get(SEALED_WORK, "")),
+    )
+
+
+def attributes_of(told: "MessageTypeDef") -> dict[str, str]:
+    """The texts among the attributes that whoever sent a message gave it."""
+    return {name: value.get("StringValue", "") for name, value in told.get("MessageAttributes", {}).items()}
 
 
 def acknowledge(sqs: "SQSClient", message: Message) -> None:
@@ -209,19 +215,23 @@ def dead_letter(sqs: "SQSClient", message: Message, *, reason: Mapping[str, str]
     Raises:
         PipelineError: SQS cannot be reached, or refuses.
     """
-    failpoints.before(failpoints.Act.SEND)
     attributes = {"MessageId": message.message_id, "Source": message.queue.source, **reason}
+    clean = {name: _sendable(value) for name, value in attributes.items()}
     with failures_named(f"dead-lettering of message {message.message_id}"):
-        sqs.send_message(
-            QueueUrl=message.queue.dead_letter_url,
-            MessageBody=message.body,
-            MessageAttributes={
-                name: {"DataType": "String", "StringValue": _sendable(value)}
-                for name, value in attributes.items()
-                if value
-            },
-            **sending_terms(message.queue.dead_letter_url, message.message_id),
-        )
+        send(sqs, message.queue.dead_letter_url, message, clean)
+
+
+def send(sqs: "SQSClient", url: str, message: Message, attributes: Mapping[str, str]) -> None:
+    """Send what a message says on to another queue."""
+    failpoints.before(failpoints.Act.SEND)
+    sqs.send_message(
+        QueueUrl=url,
+        MessageBody=message.body,
+        MessageAttributes={
+            name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value
+        },
+        **_sending_terms(url, message.message_id),
+    )
     failpoints.after(failpoints.Act.SEND)
 
 
