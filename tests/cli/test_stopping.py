@@ -20,7 +20,7 @@ IMPORTS = 600  # of the modules that `status` imports, so many at least come aft
 # Signals come while a flag is waited for, as often as not in the instant in which a wait begins or ends.
 SIGNALS_IN_WAITS = """
 import random, signal
-from pipeline.signals import StopFlag
+from pipeline.foundation.signals import StopFlag
 for _ in range(3_000):  # with a threading.Event some hundred are enough to hang
     flag = StopFlag()
     signal.signal(signal.SIGALRM, lambda *_: flag.set())

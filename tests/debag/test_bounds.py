@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 MOST_MEMORY = 300 << 20
 _UNPACK = """
 import json, pathlib, resource, sys, time
-from pipeline.errors import InvalidBag
+from pipeline.foundation.errors import InvalidBag
 from pipeline import debag
 kinds = []
 try:

@@ -23,7 +23,7 @@ MOST_MEMORY = 300 << 20
 MEMBERS = 199_000  # of the 200,000 that are allowed
 _UNPACK = """
 import json, pathlib, resource, sys, time
-from pipeline.errors import InvalidBag
+from pipeline.foundation.errors import InvalidBag
 from pipeline import debag
 from pipeline.debag import report
 counts, last, longest = {}, time.process_time(), 0

@@ -240,7 +240,7 @@ def test_a_script_whose_time_is_prolonged_runs_to_its_end(home: Home) -> None:
 FROZEN = """
 import os, signal, sys, time
 from pathlib import Path
-from tests.works import Home
+from tests.world.works import Home
 home = Home(Path(sys.argv[1]))
 home.stage()
 until = time.clock_gettime(time.CLOCK_BOOTTIME) + 4

@@ -16,8 +16,8 @@ def test_lanes_do_not_grow_with_the_works_they_bring_home(tmp_path: Path, moto_u
 
 _LOG_90_MB = """
 import logging, sys
-from pipeline import log_lines
-log_lines.log_to(sys.argv[1], "lane-1")
+from pipeline.foundation import logs
+logs.log_to(sys.argv[1], "lane-1")
 for _ in range(90_000):
     logging.getLogger("pipeline.lanes.lane").info("x" * 1_000)
 """

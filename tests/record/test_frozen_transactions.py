@@ -24,11 +24,12 @@ IDLE_SECONDS = 10  # as the servers are told
 LIFE = """
 import sys
 import sqlalchemy
-from pipeline.errors import LeaseLost
-from pipeline.steps import record
-from pipeline.record import Leases, Phase, Record, roll
+from pipeline.foundation.errors import LeaseLost
+from pipeline import record
+from pipeline.record import Leases, Phase, Record
+from pipeline.record import lanes as roll
 from pipeline.record.engine import lift_limits
-from tests.test_frozen_transactions import BAG
+from tests.record.test_frozen_transactions import BAG
 engine = record.connect(sys.argv[1])
 if sys.argv[3]:
     sqlalchemy.event.listen(engine, "begin", lift_limits)
