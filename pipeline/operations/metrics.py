@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from pipeline.foundation.errors import PipelineError
 from pipeline.operations.status import Depths, Standing
 from pipeline.record import SUPERSEDED, BagState, history, overview
-from pipeline.record.history import STEPS, Tally
+from pipeline.record.history import STEPS, Ending
 from pipeline.tasks.context import Site
 
 _BOUNDS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 43200)
@@ -62,14 +62,14 @@ def _told(
 def _counted(here: Site) -> Iterator[Metric]:
     """What ever happened, and how long it took; the durations first, so that no bucket is larger than all of them."""
     took = {step: history.taking(here.engine, step, _BOUNDS) for step in STEPS}
-    tallies = {(one.step, one.outcome, one.kind): one for one in history.tallies(here.engine)}
-    done = {step: tallies.get((step, "done", ""), Tally(step, "done", "", 0, 0, 0.0)) for step in STEPS}
+    endings = {(one.step, one.outcome, one.kind): one for one in history.endings(here.engine)}
+    done = {step: endings.get((step, "done", ""), Ending(step, "done", "", 0, 0, 0.0)) for step in STEPS}
     yield _told(
         CounterMetricFamily,
         "pipeline_events",
         "What happened to works, by step, outcome and failure",
         ["step", "outcome", "kind"],
-        [(labels, one.count) for labels, one in sorted(tallies.items())],
+        [(labels, one.count) for labels, one in sorted(endings.items())],
     )
     amounts = [([step], one.bytes) for step, one in done.items()]
     yield _told(CounterMetricFamily, "pipeline_bytes", "Bytes that steps brought to their end", ["step"], amounts)
@@ -79,7 +79,7 @@ def _counted(here: Site) -> Iterator[Metric]:
         counts = map(float, [*accumulate(took[step]), one.count])
         durations.add_metric([step], list(zip(names, counts, strict=True)), one.seconds)
     yield durations
-    taken = sum(one.count for one in tallies.values() if (one.step, one.outcome) == ("lease", "taken-over"))
+    taken = sum(one.count for one in endings.values() if (one.step, one.outcome) == ("lease", "taken-over"))
     what = "Works taken over from a lane that fell silent"
     yield _told(CounterMetricFamily, "pipeline_lease_takeovers", what, [], [([], taken)])
 

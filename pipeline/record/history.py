@@ -20,7 +20,7 @@ STEPS = (Phase.DOWNLOAD, Phase.DEBAG, Phase.SYNC)
 
 
 @dataclass(frozen=True)
-class Tally:
+class Ending:
     """How often a step ended so, and what it came to; `kind` is a failure's name."""
 
     step: str
@@ -52,7 +52,7 @@ class Kind:
     latest: str
 
 
-def tallies(engine: Engine) -> list[Tally]:
+def endings(engine: Engine) -> list[Ending]:
     """All that ever happened.
 
     Raises:
@@ -63,7 +63,7 @@ def tallies(engine: Engine) -> list[Tally]:
     with reading(engine) as connection:
         rows = connection.execute(query).all()
     return [
-        Tally(step, outcome, kind or "", count, int(size or 0), float(seconds or 0))
+        Ending(step, outcome, kind or "", count, int(size or 0), float(seconds or 0))
         for step, outcome, kind, count, size, seconds in rows
     ]
 
@@ -118,7 +118,7 @@ def failures(engine: Engine, *, since: datetime) -> list[Kind]:
     return sorted(found, key=lambda kind: (-kind.count, kind.kind))
 
 
-def quantiles(engine: Engine, step: str, shares: Sequence[float], *, since: datetime) -> tuple[Tally, list[float]]:
+def quantiles(engine: Engine, step: str, shares: Sequence[float], *, since: datetime) -> tuple[Ending, list[float]]:
     """What a step that was done came to, and within how many seconds these shares of it were; none where it was not.
 
     Raises:
@@ -132,7 +132,7 @@ def quantiles(engine: Engine, step: str, shares: Sequence[float], *, since: date
         places = [min(count - 1, int(count * share)) for share in shares] if count else []
         rows = [ordered.offset(place).scalar_subquery().label(f"q{n}") for n, place in enumerate(places)]
         found = list(connection.execute(select(*rows)).one()) if rows else []
-    return Tally(step, "done", "", count, int(size or 0), float(seconds or 0)), found
+    return Ending(step, "done", "", count, int(size or 0), float(seconds or 0)), found
 
 
 def first(engine: Engine, *, since: datetime) -> datetime | None:

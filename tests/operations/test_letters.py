@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from pipeline import record
 from pipeline.foundation.errors import StorageUnreachable
 from pipeline.foundation.work import staging_key
-from pipeline.operations import letters
+from pipeline.operations import notify as notices_told
 from pipeline.operations.status import Depths, Standing
 from pipeline.record import Record, notices
 from pipeline.record.notices import Told
@@ -185,9 +185,9 @@ def test_while_sqs_may_count_what_was_before_a_lane_s_move_nothing_is_said(besid
     known = Told(0, "", (), {"dead": 5, "other": 1})
     moved(book)
 
-    early = letters.compare(stands(beside, dead("q", "dead", 8), dead("p", "other", 3)), known)
+    early = notices_told.compare(stands(beside, dead("q", "dead", 8), dead("p", "other", 3)), known)
     long_ago(beside.engine)
-    late = letters.compare(stands(beside, dead("q", "dead", 8), dead("p", "other", 3)), known)
+    late = notices_told.compare(stands(beside, dead("q", "dead", 8), dead("p", "other", 3)), known)
 
     assert [(one.queue, one.new) for one in early.grown] == [("p", 2)]
     assert early.untold(0) == {"dead": 5, "other": 1}
@@ -204,7 +204,7 @@ def test_what_was_taken_out_is_expected_no_more_and_what_is_unknown_stays(beside
 
     away = Depths("", "a", error=StorageUnreachable("it is away"))
 
-    found = letters.compare(stands(beside, dead("q", "dead", 1), away, dead("n", "new", 9)), known)
+    found = notices_told.compare(stands(beside, dead("q", "dead", 1), away, dead("n", "new", 9)), known)
 
     assert found.grown == []
     assert found.untold(0) == {"dead": 0, "away": 2, "new": 9}

@@ -87,7 +87,7 @@ def test_what_is_counted_reads_no_more_rows_and_asks_no_more_questions_of_many_w
         sqlalchemy.event.listen(engine, "connect", count)
         sqlalchemy.event.listen(engine, "before_cursor_execute", lambda *_: read.update(statements=1))
         since = datetime.now(UTC) - timedelta(days=1)
-        history.tallies(engine)
+        history.endings(engine)
         for step in history.STEPS:
             history.taking(engine, step, [1, 60])
             history.quantiles(engine, step, [0.5, 1], since=since)

@@ -168,7 +168,7 @@ def test_events_are_counted_once_each_and_the_report_has_the_same(engine: Engine
     then, later = (datetime(2026, 1, 2, 3, 4, second, tzinfo=UTC) for second in (5, 6))
     moment = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
-    told = [(one.step, one.outcome, one.kind, one.count, one.bytes) for one in chronicle.tallies(engine)]
+    told = [(one.step, one.outcome, one.kind, one.count, one.bytes) for one in chronicle.endings(engine)]
 
     assert sorted(told) == [
         ("download", "done", "", 2, (1 << 40) + 1),
@@ -178,7 +178,7 @@ def test_events_are_counted_once_each_and_the_report_has_the_same(engine: Engine
     ]
     assert chronicle.taking(engine, "download", [1, 2.5, 5, 9]) == [0, 1, 1, 0]
     assert chronicle.quantiles(engine, "download", [0, 0.5, 1], since=then) == (
-        chronicle.Tally("download", "done", "", 2, (1 << 40) + 1, 7.5),
+        chronicle.Ending("download", "done", "", 2, (1 << 40) + 1, 7.5),
         [2.5, 5, 5],
     )
     assert chronicle.home(engine, since=then) == (1, 9)
