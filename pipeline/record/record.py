@@ -167,6 +167,7 @@ class Record:
             state = BagState.REFUSED
         elif isinstance(error, NotRestored):
             state = BagState.NOT_RESTORED
+        facts = bounded(failure_facts(error))  # many faults take seconds, and a server ends a transaction that idles
         with self._held(bag.work_rid) as connection:
             if isinstance(error, InvalidBag) and len(error.works) > 1 and bag.work_rid not in error.works:
                 stages.hand_over(connection, bag.work_rid, bag.bag_id, error.works)
@@ -180,7 +181,7 @@ class Record:
                 retry_on=utc_in(retry_seconds),
                 host=self._host,
             )
-            self._event(connection, bag.work_rid, bag.bag_id, step, "failed", failure_facts(error))
+            self._event(connection, bag.work_rid, bag.bag_id, step, "failed", facts)
 
     @tried_again
     def reopen(self, bag: Bag, *, reason: str, undo_syncs: bool = False) -> None:
