@@ -16,8 +16,9 @@ from pipeline.cli.usage.verb import PROGRAM, Verb, sentence
 from pipeline.debag.meanings import MEANINGS
 from pipeline.debag.rules import RULES
 from pipeline.foundation import errors
+from pipeline.foundation.declared import Setting, settings_of
 from pipeline.foundation.work import human_bytes
-from pipeline.settings import production, sections, sources
+from pipeline.settings import sections
 
 _MADE = "<!-- Made by `make docs` from pipeline/cli/usage: change it there. -->"
 _READS = "What a verb reads is named by its section: [where settings stand](../settings.md)."
@@ -69,29 +70,25 @@ def write(docs: Path) -> None:
 
 
 def _settings() -> str:
-    in_production = production.defaults("prod")
-    tables = []
-    for section in sections.SECTIONS:
-        rows = []
-        for name, parameter in section.get_params():
-            value, other = (
-                _default(name, parameter.task_value("a section that nobody sets", name)),
-                in_production.get((section.__name__, name)),
-            )
-            if other is not None:
-                value += f"; in production {_default(name, other)}"
-            told, _, choices = parameter.description.partition(" Choices: ")
-            either = ", ".join(sorted(choices.strip("{}").split(", ")))  # Luigi has them in no order
-            rows.append((f"`{name}`", value, f"{told} ({either})" if choices else told))
-        tables.append(_columns(inspect.getdoc(section) or "", ("setting", "default", "meaning"), rows))
-    for kind, fields in sources.FIELDS.items():
-        rows = [(f"`{name}`", _default(name, value), meaning) for name, (value, meaning) in fields.items()]
-        tables.append(_columns(f"`[source NAME]`, `kind = {kind}`", ("setting", "default", "meaning"), rows))
-    return "\n\n".join(tables)
+    named = [((inspect.getdoc(one) or "").partition("\n")[0], one) for one in sections.SECTIONS.values()]
+    named += [(f"`[source NAME]`, `kind = {kind}`", one) for kind, one in sections.KINDS.items()]
+    return "\n\n".join(
+        _columns(
+            title,
+            ("setting", "default", "meaning"),
+            [_setting(name, told) for name, (told, _) in settings_of(section).items()],
+        )
+        for title, section in named
+    )
 
 
-def _default(name: str, value: object) -> str:
-    text = str(value).lower() if isinstance(value, bool) else f"{value}"
+def _setting(name: str, told: Setting) -> tuple[str, str, str]:
+    value, other = _default(name, told.text), told.production
+    value += "" if other is None else f"; in production {_default(name, other)}"
+    return f"`{name}`", value, told.meaning + (f" ({', '.join(sorted(told.choices))})" if told.choices else "")
+
+
+def _default(name: str, text: str) -> str:
     size = f" ({human_bytes(int(text))})" if name.endswith("_bytes") else ""
     return f"`{text}`{size}" if text else "none"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.foundation.declared import at_least, setting
 from pipeline.foundation.errors import Fault
 
 _MEBIBYTE = 1 << 20
@@ -12,34 +13,37 @@ _MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Policy:
-    """Limits and switches of debag; the defaults are meant for strangers' bags.
+    """`[debag]`: what a bag may be.
+
+    The defaults are meant for strangers' bags.
 
     Attributes:
         max_ratio: unpacked bytes for each byte in the zip, of a member and of all, before it counts as a bomb.
         ratio_floor_bytes: up to so many unpacked bytes the ratio does not matter.
-        max_members: members of a zip.
         max_directory_bytes: bytes of the central directory, which is held in memory.
         max_name_bytes: memory that the names of members, or of folders, may take.
         max_tag_bytes: bytes of the tag files of a bag that are parsed.
-        allow_weak_digests: accept bags that have md5 or sha1 only, with a warning.
-        rid_mismatch: what to do if the zip's key, the bag's folder and its BDRC-RID name different works.
         several_works: whether a zip may hold other works than the one that its key names, if it holds several.
-        require_tag_manifest: refuse bags without a tag manifest, which RFC 8493 allows.
         allow_unbagged: accept plain zips with works but no bag; they are recorded as not verified.
         reserve_bytes: disk that has to stay free.
         full_report: read the payload of a zip that is already refused too, so that altered files are in the report.
     """
 
-    max_ratio: float = 50.0
+    threads: int = setting(0, "threads a bag; 0: the CPUs available to the process", at_least(0))
+    max_ratio: float = setting(50.0, "largest expansion of a compressed member over 8 MB")
     ratio_floor_bytes: int = 8 * _MEBIBYTE
-    max_members: int = 200_000
+    max_members: int = setting(200_000, "most members of a zip")
     max_directory_bytes: int = 64 * _MEBIBYTE
     max_name_bytes: int = 48 * _MEBIBYTE
     max_tag_bytes: int = 64 * _MEBIBYTE
-    allow_weak_digests: bool = True
-    rid_mismatch: Literal["warn", "refuse"] = "refuse"
+    allow_weak_digests: bool = setting(default=True, meaning="accept bags with md5 or sha1 alone")
+    require_tag_manifest: bool = setting(default=False, meaning="refuse bags without a tag manifest")
+    rid_mismatch: Literal["warn", "refuse"] = setting(
+        "refuse",
+        "when BDRC-RID, folder and key name different works",
+        choices=("warn", "refuse"),
+    )
     several_works: bool = True
-    require_tag_manifest: bool = False
     allow_unbagged: bool = False
     reserve_bytes: int = 64 * _MEBIBYTE
     full_report: bool = True

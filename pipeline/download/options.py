@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.foundation import durable
+from pipeline.foundation.declared import holds, setting, within
 
+_LEAST_BANDWIDTH = 100_000  # below, a connection's buffer would take longer than a connection may be silent
 _MOMENT = struct.Struct("<d36s")  # with the start of the machine by whose clock it is
 _LONGEST_SECONDS = 3600.0  # as far ahead as the blocks of no number of connections reach
 _LEAST_BLOCK_BYTES, _MOST_BLOCK_BYTES = 1 << 14, 1 << 18
@@ -65,13 +67,12 @@ class Bandwidth:
 
 @dataclass(frozen=True)
 class FetchOptions:
-    """How to download; all of its connections and their threads read it here.
+    """`[download]`: how zips come from S3.
 
     Attributes:
-        connections: at once; one of real S3's gives 85 to 90 MB/s.
-        chunk_bytes: of a range, made up to whole parts of a multipart upload.
+        chunk_bytes: made up to whole parts of a multipart upload.
         claim_bytes: after so many bytes of a range the journal is told; what a kill costs for each connection.
-        verify: compare the whole with what S3 has; False leaves all but the size to the bag's manifests.
+        verify: False leaves all but the size to the bag's manifests.
         durable: make the file survive a power cut before it gets its name.
         bandwidth: the limit that all lanes of the host share.
         stall_seconds: a connection that brings nothing for so long is given up, and the rest asked for again.
@@ -80,10 +81,24 @@ class FetchOptions:
         pause_seconds: before the second attempt; doubles with each, shortened at random.
     """
 
-    connections: int = 8
-    chunk_bytes: int = 64 << 20
+    connections: int = setting(8, "at once, for each lane; one brings 85 to 90 MB/s from S3", within(1, 64))
+    chunk_bytes: int = setting(
+        64 << 20,
+        "of a range, which one connection brings",
+        holds(lambda size, _: 1 << 20 <= size <= 1 << 32, "is {}, not 1 MiB to 4 GiB"),
+    )
+    bandwidth_bytes_per_second: int = setting(
+        0,
+        "what all lanes of this host together may take of the line; 0: all of it",
+        holds(
+            lambda limit, _: limit == 0 or limit >= _LEAST_BANDWIDTH,
+            f"is {{}}, not 0 (no limit) or at least {_LEAST_BANDWIDTH}",
+        ),
+    )
+    verify: bool = setting(
+        default=True, meaning="compare each zip with S3's digests before debag compares its files with the manifests"
+    )
     claim_bytes: int = 8 << 20
-    verify: bool = True
     durable: bool = True
     bandwidth: Bandwidth | None = None
     stall_seconds: float = 30.0

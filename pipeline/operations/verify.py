@@ -131,8 +131,8 @@ def everything(here: Site) -> list[Archived]:
         ArchiveMissing: the archive cannot be listed.
         DatabaseUnavailable: the database is out of reach.
     """
-    if bare := sync.unmarked(here.settings.archive_root, here.settings.sync_mount_marker):
-        raise _missing(here.settings.archive_root, f"no {here.settings.sync_mount_marker} in {', '.join(bare)}")
+    if bare := sync.unmarked(here.settings.archive_root, here.settings.sync.mount_marker):
+        raise _missing(here.settings.archive_root, f"no {here.settings.sync.mount_marker} in {', '.join(bare)}")
     known = record.archived(here.engine)
     lying = set(_in_archive(here.settings.archive_root))
     lying -= record.on_the_way(here.engine) - {rid for rid, work in known.items() if work.is_home}
@@ -198,7 +198,7 @@ def _see_share(here: Site, work: Archived, folder: Path) -> None:
         ArchiveMissing: the share point is not there, or lacks its marker, or is empty.
     """
     see_archive(here)
-    share, marker = folder.parent.parent, here.settings.sync_mount_marker
+    share, marker = folder.parent.parent, here.settings.sync.mount_marker
     if marker and sync.unmounted(here.settings.archive_root, share, marker):
         raise _missing(share, f"it has no {marker}")
     if folder.exists() or not work.sync_id:

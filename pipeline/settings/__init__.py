@@ -1,4 +1,4 @@
-"""Settings: Luigi's own `luigi.Config` sections, each value overridable by an environment variable.
+"""Settings: sections of Luigi's own `luigi.cfg`, each value overridable by an environment variable.
 
 A setting `script` of the section `[sync]` is overridden by `PIPELINE_SYNC_SCRIPT`; one of `[source fpl]` by
 `PIPELINE_SOURCE_FPL_…`. `load` checks everything at once and returns plain frozen values, so nothing below this module
@@ -7,6 +7,6 @@ knows where a setting came from. `PIPELINE_ENV` (`dev` or `prod`) chooses the pr
 `.env` and `LUIGI_CONFIG_PATH` are seen to by `run_pipeline.py`, before luigi is imported.
 """
 
-from pipeline.settings.loading import load
+from pipeline.settings.loading import Settings, load
 from pipeline.settings.production import missing_archive
-from pipeline.settings.values import Folder, Notify, Settings, Source, WhenDone
+from pipeline.settings.sections import Folder, Notify, Source, WhenDone

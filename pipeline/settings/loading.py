@@ -1,29 +1,85 @@
-"""Reading all settings, and checking them at once."""
+"""All settings at once: the sections, the sources, and what they refer to."""
 
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import luigi.configuration
 
-from pipeline.debag import Policy
+from pipeline import debag, download, sync
+from pipeline.foundation import guarded, owners
 from pipeline.foundation.errors import OptionsNotUnderstood, SettingsError
+from pipeline.foundation.work import without_user
 from pipeline.settings import production
-from pipeline.settings.checks import check, check_download, check_ours
-from pipeline.settings.files import UNREADABLE, read_named_files, reason
-from pipeline.settings.notifying import read_notify
-from pipeline.settings.paths import from_project as _path
-from pipeline.settings.places import placed
+from pipeline.settings.mistakes import placed, unknown
+from pipeline.settings.reading import UNREADABLE, from_project, read, read_named_files, reason, variable
 from pipeline.settings.secrets import aws_credentials, database_url, db_config_default, scheduler_url
-from pipeline.settings.sections import SECTIONS, database, debag, download, notify, pipeline, queue, sync
-from pipeline.settings.sources import read_sources
-from pipeline.settings.unknown import unknown
-from pipeline.settings.values import Scheduler, Settings
-from pipeline.sync import BUILT_IN, DEFAULT_PATH, SITE_FILE, Options, of_site
+from pipeline.settings.sections import (
+    KINDS,
+    Database,
+    Folder,
+    Notify,
+    Pipeline,
+    Queue,
+    Source,
+    wrong_address,
+)
 
-_Section = TypeVar("_Section", bound=luigi.Config)
+
+@dataclass(frozen=True)
+class Scheduler:
+    """The central scheduler, from Luigi's own `[core]`.
+
+    Attributes:
+        url: with user and password, which its door asks for.
+        password_file: where that password lies, or is to be made.
+        disconnect_seconds: after which luigid misses a worker that fell silent, if it reads the same luigi.cfg.
+    """
+
+    url: str = field(repr=False)
+    password_file: Path
+    disconnect_seconds: float = 60.0
+
+    @property
+    def shown(self) -> str:
+        """The URL for people: without user and password."""
+        return without_user(self.url)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Pipeline, Queue):
+    """Everything that was set, checked: `[pipeline]` and `[queue]`, and each other section as a value of its own."""
+
+    database_url: str = field(repr=False)  # with its password
+    download: download.FetchOptions
+    debag: debag.Policy
+    sync: sync.Site
+    scheduler: Scheduler
+    notify: Notify
+    sources: tuple[Source, ...]
+    folders: tuple[Folder, ...]
+
+    def source(self, name: str) -> Source | None:
+        """The queue's source of that name."""
+        return next((source for source in self.sources if source.name == name), None)
+
+    def folder(self, name: str) -> Folder | None:
+        """The folder's source of that name."""
+        return next((folder for folder in self.folders if folder.name == name), None)
+
+    def folder_of_zip(self, path: Path) -> Folder | None:
+        """The source in whose folder (or below it, or in its refused folder) a zip lies."""
+        return next(
+            (one for one in self.folders if path.is_relative_to(one.path) or path.is_relative_to(one.refused_path)),
+            None,
+        )
+
+    def source_of_bucket(self, bucket: str) -> Source:
+        """The source whose bucket this is; a source with no more than boto3's own defaults for other buckets."""
+        return next((source for source in self.sources if source.bucket == bucket), Source(name="", bucket=bucket))
 
 
 def load(*, working: bool = False, make_password: bool = False) -> Settings:
@@ -37,124 +93,66 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
         SettingsError: names every setting that is missing or wrong, at once.
     """
     read_named_files()
-    _let_the_environment_win()
     problems: list[str] = []
-    main, data, messages = _read(pipeline, problems), _read(database, problems), _read(queue, problems)
-    fetching, bags, syncing = _read(download, problems), _read(debag, problems), _read(sync, problems)
-    telling = read_notify(_read(notify, problems), problems)
-    sources, folders = read_sources(problems)
+    main = read(Pipeline, "pipeline", problems)
+    messages, notify = read(Queue, "queue", problems), read(Notify, "notify", problems)
+    fetching = read(download.FetchOptions, "download", problems)
+    policy = read(debag.Policy, "debag", problems, reserve_bytes=main.margin_bytes)
+    url = database_url(read(Database, "database", problems), problems, make_password=make_password)
+    sources, folders = _sources(problems)
     problems += unknown([*sources, *folders])
-    url = database_url(data, problems, make_password=make_password)
     credentials = aws_credentials(sources, problems)
+    given: dict[str, Any] = {"archive_root": main.archive_root, "logs": main.logs, "aws_credentials": credentials}
+    syncing = _sync(read(sync.Site, "sync", problems, **given), main.environment, problems)
     scheduler = _scheduler(main.scheduler_password_file, problems)
-    check_download(fetching, problems)
-    check(main, messages, bags, syncing, problems, scheduler=scheduler.url)
-    options = _sync_options(syncing.options_file, problems)
     if main.environment == "prod":
         production.refuse_demo_settings(url, sources, problems)
         if working:
-            problems += production.missing_archive(_path(main.archive_root), marker=syncing.mount_marker)
+            problems += production.missing_archive(main.archive_root, marker=syncing.mount_marker)
     if working:
-        check_ours(main, problems)
+        _see_ours(main, problems)
     if problems:
         raise SettingsError(placed(problems))
     return Settings(
-        environment=main.environment,
-        host=main.host or socket.gethostname(),
-        lanes=main.lanes,
-        staging=_path(main.staging),
-        quarantine=_path(main.quarantine),
-        logs=_path(main.logs),
-        log_files=main.log_files,
-        log_json=main.log_format == "json",
-        alive_file=_path(main.alive_file) if main.alive_file else None,
-        archive_root=_path(main.archive_root),
-        margin_bytes=main.margin_bytes,
+        **{**vars(messages), **vars(main), "host": main.host or socket.gethostname()},
         database_url=url,
-        aws_credentials=credentials,
-        wait_seconds=messages.wait_seconds,
-        lease_seconds=messages.lease_seconds,
-        heartbeat_seconds=messages.heartbeat_seconds,
-        backoff_seconds=messages.backoff_seconds,
-        backoff_limit_seconds=messages.backoff_limit_seconds,
-        retry_days=messages.retry_days,
-        download_connections=fetching.connections,
-        download_chunk_bytes=fetching.chunk_bytes,
-        download_bandwidth_bytes_per_second=fetching.bandwidth_bytes_per_second,
-        download_verify=fetching.verify,
-        debag_threads=bags.threads,
-        debag_policy=Policy(
-            max_ratio=bags.max_ratio,
-            max_members=bags.max_members,
-            allow_weak_digests=bags.allow_weak_digests,
-            rid_mismatch=bags.rid_mismatch,
-            require_tag_manifest=bags.require_tag_manifest,
-            reserve_bytes=main.margin_bytes,
-        ),
-        sync_copier=syncing.copier,
-        sync_mount_marker=syncing.mount_marker,
-        sync_script=_path(syncing.script),
-        sync_path=":".join([*(str(_path(folder)) for folder in syncing.path.split(":") if folder), DEFAULT_PATH]),
-        sync_web_parent=syncing.web_parent,
-        sync_db_config=syncing.db_config or db_config_default(main.environment),
-        sync_debug=syncing.debug,
-        sync_time_limit_seconds=syncing.time_limit_seconds,
-        sync_audit_limit_seconds=syncing.audit_limit_seconds,
-        sync_options=options,
-        sync_heed_works=syncing.work_options == "heed",
+        download=fetching,
+        debag=policy,
+        sync=syncing,
         scheduler=scheduler,
-        notify=telling,
+        notify=notify,
         sources=sources,
         folders=folders,
     )
 
 
-def _read(section: type[_Section], problems: list[str]) -> _Section:
-    """A section; a value that cannot be read is added to `problems`, and its default stands in for the checks."""
-    config, where, instead = luigi.configuration.get_config(), section.__name__, {}
-    known = dict(section.get_params())
-    for name in dict.fromkeys([*known, *(config[where] if config.has_section(where) else ())]):
+def _see_ours(main: Pipeline, problems: list[str]) -> None:
+    """See that nobody else decides what lies in the folders of this host."""
+    for name in ("staging", "quarantine", "logs"):
         try:
-            if name in known:
-                known[name].task_value(where, name)
-            else:
-                config.get(where, name)
-        except UNREADABLE as error:
-            problems.append(f"[{where}] {name}: {reason(error)}")
-            config.set(where, name, "")  # Luigi reads all that stands in a section, also what is no setting of it
-            if name in known:
-                instead[name] = known[name].task_value("a section that nobody sets", name)
-    made: _Section = section(**instead)
-    return made
+            guarded.see_nobody_can_swap(getattr(main, name))
+        except owners.NotOurs as error:
+            problems.append(f"[pipeline] {name}: {error.strerror}")
+        except OSError:
+            continue  # whoever uses it says what is wrong with it
 
 
-def _let_the_environment_win() -> None:
-    config = luigi.configuration.get_config()
-    for section in SECTIONS:
-        for name, _ in section.get_params():
-            value = os.environ.get(f"PIPELINE_{section.__name__}_{name}".upper())
-            if value is not None:
-                config.set(section.__name__, name, value.replace("%", "%%"))
-    if "PIPELINE_ENV" in os.environ:
-        config.set("pipeline", "environment", os.environ["PIPELINE_ENV"].replace("%", "%%"))
-    environment = ""
-    with suppress(*UNREADABLE):  # told where the section is read
-        environment = config.get("pipeline", "environment", "dev")
-    for (name, option), default in production.defaults(environment).items():
-        if not config.has_option(name, option):
-            config.set(name, option, default)
-
-
-def _sync_options(options_file: str, problems: list[str]) -> Options:
-    """The site's options of the sync; a file that was set has to be there, one in BDRC's place need not."""
-    file = _path(options_file) if options_file else Path.home() / SITE_FILE
-    if options_file and not file.exists():
+def _sync(read: sync.Site, environment: str, problems: list[str]) -> sync.Site:
+    """With the site's options: a file that was set has to be there, one in BDRC's place need not."""
+    file, options = from_project(read.options_file) if read.options_file else Path.home() / sync.SITE_FILE, read.options
+    if read.options_file and not file.exists():
         problems.append(f"[sync] options_file: {file} is not there")
     try:
-        return of_site(file)
+        options = sync.of_site(file)
     except OptionsNotUnderstood as error:
         problems.append(f"[sync] options: {error.what}")
-    return BUILT_IN
+    folders = [str(from_project(folder)) for folder in read.path.split(":") if folder]
+    return replace(
+        read,
+        options=options,
+        path=":".join([*folders, sync.DEFAULT_PATH]),
+        db_config=read.db_config or db_config_default(environment),
+    )
 
 
 def _scheduler(password_file: str, problems: list[str]) -> Scheduler:
@@ -172,8 +170,69 @@ def _scheduler(password_file: str, problems: list[str]) -> Scheduler:
             url = f"http://{host}:{config.get('core', 'default_scheduler_port', '8082')}"
     except UNREADABLE as error:
         problems.append(f"[core] default_scheduler_url: {reason(error)}")
-    return Scheduler(
-        url=scheduler_url(url.rstrip("/"), password_file, problems),
-        password_file=_path(password_file),
-        disconnect_seconds=seconds,
+    url = scheduler_url(url.rstrip("/"), password_file, problems)
+    if wrong := wrong_address(url):
+        problems.append(f"[core] default_scheduler_url {wrong}")
+    return Scheduler(url=url, password_file=from_project(password_file), disconnect_seconds=seconds)
+
+
+def _sources(problems: list[str]) -> tuple[tuple[Source, ...], tuple[Folder, ...]]:
+    """Every `[source NAME]`, queues and folders."""
+    config, found = luigi.configuration.get_config(), list[Source | Folder]()
+    for section in config.sections():
+        name = section.removeprefix("source ").strip()
+        if not section.startswith("source ") or not name:
+            continue
+        try:
+            kind = os.environ.get(variable(section, "kind")) or config.get(section, "kind", "") or "queue"
+        except UNREADABLE as error:
+            problems.append(f"[{section}] kind: {reason(error)}")
+            kind = "queue"
+        if kind not in KINDS:
+            problems.append(f"[{section}] kind is {kind!r}, not queue or folder")
+            continue
+        found.append(read(KINDS[kind], section, problems, name=name))
+    sources = tuple(one for one in found if isinstance(one, Source))
+    folders = tuple(
+        replace(
+            one,
+            done_path=one.path / "done" if one.done_path == Path() else one.done_path,
+            refused_path=one.path / "refused" if one.refused_path == Path() else one.refused_path,
+        )
+        for one in found
+        if isinstance(one, Folder)
     )
+    _check_queues(sources, problems)
+    _check_folders(folders, problems)
+    return sources, folders
+
+
+def _check_queues(sources: Sequence[Source], problems: list[str]) -> None:
+    """A queue that is read twice is counted twice, and each source takes the other's events for foreign ones."""
+    for index, source in enumerate(sources):
+        other = next((one.name for one in sources[:index] if _is_one_queue(source, one)), "")
+        if source.queue and other:
+            problems.append(f"[source {source.name}] queue is that of [source {other}] too")
+
+
+def _is_one_queue(one: Source, other: Source) -> bool:
+    """A URL says all by itself; a name is a queue of an account, which the profile says, at an endpoint."""
+    if "://" in one.queue and "://" in other.queue:
+        return one.queue.rstrip("/") == other.queue.rstrip("/")
+    return _named_queue(one) == _named_queue(other)
+
+
+def _named_queue(source: Source) -> tuple[str, ...]:
+    name = source.queue.rstrip("/").rpartition("/")[2]
+    return name, source.endpoint_url.rstrip("/"), source.region, source.profile
+
+
+def _check_folders(folders: Sequence[Folder], problems: list[str]) -> None:
+    """What is done with a zip must not bring it back into a folder from which zips are taken."""
+    taken = {folder.path: folder.name for folder in folders}
+    for folder in folders:
+        if taken[folder.path] != folder.name:
+            problems.append(f"[source {folder.name}] path is that of [source {taken[folder.path]}] too")
+        for name, path in (("done_path", folder.done_path), ("refused_path", folder.refused_path)):
+            if path in taken:
+                problems.append(f"[source {folder.name}] {name} is a folder from which zips are taken")

@@ -8,17 +8,10 @@ from urllib.parse import urlsplit
 from pipeline import record
 from pipeline.foundation import start
 from pipeline.foundation.work import archive_shares
-from pipeline.settings.values import Source
+from pipeline.settings.reading import PROJECT
+from pipeline.settings.sections import Source
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
 _DEMO_KEY = "embedded"
-
-
-def defaults(environment: str) -> dict[tuple[str, str], str]:
-    """What a setting is when nobody set it, by section and name, where production differs from development."""
-    if environment != "prod":
-        return {}
-    return {("pipeline", "archive_root"): "/mnt", ("database", "url"): ""}
 
 
 def refuse_demo_settings(database_url: str, sources: Sequence[Source], problems: list[str]) -> None:

@@ -16,9 +16,8 @@ from pipeline import record
 from pipeline.foundation import guarded
 from pipeline.foundation.errors import SettingsError
 from pipeline.foundation.work import DOOR_KEY_FILE, SCHEDULER_USER
-from pipeline.settings.paths import from_project
-from pipeline.settings.sections import database
-from pipeline.settings.values import Source
+from pipeline.settings.reading import content, from_project
+from pipeline.settings.sections import Database, Source
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 DATABASE_KEY_FILE = "var/database.password"
@@ -58,7 +57,7 @@ def aws_credentials(sources: Sequence[Source], problems: list[str]) -> Path | No
     return file
 
 
-def database_url(data: database, problems: list[str], *, make_password: bool = False) -> str:
+def database_url(data: Database, problems: list[str], *, make_password: bool = False) -> str:
     """The database's URL, with its password, from whichever of the settings holds it.
 
     A PostgreSQL of this host whose URL has none is `local-services`'s own, which makes the file where there is none.
@@ -68,7 +67,7 @@ def database_url(data: database, problems: list[str], *, make_password: bool = F
         problems.append("[database] url_file and db_config are both set; one of them has to go")
     if data.db_config:
         return _of_db_config(data.db_config, problems)
-    text = content(data.url_file, "[database] url_file", problems) if data.url_file else str(data.url)
+    text = content(data.url_file, "[database] url_file", problems) if data.url_file else data.url
     try:
         url = record.parsed_url(text) if text else None
     except SettingsError as error:
@@ -137,36 +136,24 @@ def _of_db_config(text: str, problems: list[str]) -> str:
         problems.append(f"{where}: not of the form level:file, as prod:/run/secrets/db_apps")
         return ""
     sections = _read(Path(name).expanduser(), where, problems)
-    if sections is None:
-        return ""
-    if not sections.has_section(level):
-        problems.append(f"{where}: no section [{level}]; there: {', '.join(sections.sections()) or 'none'}")
-        return ""
-    server = sections.get(level, "server", fallback="")
-    if server:
+    section = _section(sections, level, where, problems)
+    if sections and section and (server := section.get("server", "")):
         options = sections.get("mysql", "mySqlCnfPath", fallback="").strip("\"'")
         if not options:
             problems.append(f"{where}: section [mysql] has no mySqlCnfPath")
             return ""
-        sections = _read(Path(options).expanduser(), f"{where}: mySqlCnfPath", problems)
-        if sections is None:
-            return ""
-        level = server
-    return _of_option_file(sections, level, where, problems)
-
-
-def _of_option_file(sections: configparser.ConfigParser, name: str, where: str, problems: list[str]) -> str:
-    if not sections.has_section(name):
-        problems.append(f"{where}: no section [{name}]; there: {', '.join(sections.sections()) or 'none'}")
+        level, sections = server, _read(Path(options).expanduser(), f"{where}: mySqlCnfPath", problems)
+        section = _section(sections, level, where, problems)
+    if section is None:
         return ""
-    section = {key: (value or "").strip("\"'") for key, value in sections.items(name)}
+    where += f": section [{level}]"
     missing = [key for key in ("user", "password", "host", "database") if not section.get(key)]
     if missing:
-        problems.append(f"{where}: section [{name}] has no {', '.join(missing)}")
+        problems.append(f"{where} has no {', '.join(missing)}")
         return ""
     port = section.get("port", "3306")
     if not port.isdigit():
-        problems.append(f"{where}: section [{name}]: port is no number")
+        problems.append(f"{where}: port is no number")
         return ""
     url = record.parsed_url("mysql+pymysql://?charset=utf8mb4").set(
         username=section["user"],
@@ -178,22 +165,15 @@ def _of_option_file(sections: configparser.ConfigParser, name: str, where: str, 
     return url.render_as_string(hide_password=False)
 
 
-def content(file: str, what: str, problems: list[str]) -> str:
-    """The one secret that a file holds; what is wrong is added to `problems`."""
-    try:
-        text = Path(file).expanduser().read_text(encoding="utf-8").strip()
-    except OSError as error:
-        problems.append(f"{what} cannot be read: {file}: {error.strerror}")
-        return ""
-    except UnicodeDecodeError:
-        problems.append(f"{what} cannot be read: {file} is not text")
-        return ""
-    if not text:
-        problems.append(f"{what}: {file} is empty")
-    elif len(text.splitlines()) > 1:
-        problems.append(f"{what}: {file} holds more than one line")
-        return ""
-    return text
+def _section(
+    sections: configparser.ConfigParser | None, name: str, where: str, problems: list[str]
+) -> dict[str, str] | None:
+    if sections is None:
+        return None
+    if not sections.has_section(name):
+        problems.append(f"{where}: no section [{name}]; there: {', '.join(sections.sections()) or 'none'}")
+        return None
+    return {key: (value or "").strip("\"'") for key, value in sections.items(name)}
 
 
 def _read(file: Path, what: str, problems: list[str]) -> configparser.ConfigParser | None:

@@ -1,147 +1,246 @@
-"""The sections of `luigi.cfg` that are ours: one `luigi.Config` each, named as its class."""
+"""The sections of `luigi.cfg` that are ours: each setting once, with its default, its meaning and its check.
 
-import warnings
+Those of the steps `[download]`, `[debag]` and `[sync]` are declared where the steps are told what to do.
+"""
 
-import luigi
-from luigi.parameter import UnconsumedParameterWarning
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
 
+from pipeline import debag, download, sync
+from pipeline.foundation.declared import at_least, holds, setting, within
 from pipeline.foundation.work import DOOR_KEY_FILE
 
-# Luigi takes its own settings in [core] for unknown ones of a task. Ours are checked by `_unknown`.
-warnings.filterwarnings("ignore", category=UnconsumedParameterWarning)
+
+def wrong_address(url: str) -> str:
+    """What is wrong with a web address; empty: nothing. It may hold a password, so nothing of it is shown."""
+    if not url.isprintable() or " " in url:
+        return "holds a blank or a line break"
+    try:
+        split = urlsplit(url)
+        whole = split.scheme in {"http", "https"} and bool(split.hostname) and split.port != 0
+    except ValueError:  # its words quote what they are about
+        whole = False
+    return "" if whole else "is not http(s)://host…"
 
 
-class pipeline(luigi.Config):
+@dataclass(frozen=True)
+class Pipeline:
     """`[pipeline]`: where things lie on this host, and how much runs at once."""
 
-    environment = luigi.Parameter(default="dev", description="dev or prod; PIPELINE_ENV wins")
-    lanes = luigi.IntParameter(default=2, description="works brought home at the same time on this host")
-    host = luigi.Parameter(default="", description="name of this host in the record; empty: its own")
-    staging = luigi.Parameter(default="var/staging", description="fast local disk for downloads and unpacked bags")
-    quarantine = luigi.Parameter(default="var/quarantine", description="where refused bags are kept with their reports")
-    logs = luigi.Parameter(default="var/logs", description="logs of the lanes and of the sync script")
-    log_files = luigi.BoolParameter(
-        default=True,
-        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
-        description="lanes log to files too, and not to stderr alone",
+    environment: str = setting(
+        "dev",
+        "dev or prod; PIPELINE_ENV wins",
+        holds(lambda word, _: word in {"dev", "prod"}, "(PIPELINE_ENV) is {!r}, not dev or prod"),
     )
-    log_format = luigi.ChoiceParameter(
-        default="text", choices=["text", "json"], description="json: a JSON object a line, with work, step and attempt"
+    lanes: int = setting(2, "works brought home at the same time on this host", within(1, 64))
+    host: str = setting("", "name of this host in the record; empty: its own")
+    staging: Path = setting(Path("var/staging"), "fast local disk for downloads and unpacked bags")
+    quarantine: Path = setting(Path("var/quarantine"), "where refused bags are kept with their reports")
+    logs: Path = setting(Path("var/logs"), "logs of the lanes and of the sync script")
+    log_files: bool = setting(default=True, meaning="lanes log to files too, and not to stderr alone")
+    log_json: bool = setting(
+        default=False,
+        meaning="json: a JSON object a line, with work, step and attempt",
+        name="log_format",
+        text="text",
+        choices={"text": False, "json": True},
     )
-    alive_file = luigi.Parameter(
-        default="", description="touched while all lanes run, or `notify --watch` does, for health checks; empty: none"
+    alive_file: Path | None = setting(
+        None, "touched while all lanes run, or `notify --watch` does, for health checks; empty: none", text=""
     )
-    scheduler_password_file = luigi.Parameter(
-        default=DOOR_KEY_FILE,
-        description="holds the password of luigid's door (a secret); the default is for a luigid on this host",
+    scheduler_password_file: str = setting(
+        DOOR_KEY_FILE, "holds the password of luigid's door (a secret); the default is for a luigid on this host"
     )
-    archive_root = luigi.Parameter(default="var/archive", description="folder of Archive0 to Archive3")
-    margin_bytes = luigi.IntParameter(default=1 << 30, description="bytes of staging disk that always stay free")
+    archive_root: Path = setting(Path("var/archive"), "folder of Archive0 to Archive3", production="/mnt")
+    margin_bytes: int = setting(1 << 30, "bytes of staging disk that always stay free", at_least(0))
+
+    @property
+    def lane_logs(self) -> Path | None:
+        """Where lanes log to, besides stderr."""
+        return self.logs if self.log_files else None
 
 
-class database(luigi.Config):
+@dataclass(frozen=True)
+class Database:
     """`[database]`: the progress database."""
 
-    url = luigi.Parameter(default="sqlite:///var/pipeline.db", description="an SQLAlchemy URL")
-    url_file = luigi.Parameter(default="", description="a file that holds the URL (a secret), instead of url")
-    password_file = luigi.Parameter(default="", description="a file that holds the URL's password (a secret)")
-    db_config = luigi.Parameter(
-        default="", description="BDRC's level:file, as prod:/run/secrets/db_apps, instead of url"
-    )
+    url: str = setting("sqlite:///var/pipeline.db", "an SQLAlchemy URL", production="")
+    url_file: str = setting("", "a file that holds the URL (a secret), instead of url")
+    password_file: str = setting("", "a file that holds the URL's password (a secret)")
+    db_config: str = setting("", "BDRC's level:file, as prod:/run/secrets/db_apps, instead of url")
 
 
-class queue(luigi.Config):
+@dataclass(frozen=True)
+class Queue:
     """`[queue]`: how messages are taken and given back."""
 
-    wait_seconds = luigi.IntParameter(default=20, description="long poll of watch mode, 1 to 20 s")
-    lease_seconds = luigi.IntParameter(default=300, description="how long a lane that fell silent keeps its work")
-    heartbeat_seconds = luigi.FloatParameter(default=60.0, description="how often lease and visibility are renewed")
-    backoff_seconds = luigi.IntParameter(default=60, description="first delay after a failure; doubles each time")
-    backoff_limit_seconds = luigi.IntParameter(default=3600, description="longest delay after a failure")
-    retry_days = luigi.FloatParameter(default=10.0, description="what fails for longer is a dead letter, until `retry`")
-
-
-class download(luigi.Config):
-    """`[download]`: how zips come from S3."""
-
-    connections = luigi.IntParameter(default=8, description="at once, for each lane; one brings 85 to 90 MB/s from S3")
-    chunk_bytes = luigi.IntParameter(default=64 << 20, description="of a range, which one connection brings")
-    bandwidth_bytes_per_second = luigi.IntParameter(
-        default=0, description="what all lanes of this host together may take of the line; 0: all of it"
+    wait_seconds: int = setting(20, "long poll of watch mode, 1 to 20 s", within(0, 20, " (a limit of SQS)"))
+    lease_seconds: int = setting(
+        300,
+        "how long a lane that fell silent keeps its work",
+        holds(
+            lambda seconds, its: 0 < its.heartbeat_seconds * 2 <= seconds <= 43_200,
+            "is {}: not at least twice heartbeat_seconds and at most 12 h",
+        ),
     )
-    verify = luigi.BoolParameter(
-        default=True,
-        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
-        description="compare each zip with S3's digests before debag compares its files with the manifests",
+    heartbeat_seconds: float = setting(60.0, "how often lease and visibility are renewed")
+    backoff_seconds: int = setting(
+        60,
+        "first delay after a failure; doubles each time",
+        holds(
+            lambda first, its: 0 <= first <= its.backoff_limit_seconds <= 43_200,
+            "and backoff_limit_seconds: not in order within 0 and 12 h",
+        ),
     )
-
-
-class debag(luigi.Config):
-    """`[debag]`: what a bag may be."""
-
-    threads = luigi.IntParameter(default=0, description="threads a bag; 0: the CPUs available to the process")
-    max_ratio = luigi.FloatParameter(default=50.0, description="largest expansion of a compressed member over 8 MB")
-    max_members = luigi.IntParameter(default=200_000, description="most members of a zip")
-    allow_weak_digests = luigi.BoolParameter(
-        default=True, parsing=luigi.BoolParameter.EXPLICIT_PARSING, description="accept bags with md5 or sha1 alone"
-    )
-    require_tag_manifest = luigi.BoolParameter(
-        default=False, parsing=luigi.BoolParameter.EXPLICIT_PARSING, description="refuse bags without a tag manifest"
-    )
-    rid_mismatch = luigi.ChoiceParameter(
-        default="refuse", choices=["warn", "refuse"], description="when BDRC-RID, folder and key name different works"
+    backoff_limit_seconds: int = setting(3600, "longest delay after a failure")
+    retry_days: float = setting(
+        10.0,
+        "what fails for longer is a dead letter, until `retry`",
+        holds(lambda days, _: 0 < days < float("inf"), "is {}, not a number of days"),
     )
 
 
-class sync(luigi.Config):
-    """`[sync]`: the sync script and what it is told."""
-
-    copier = luigi.ChoiceParameter(
-        default="script", choices=["script", "builtin"], description="who copies: the script, or the pipeline itself"
-    )
-    mount_marker = luigi.Parameter(
-        default="", description="name of a file in each Archive{n} of the mounted archive; empty: not looked for"
-    )
-    script = luigi.Parameter(default="bin/syncOneWork.sh", description="the site's script, or the one shipped")
-    path = luigi.Parameter(
-        default="",
-        description="folders, joined by colons, for the script's PATH, after its own and before the system's",
-    )
-    web_parent = luigi.Parameter(default="", description="S3 prefix for images/; empty: no web copy")
-    db_config = luigi.Parameter(default="", description="DB_CONFIG of the script: level:file of database connections")
-    debug = luigi.BoolParameter(
-        default=False, parsing=luigi.BoolParameter.EXPLICIT_PARSING, description="DEBUG_SYNC of the script"
-    )
-    time_limit_seconds = luigi.IntParameter(default=0, description="the script is ended after this; 0: never")
-    audit_limit_seconds = luigi.IntParameter(
-        default=0, description="so long may each run of the audit tool take; 0: any"
-    )
-    options_file = luigi.Parameter(default="", description="the site's options; empty: ~/.config/bdrc/site-sync.yml")
-    work_options = luigi.ChoiceParameter(
-        default="heed", choices=["heed", "ignore"], description="config/sync.yml in works; it can only narrow"
-    )
+def _is_address(text: str) -> bool:
+    return "@" in text and text.isprintable()
 
 
-class notify(luigi.Config):
+@dataclass(frozen=True)
+class Notify:
     """`[notify]`: how operators are told of trouble; without a channel nobody is."""
 
-    smtp_host = luigi.Parameter(default="", description="the mail server; empty: no mail")
-    smtp_port = luigi.IntParameter(default=587, description="its port")
-    smtp_security = luigi.ChoiceParameter(
-        default="starttls", choices=["starttls", "tls", "none"], description="how the connection is protected"
+    smtp_host: str = setting("", "the mail server; empty: no mail")
+    smtp_port: int = setting(587, "its port")
+    smtp_security: str = setting(
+        "starttls",
+        "how the connection is protected",
+        holds(
+            lambda way, its: way != "none" or not its.smtp_password,
+            "is none: a password is sent over a protected connection only",
+        ),
+        choices=("starttls", "tls", "none"),
     )
-    smtp_user = luigi.Parameter(default="", description="who sends; empty: the server asks nobody")
-    smtp_password_file = luigi.Parameter(default="", description="a file that holds the password (a secret)")
-    mail_from = luigi.Parameter(default="", description="the sender's address")
-    mail_to = luigi.Parameter(default="", description="the receivers' addresses, with commas")
-    webhook_url_file = luigi.Parameter(default="", description="a file that holds the webhook's address (a secret)")
-    webhook_format = luigi.ChoiceParameter(
-        default="slack", choices=["slack", "json"], description="slack: text alone; json: the facts too"
+    smtp_user: str = setting(
+        "",
+        "who sends; empty: the server asks nobody",
+        holds(
+            lambda user, its: bool(its.smtp_password) == bool(user),
+            "and smtp_password_file: one is set, one is not",
+        ),
     )
-    interval_seconds = luigi.IntParameter(default=900, description="least time between two messages of a channel")
-    patience = luigi.IntParameter(default=3, description="so often may a passing failure happen to a bag unheard")
-    expiry_hours = luigi.IntParameter(default=48, description="warn when a restored copy goes away within this")
-    digest_hour = luigi.IntParameter(default=7, description="hour (UTC) of the daily digest; -1: none")
+    smtp_password: str = setting(
+        "", "a file that holds the password (a secret)", name="smtp_password_file", secret=True
+    )
+    mail_from: str = setting(
+        "",
+        "the sender's address",
+        holds(
+            lambda sender, its: not its.smtp_host or (its.mail_to and all(map(_is_address, (sender, *its.mail_to)))),
+            "and mail_to: with smtp_host, both are addresses",
+        ),
+    )
+    mail_to: tuple[str, ...] = setting((), "the receivers' addresses, with commas", text="")
+    webhook_url: str = setting(  # who knows it may post
+        "",
+        "a file that holds the webhook's address (a secret)",
+        lambda url, _: f": what it holds {wrong}" if url and (wrong := wrong_address(url)) else "",
+        name="webhook_url_file",
+        secret=True,
+    )
+    webhook_format: str = setting("slack", "slack: text alone; json: the facts too", choices=("slack", "json"))
+    interval_seconds: int = setting(900, "least time between two messages of a channel", at_least(1))
+    patience: int = setting(3, "so often may a passing failure happen to a bag unheard")
+    expiry_hours: int = setting(48, "warn when a restored copy goes away within this", at_least(1))
+    digest_hour: int = setting(7, "hour (UTC) of the daily digest; -1: none", within(-1, 23))
 
 
-SECTIONS = (pipeline, database, queue, download, debag, sync, notify)
+def _odd(address: str, _: object) -> str:
+    """What is wrong with the address of a service, if it is one; its words show nothing of it."""
+    if "://" not in address:
+        return ""
+    named = "@" in address.partition("://")[2].partition("/")[0]
+    return wrong_address(address) or ("holds a user or a password: those belong to the profile" if named else "")
+
+
+_FLAG, _SECONDS = "true or false", "a number of seconds"
+_UNBAGGED = "accept plain zips of works, recorded as verified by nothing"
+_DURATION = holds(lambda seconds, _: 0 <= seconds < float("inf"), f"is {{:g}}, not {_SECONDS}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A queue that tells of bags in a bucket."""
+
+    name: str
+    region: str = setting("", "AWS region of bucket and queue", needed=True)
+    bucket: str = setting("", "the bucket whose events the queue brings; bags of others are refused", needed=True)
+    queue: str = setting("", "the queue's name, or its URL", _odd, needed=True)
+    profile: str = setting("", "section of the AWS credentials file; empty: as boto3 finds credentials")
+    endpoint_url: str = setting("", "another S3 and SQS than Amazon's; for trials", _odd)
+    allow_unbagged: bool = setting(default=False, meaning=_UNBAGGED, wanted=_FLAG)
+    several_works: bool = setting(
+        default=False, meaning="a zip may hold other works than the one that its key names", wanted=_FLAG
+    )
+
+
+class WhenDone(StrEnum):
+    """What becomes of a zip in a folder when everything that it holds is home."""
+
+    MOVE = "move"
+    DELETE = "delete"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder into which zips are dropped."""
+
+    name: str
+    path: Path = setting(
+        Path(), "the folder; never made, so that a disk that is not mounted is seen", text="", needed=True
+    )
+    done: WhenDone = setting(
+        WhenDone.MOVE, "what becomes of zips that are home: move, delete, or keep", wanted=", ".join(WhenDone)
+    )
+    done_path: Path = setting(
+        Path(), "where those go that are moved, on the same file system; empty: `done` in the folder", text=""
+    )
+    refused_path: Path = setting(
+        Path(), "where refused ones go, with their reports; empty: `refused` in the folder", text=""
+    )
+    settle_seconds: float = setting(
+        30, "a file that changed less long ago may still be written", _DURATION, wanted=_SECONDS
+    )
+    incomplete_seconds: float = setting(
+        3600, "the same for a file that does not end as a zip does", _DURATION, wanted=_SECONDS
+    )
+    poll_seconds: float = setting(10, "how long a look at the folder serves", _DURATION, wanted=_SECONDS)
+    allow_unbagged: bool = setting(default=False, meaning=_UNBAGGED, wanted=_FLAG)
+    several_works: bool = setting(
+        default=True, meaning="a zip may hold other works than the one that its name says", wanted=_FLAG
+    )
+
+    @property
+    def targets(self) -> tuple[Path, ...]:
+        """Where zips are moved to."""
+        if self.done is WhenDone.KEEP:
+            return ()
+        return (self.refused_path, *([self.done_path] if self.done is WhenDone.MOVE else []))
+
+    def refused_dir(self, work_rid: str, bag_id: str) -> Path:
+        """Where a refused zip is kept with its report."""
+        return self.refused_path / f"{work_rid}-{bag_id}"
+
+
+SECTIONS: dict[str, type] = {
+    "pipeline": Pipeline,
+    "database": Database,
+    "queue": Queue,
+    "download": download.FetchOptions,
+    "debag": debag.Policy,
+    "sync": sync.Site,
+    "notify": Notify,
+}
+KINDS: dict[str, type[Source] | type[Folder]] = {"queue": Source, "folder": Folder}
+"""What a `[source NAME]` is, by its `kind`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.foundation.declared import Setting, at_least, holds, setting
 from pipeline.sync.audit import Audits
 from pipeline.sync.options import BUILT_IN, Options
 from pipeline.sync.proof import Proof
@@ -25,49 +26,69 @@ def _own_user_name() -> str:
 
 @dataclass(frozen=True)
 class Site:
-    """The archive, the script that writes to it, and what the script's environment says.
+    """`[sync]`: the sync script and what it is told.
 
     Attributes:
         archive_root: the folder that holds `Archive0` to `Archive3`; has to exist.
-        script: `syncOneWork.sh`, the bundled one or the site's own; run by bash, needs no x bit.
+        script: run by bash, needs no x bit.
         logs: where the logs of sync and audit tool go, in BDRC's folders by day and time.
-        copier: `script`, or `builtin` for the copier of the pipeline itself, which makes no web copy.
-        mount_marker: name of a file that lies in every share point of the mounted archive; empty = not looked for.
-        web_parent: the S3 prefix for `-w`; empty = no web copy.
         options: what the site's own file of options says.
-        heed_works: whether a work's own `config/sync.yml` may narrow them.
-        db_config: `DB_CONFIG`, such as `prod:/run/secrets/db_apps`.
-        debug: `DEBUG_SYNC`, `true` or `false`.
-        time_limit_seconds: how long the script may take; 0 = as long as it likes.
-        audit_limit_seconds: how long each run of the audit tool may take; 0 = as long as the script may.
         aws_credentials: becomes `AWS_SHARED_CREDENTIALS_FILE` if the file exists.
         host_name: `hostName`.
         user_name: `userName`.
         log_dip_version: `logDipVersion`, the version of BDRC's log_dip.
         audit_tool_version: `auditToolVersion`.
-        path: folders, joined by colons, where programs are looked for.
+        path: all of them, once it is read: those that are set and the system's.
         grace_seconds: how long a script that is stopped may take to tidy up between TERM and KILL.
         log_limit_bytes: how much of the script's output is kept in its log file; the end is always kept.
     """
 
     archive_root: Path
-    script: Path
+    script: Path = field(
+        metadata={"setting": Setting("the site's script, or the one shipped", None, "bin/syncOneWork.sh")}
+    )
     logs: Path
-    copier: str = SCRIPT
-    mount_marker: str = ""
-    web_parent: str = ""
+    copier: str = setting(
+        SCRIPT,
+        "who copies: the script, or the pipeline itself",
+        choices=(SCRIPT, BUILTIN),
+    )
+    mount_marker: str = setting(
+        "",
+        "name of a file in each Archive{n} of the mounted archive; empty: not looked for",
+        holds(lambda name, _: "/" not in name and name not in {".", ".."}, "is {!r}, not the name of a file"),
+    )
+    path: str = setting(
+        DEFAULT_PATH,
+        "folders, joined by colons, for the script's PATH, after its own and before the system's",
+        text="",
+    )
+    web_parent: str = setting(
+        "",
+        "S3 prefix for images/; empty: no web copy",
+        holds(
+            lambda prefix, its: its.copier == SCRIPT or not prefix,
+            "is set, but copier is builtin, which makes no web copy: one of them has to go",
+        ),
+    )
+    db_config: str = setting("", "DB_CONFIG of the script: level:file of database connections")
+    debug: bool = setting(default=False, meaning="DEBUG_SYNC of the script")
+    time_limit_seconds: float = setting(0, "the script is ended after this; 0: never")
+    audit_limit_seconds: int = setting(0, "so long may each run of the audit tool take; 0: any", at_least(0))
+    options_file: str = setting("", "the site's options; empty: ~/.config/bdrc/site-sync.yml")
+    heed_works: bool = setting(
+        default=True,
+        meaning="config/sync.yml in works; it can only narrow",
+        name="work_options",
+        text="heed",
+        choices={"heed": True, "ignore": False},
+    )
     options: Options = BUILT_IN
-    heed_works: bool = True
-    db_config: str = ""
-    debug: bool = False
-    time_limit_seconds: float = 0
-    audit_limit_seconds: int = 0
     aws_credentials: Path | None = None
     host_name: str = field(default_factory=socket.gethostname)
     user_name: str = field(default_factory=_own_user_name)
     log_dip_version: str = "unknown"
     audit_tool_version: str = "unknown"
-    path: str = DEFAULT_PATH
     grace_seconds: float = 5
     log_limit_bytes: int = 256 * 1024 * 1024
 

@@ -10,11 +10,11 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pipeline import download, record, settings, sync
+from pipeline import download, record, settings
 from pipeline.foundation import aws, failpoints
 from pipeline.foundation.errors import LeaseLost, PipelineError
 from pipeline.foundation.signals import StopFlag
@@ -127,35 +127,10 @@ class Site:
         return self._sqs[key]
 
     def download_options(self) -> download.FetchOptions:
-        """How the download step is to fetch."""
-        chosen = self.settings
-        limit = chosen.download_bandwidth_bytes_per_second
-        return download.FetchOptions(
-            connections=chosen.download_connections,
-            chunk_bytes=chosen.download_chunk_bytes,
-            verify=chosen.download_verify,
-            bandwidth=download.Bandwidth(chosen.staging / ".bandwidth", limit) if limit else None,
-        )
-
-    def sync_site(self) -> sync.Site:
-        """What the sync step is told of this site."""
-        chosen = self.settings
-        return sync.Site(
-            archive_root=chosen.archive_root,
-            copier=chosen.sync_copier,
-            mount_marker=chosen.sync_mount_marker,
-            script=chosen.sync_script,
-            path=chosen.sync_path,
-            logs=chosen.logs,
-            web_parent=chosen.sync_web_parent,
-            db_config=chosen.sync_db_config,
-            aws_credentials=chosen.aws_credentials,
-            debug=chosen.sync_debug,
-            time_limit_seconds=chosen.sync_time_limit_seconds,
-            audit_limit_seconds=chosen.sync_audit_limit_seconds,
-            options=chosen.sync_options,
-            heed_works=chosen.sync_heed_works,
-        )
+        """How the download step is to fetch: with the limit that all lanes of this host share."""
+        options, limit = self.settings.download, self.settings.download.bandwidth_bytes_per_second
+        path = self.settings.staging / ".bandwidth"
+        return replace(options, bandwidth=download.Bandwidth(path, limit)) if limit else options
 
     def pulse(self, work_rid: str, step: str, tell: Pulse | None = None) -> Pulse:
         """The pulse for a step that works on a work, which `tell` hears too; outside a lane nothing stops it."""

@@ -114,7 +114,7 @@ class Debag(StepTask):
                     into=place.debag,
                     work_rid=bag.work_rid,
                     policy=_policy(here, bag),
-                    threads=here.settings.debag_threads,
+                    threads=here.settings.debag.threads,
                     pulse=here.pulse(self.work_rid, self.phase, progress.tell),
                 )
         except InvalidBag as error:
@@ -173,7 +173,7 @@ class Sync(StepTask):
                     work.path,
                     work.digests,
                     work_rid=work.rid,
-                    site=here.sync_site(),
+                    site=here.settings.sync,
                     pulse=here.pulse(self.work_rid, self.phase, progress.tell),
                     replace=here.replace,
                     again=self.place.sync_again.exists(),
@@ -239,8 +239,8 @@ def finish(here: Site, bag: Bag) -> None:
 def _policy(here: Site, bag: Bag) -> debag.Policy:
     source = here.settings.source(bag.source) or here.settings.folder(bag.source)
     if source is None:  # by hand; what a person names on this host's disk may be a batch
-        return replace(here.settings.debag_policy, allow_unbagged=False, several_works=bag.is_local)
-    return replace(here.settings.debag_policy, allow_unbagged=source.allow_unbagged, several_works=source.several_works)
+        return replace(here.settings.debag, allow_unbagged=False, several_works=bag.is_local)
+    return replace(here.settings.debag, allow_unbagged=source.allow_unbagged, several_works=source.several_works)
 
 
 def _look_at_name(here: Site, bag: Bag) -> None:

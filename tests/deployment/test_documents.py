@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.cli import manual, usage
 from pipeline.foundation import errors
-from pipeline.settings import sections, sources
+from pipeline.foundation.declared import settings_of
+from pipeline.settings.sections import KINDS, SECTIONS
 from tests.test_layers import FLOOR_OF, FLOORS
 from tests.world.stack import ROOT
 
@@ -48,8 +49,7 @@ def test_pages_are_made_anew_and_those_of_verbs_that_are_no_more_go(tmp_path: Pa
 def test_every_setting_is_told_with_its_meaning() -> None:
     told = re.findall(r"(?m)^\| `(\w+)` \| .+ \| .+ \|$", (DOCS / "settings.md").read_text(encoding="utf-8"))
 
-    ours = [name for section in sections.SECTIONS for name, _ in section.get_params()]
-    assert told == [*ours, *(name for fields in sources.FIELDS.values() for name in fields)]
+    assert told == [name for section in [*SECTIONS.values(), *KINDS.values()] for name in settings_of(section)]
 
 
 def kinds() -> Iterator[str]:

@@ -80,8 +80,8 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
     if archive["verdict"] == "ok":
         yield _able("archive's disk", _shares(chosen.archive_root))
     yield (
-        _script(chosen.sync_script)
-        if chosen.sync_copier != sync.BUILTIN
+        _script(chosen.sync.script)
+        if chosen.sync.copier != sync.BUILTIN
         else _row("sync script", "ok", "not used: [sync] copier is builtin, which makes no web copy")
     )
     yield _row("sync options", "ok", _options(chosen))
@@ -90,7 +90,7 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
 
 def _tools(chosen: Settings) -> Iterator[_Row]:
     """What a sync calls: the audit tool, and for a web copy the AWS command."""
-    here = Site(chosen, lane="check").sync_site()
+    here = chosen.sync
     by_script = here.copier != sync.BUILTIN
     path = here.script_path if by_script else here.path
     tool = shutil.which(sync.AUDIT_TOOL, path=path)
@@ -206,12 +206,12 @@ def _archive(chosen: Settings) -> _Row:
         return _row(
             "archive", "wrong", f"{root}: not there; is it mounted? The pipeline never makes it: mount it, or mkdir"
         )
-    if chosen.environment == "prod" and (missing := settings.missing_archive(root, marker=chosen.sync_mount_marker)):
+    if chosen.environment == "prod" and (missing := settings.missing_archive(root, marker=chosen.sync.mount_marker)):
         return _row("archive", "wrong", missing[0])
     shares = [share for share in archive_shares(root) if share.is_dir() and not os.access(share, os.W_OK | os.X_OK)]
     if shares or not os.access(root, os.X_OK):
         return _row("archive", "wrong", f"not writable: {', '.join(map(str, shares or [root]))}")
-    marker = chosen.sync_mount_marker
+    marker = chosen.sync.mount_marker
     if bare := sync.unmarked(root, marker):
         return _row("archive", "wrong", f"{root}: no {marker} in {', '.join(bare)}; mounted?")
     known = (
@@ -243,14 +243,14 @@ def _able(what: str, folders: list[Path], *, locks: bool = False) -> _Row:
 
 
 def _options(chosen: Settings) -> str:
-    options = chosen.sync_options
+    options = chosen.sync.options
     audits = ", ".join(
         f"{when} {' '.join(words) or 'all tests'}"
         for when, words in (("before the copy", options.audit_pre), ("after it", options.audit_post))
     )
-    web = "no web copy" if not (options.web and chosen.sync_web_parent) else f"web copy to {chosen.sync_web_parent}"
+    web = "no web copy" if not (options.web and chosen.sync.web_parent) else f"web copy to {chosen.sync.web_parent}"
     kept = "" if options.update_web else ", one that is there is left as it is"
-    works = "may narrow them" if chosen.sync_heed_works else "is ignored"
+    works = "may narrow them" if chosen.sync.heed_works else "is ignored"
     return f"{options.source}: {web}{kept}; audits: {audits}; a work's own config/sync.yml {works}"
 
 
