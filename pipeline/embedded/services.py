@@ -157,10 +157,7 @@ def _reset(chosen: Settings, services: list[Service], options: argparse.Namespac
     database = record.parsed_url(chosen.database_url)
     if database.get_backend_name() == "sqlite" and database.database:
         doomed += [Path(f"{database.database}{end}") for end in ("", "-wal", "-shm")]
-    if not options.yes:
-        sys.stderr.write("this will be deleted:\n" + "".join(f"  {path}\n" for path in doomed))
-        if not sys.stdin.isatty() or input("delete it? [y/N] ").strip().lower() not in {"y", "yes"}:
-            raise UsageError("nothing was deleted; --yes deletes without asking")
+    show.agreed(f"{', '.join(map(str, doomed)) or 'Nothing'} will be deleted. Delete?", yes=options.yes)
     _down(options.home.absolute())
     for path in filter(Path.exists, doomed):
         if path.is_dir():

@@ -29,11 +29,7 @@ def newest(here: Site, work_rid: str) -> BagRow:
     """
     known = here.record.bags_of(asked_rid(work_rid))
     if not known:
-        raise UsageError(
-            f"{work_rid}: the record knows no bag of this work{views.other_spelling(here.engine, work_rid)}; "
-            "it may still wait in a queue",
-            go_on=f"run_pipeline.py work {shlex.quote(work_rid)}, which also looks into the buckets",
-        )
+        raise views.not_known(here.engine, work_rid)
     return known[0]
 
 

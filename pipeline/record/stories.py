@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, or_, select
 
+from pipeline.foundation.work import asked_rid
 from pipeline.record import stages
 from pipeline.record.clock import utc_in
 from pipeline.record.engine import reading
@@ -13,6 +14,7 @@ from pipeline.record.states import BagRow, BagState, aware, bag_row, stage_of
 from pipeline.record.superseded import superseded_in
 from pipeline.record.tables import bags, events, leases, syncs
 from pipeline.record.turns import lane_died
+from pipeline.record.views import not_known
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,19 @@ def story(engine: Engine, work_rid: str, *, limit: int = 5000) -> WorkStory | No
     if not (known or told or any(dates.values())):
         return None
     return WorkStory(work_rid, aware(now), dates, tuple(known), tuple(told))
+
+
+def asked_story(engine: Engine, work_rid: str) -> WorkStory:
+    """All that is known of a work that an operator names.
+
+    Raises:
+        UsageError: it is no RID, or nothing is known of it.
+        DatabaseUnavailable: the database is out of reach.
+    """
+    found = story(engine, asked_rid(work_rid))
+    if found is None:
+        raise not_known(engine, work_rid)
+    return found
 
 
 def _bags(connection: Connection, work_rid: str) -> list[KnownBag]:

@@ -1,5 +1,6 @@
 """What an operator asks the record."""
 
+import shlex
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, and_, func, select, union
 
+from pipeline.foundation.errors import UsageError
 from pipeline.foundation.work import rfc3339
 from pipeline.record.clock import utc_in
 from pipeline.record.engine import reading
@@ -147,6 +149,18 @@ def other_spelling(engine: Engine, work_rid: str) -> str:
     with reading(engine) as connection:
         known = sorted(set(connection.scalars(alike)) - {work_rid})
     return f"; it knows {', '.join(known)}" if known else ""
+
+
+def not_known(engine: Engine, work_rid: str) -> UsageError:
+    """The record has no such work: what else it may be, and where else to look.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
+    return UsageError(
+        f"{work_rid}: the record knows no such work{other_spelling(engine, work_rid)}; it may still wait in a queue",
+        go_on=f"run_pipeline.py work {shlex.quote(work_rid)}, which also looks into the buckets",
+    )
 
 
 def local_zips(engine: Engine, work_rids: Collection[str]) -> dict[tuple[str, str], BagRow]:

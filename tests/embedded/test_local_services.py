@@ -175,7 +175,7 @@ def test_postgresql_is_made_started_and_reset_and_its_password_is_shown_nowhere(
     reset = local.call("reset", "--yes")
 
     assert unasked.returncode == 2
-    assert "nothing was deleted" in unasked.stderr
+    assert "nothing was done" in unasked.stderr
     assert reset.returncode == 0, reset.stderr
     assert not (local.home / "services" / "postgresql").exists()
     assert "qx7Plant3d" not in f"{up.stdout}{up.stderr}{unasked.stderr}{reset.stdout}"

@@ -1,16 +1,14 @@
 """`run_pipeline.py explain RID`: the whole story of a work, what happens next, and the command to go on."""
 
-import shlex
 from argparse import Namespace
 from typing import Any
 
 from rich.console import Console
 
 from pipeline import settings
-from pipeline.foundation.errors import UsageError
-from pipeline.foundation.work import asked_rid, human_bytes, human_count
+from pipeline.foundation.work import human_bytes, human_count
 from pipeline.operations import explain, show
-from pipeline.record import stories, views
+from pipeline.record import stories
 from pipeline.tasks import context
 
 _DATES = {
@@ -28,16 +26,8 @@ def main(options: Namespace) -> int:
     Raises:
         UsageError: it is no RID, or nothing is known of the work.
     """
-    work_rid = asked_rid(options.rid)
     here = context.open_site(settings.load(), lane="explain")
-    found = stories.story(here.engine, work_rid)
-    if found is None:
-        raise UsageError(
-            f"{work_rid}: the record knows no such work{views.other_spelling(here.engine, work_rid)}; "
-            "it may still wait in a queue",
-            go_on=f"run_pipeline.py work {shlex.quote(work_rid)}, or run_pipeline.py status",
-        )
-    told = explain.document(here, found)
+    told = explain.document(here, stories.asked_story(here.engine, options.rid))
     if options.json:
         show.as_json(told)
     else:

@@ -6,11 +6,9 @@ from argparse import Namespace
 from pathlib import Path
 
 from pipeline import settings
-from pipeline.foundation.errors import UsageError
-from pipeline.foundation.work import asked_rid
 from pipeline.operations import show, sync_logs
 from pipeline.operations.sync_logs import SyncLog
-from pipeline.record import stories, views
+from pipeline.record import stories
 from pipeline.tasks import context
 from pipeline.tasks.context import Site
 
@@ -21,13 +19,8 @@ def main(options: Namespace) -> int:
     Raises:
         UsageError: it is no RID, or nothing is known of the work.
     """
-    work_rid = asked_rid(options.rid)
-    here = context.open_site(settings.load(), lane="log")
-    story = stories.story(here.engine, work_rid)
-    found = sync_logs.of(here, work_rid, story.events if story else ())
-    if not (found or story):
-        known = views.other_spelling(here.engine, work_rid)
-        raise UsageError(f"{work_rid}: the record knows no such work{known}", go_on="run_pipeline.py status")
+    work_rid, here = options.rid, context.open_site(settings.load(), lane="log")
+    found = sync_logs.of(here, work_rid, stories.asked_story(here.engine, work_rid).events)
     if not found:
         again = f"go on with: run_pipeline.py explain {shlex.quote(work_rid)}"
         sys.stderr.write(f"{work_rid}: no sync of it has left a log; {again}\n")

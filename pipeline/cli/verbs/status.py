@@ -12,7 +12,6 @@ from rich.live import Live
 from rich.text import Text
 
 from pipeline import settings
-from pipeline.foundation.errors import UsageError
 from pipeline.foundation.work import human_bytes, human_count, human_seconds, rfc3339
 from pipeline.operations import show, sync_logs
 from pipeline.operations.status import Standing
@@ -192,10 +191,7 @@ def _lane_row(lane: dict[str, Any]) -> show.Row:
 
 
 def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
-    story = stories.story(here.engine, work_rid)
-    if story is None:
-        known = views.other_spelling(here.engine, work_rid)
-        raise UsageError(f"{work_rid}: the record knows no such work{known}", go_on="run_pipeline.py status")
+    story = stories.asked_story(here.engine, work_rid)
     own = {known.row.bag.bag_id for known in story.bags if known.row.bag.work_rid == work_rid}
     works = views.works(here.engine, bag_ids=[known.row.bag.bag_id for known in story.bags])
     works = [work for work in works if work.work_rid == work_rid or work.bag_id in own]
