@@ -3,7 +3,7 @@
 from pipeline.sync.archive import archive
 from pipeline.sync.audit import TOOL as AUDIT_TOOL
 from pipeline.sync.job import audit_logs_of, logs_of
-from pipeline.sync.options import BUILT_IN, SITE_FILE, Options, of_site
+from pipeline.sync.options import SITE_FILE, Options, of_site
 from pipeline.sync.place import unmarked, unmounted
 from pipeline.sync.proof import Proof
 from pipeline.sync.readback import Brake

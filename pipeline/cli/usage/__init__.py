@@ -7,8 +7,7 @@ import argparse
 
 from pipeline import __version__
 from pipeline.cli.usage import looking, repairing, telling, working
-from pipeline.cli.usage.verb import EXITS, PROGRAM, Paragraphs, Verb, sentence
-from pipeline.foundation.arguments import positive, size
+from pipeline.cli.usage.verb import EXITS, PROGRAM, Paragraphs, Verb
 
 VERBS: tuple[Verb, ...] = (*working.VERBS, *looking.VERBS, *repairing.VERBS, *telling.VERBS, working.DEMO)
 
