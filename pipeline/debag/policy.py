@@ -1,6 +1,5 @@
 """What is asked of a bag zip, what comes out of it, and how many threads may work on it."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -111,54 +110,3 @@ class Debagged:
             "warnings": [fault.as_dict() for fault in self.warnings],
             "seconds": round(self.seconds, 3),
         }
-
-
-def available_cpus() -> int:
-    """CPUs that this process may use: its affinity, cut down to its cgroup's quota.
-
-    `os.cpu_count()` is the machine's; a container with a quota of one CPU on a host of 64 would start 64 threads.
-    """
-    cpus = len(os.sched_getaffinity(0))
-    quota = _cgroup2_cpus() or _cgroup1_cpus()
-    return max(1, min(cpus, round(quota)) if quota else cpus)
-
-
-def _first_line(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").partition("\n")[0]
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _own_groups(controller: str, root: Path) -> list[Path]:
-    """The control group of this process and those above it, nearest first; a limit of any of them counts."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        lines = []
-    for line in lines:
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controller in controllers.split(","):
-            group = root / path.lstrip("/")
-            return [folder for folder in (group, *group.parents) if folder.is_relative_to(root)]
-    return [root]
-
-
-def _cgroup2_cpus(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """CPUs by `cpu.max` ("quota period", or "max period"); 0 if not limited."""
-    limits = []
-    for folder in _own_groups("", root):
-        quota, _, period = _first_line(folder / "cpu.max").partition(" ")
-        if quota.isdigit() and period.isdigit() and int(period):
-            limits.append(int(quota) / int(period))
-    return min(limits, default=0.0)
-
-
-def _cgroup1_cpus(root: Path = Path("/sys/fs/cgroup/cpu")) -> float:
-    """CPUs by `cpu.cfs_quota_us` (-1: none) and `cpu.cfs_period_us`; 0 if not limited."""
-    limits = []
-    for folder in _own_groups("cpu", root):
-        quota, period = _first_line(folder / "cpu.cfs_quota_us"), _first_line(folder / "cpu.cfs_period_us")
-        if quota.isdigit() and period.isdigit() and int(period):
-            limits.append(int(quota) / int(period))
-    return min(limits, default=0.0)

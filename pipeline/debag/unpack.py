@@ -14,12 +14,13 @@ from pipeline.debag.faults import FaultKind, Findings, UnreadableZip
 from pipeline.debag.jobs import Job, WorkPlan, plan
 from pipeline.debag.judge import examine
 from pipeline.debag.marker import MARKER, load_marker, marker_bytes
-from pipeline.debag.policy import Debagged, DebaggedWork, Policy, available_cpus
+from pipeline.debag.policy import Debagged, DebaggedWork, Policy
 from pipeline.debag.result import Staging, staged
 from pipeline.debag.zip_source import ZipSource, opened, transient
 from pipeline.foundation.durable import start_write_back
 from pipeline.foundation.errors import InvalidBag, InvalidRid, TransientError
 from pipeline.foundation.fixity import digests_name
+from pipeline.foundation.machine import available_cpus
 from pipeline.foundation.work import Pulse, checked_rid, inert_json, no_pulse
 
 _ENTRIES_A_PIECE = 1000

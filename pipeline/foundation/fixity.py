@@ -36,6 +36,13 @@ class FileFixity:
     size_bytes: int
     digests: Mapping[str, str]
 
+    def differs(self, size_bytes: int, digests: Mapping[str, str]) -> str:
+        """In what a file of that size and those digests is another, for a person; empty if in nothing that is told."""
+        if size_bytes != self.size_bytes:
+            return f"{size_bytes:,} bytes instead of {self.size_bytes:,}"
+        other = [name for name, digest in digests.items() if self.digests.get(name, digest) != digest]
+        return f"other {', '.join(other)}" if other else ""
+
 
 @dataclass(frozen=True)
 class Fixity:
@@ -56,6 +63,11 @@ class Fixity:
         """Bytes of all files."""
         return sum(file.size_bytes for file in self.files.values())
 
+    @property
+    def algorithms(self) -> list[str]:
+        """The names of all digests that a file of it has, sorted."""
+        return sorted({name for file in self.files.values() for name in file.digests})
+
 
 def digests_name(work_rid: str) -> str:
     """The name of the file that holds a work's digests."""
@@ -67,7 +79,7 @@ def dumps(fixity: Fixity) -> bytes:
     facts = {
         "work_rid": fixity.work_rid,
         "verified": fixity.verified,
-        "algorithms": sorted({name for file in fixity.files.values() for name in file.digests}),
+        "algorithms": fixity.algorithms,
         "files": {
             path: {"bytes": file.size_bytes, **dict(sorted(file.digests.items()))}
             for path, file in sorted(fixity.files.items())

@@ -12,7 +12,7 @@ from pipeline import record, sync
 from pipeline.foundation.errors import ArchiveMissing, InvalidRid, UsageError
 from pipeline.foundation.work import Pulse, archive_dir, archive_shares, checked_rid, no_pulse
 from pipeline.record import CHECK, FORGOTTEN, Archived, BagRow, stories, views
-from pipeline.sync import Brake, Proof, Verdict, Verified
+from pipeline.sync import Brake, FixityVerdict, Proof, Verified
 from pipeline.tasks.context import Site
 
 _LISTED = 1000  # names in an event; the report has them all
@@ -33,7 +33,7 @@ class Checked:
     before: datetime | None = None
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> FixityVerdict:
         """Passed, failed, no proof, or busy."""
         return self.result.verdict
 
@@ -58,7 +58,7 @@ class Checked:
 
     def _failure(self) -> dict[str, str]:
         """As every failure is told in the record, so that notifications and reports tell this one, too."""
-        if self.verdict is not Verdict.FAILED:
+        if self.verdict is not FixityVerdict.FAILED:
             return {}
         go_on = f"go on with: run_pipeline.py explain {shlex.quote(self.work_rid)}"
         error = f"{self.work_rid}: the archive copy failed its check, {len(self.result.wrong)} wrong in {self.path}"
@@ -156,13 +156,13 @@ def check_work(
     folder = archive_dir(here.settings.archive_root, work.work_rid)
     before = max(filter(None, (work.synced_on, work.checked_on)), default=None)
     if here.leases.remaining_seconds(work.work_rid):
-        return Checked(work.work_rid, folder, Verified(Verdict.BUSY), before)
+        return Checked(work.work_rid, folder, Verified(FixityVerdict.BUSY), before)
     _see_share(here, work, folder)
     recorded = Proof(*work.proof) if work.proof else None
     result = sync.verify(folder, work_rid=work.work_rid, recorded=recorded, brake=brake, threads=threads, pulse=pulse)
-    if result.verdict is not Verdict.PASSED:
+    if result.verdict is not FixityVerdict.PASSED:
         if _is_touched(here, work):
-            return Checked(work.work_rid, folder, Verified(Verdict.BUSY), before)
+            return Checked(work.work_rid, folder, Verified(FixityVerdict.BUSY), before)
         _see_share(here, work, folder)
     checked = Checked(work.work_rid, folder, result, before)
     here.record.note(CHECK, result.verdict, checked.facts(most=_LISTED), work_rid=work.work_rid, bag_id=work.bag_id)

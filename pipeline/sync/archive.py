@@ -9,12 +9,11 @@ from pathlib import Path
 from pipeline.foundation import durable
 from pipeline.foundation.fixity import Fixity
 from pipeline.foundation.work import Pulse, archive_dir, checked_rid, human_count, no_pulse
-from pipeline.sync import audit, by_copier, by_script, copier, options, replaced, staging
+from pipeline.sync import by_copier, by_script, options, replaced
 from pipeline.sync import proof as proofs
 from pipeline.sync.call import Call
 from pipeline.sync.options import Options
 from pipeline.sync.readback import Comparison, Difference, compare, not_kept
-from pipeline.sync.replaced import Journal
 from pipeline.sync.site import BUILTIN, Site, Synced
 
 logger = logging.getLogger(__name__)
@@ -67,11 +66,9 @@ def archive(  # noqa: PLR0913  # the interface that the tasks are written agains
     folder = archive_dir(site.archive_root.absolute(), checked_rid(work_rid))
     call = _Home(work_rid, work_dir.absolute(), folder, site, pulse, threads, replace, again, until)
     try:
-        known = staging.checked(call.work_dir, digests, work_rid=work_rid)
-        synced = call.bring_home(known, started)
+        return call.bring_home(call.staged(digests), started)
     except OSError as error:
         raise call.unusable(error) from error
-    return synced
 
 
 class _Home(Call):
@@ -81,31 +78,20 @@ class _Home(Call):
         """Compare, write where needed, make durable, read back."""
         self.check_place()
         chosen = self.chosen()
-        proved = proofs.earlier(self.folder, self.work_rid, brought=Journal.load(self.journal).ours)
+        proved = proofs.earlier(self.folder, self.work_rid, brought=self.journal.ours)
         before = self.existing(known, proved, may_write=chosen.archive)
         known = self.joined(known, proved)
-        log, audits = None, audit.none_run("nothing was to be copied")
         if before.missing and not chosen.archive:
             raise self.kept_out(chosen)
-        proof = before
-        if self.site.copier == BUILTIN:
-            if before.missing:
-                self.see_room(self.unwritten_bytes(known, before), "nothing was written")
-            proof, log, audits = by_copier.run(self, known, before, chosen)
-        elif before.missing or self.has_to_run:
-            if not self.folder.exists():
-                self.see_room(known.size_bytes, "nothing was written")
-            Journal.load(self.journal).wrote(before.missing)
-            log, audits = by_script.run(self, known, chosen)
-            self.check_place()
-            proof = by_script.read_back(self, known, log)
+        by = by_copier if self.site.copier == BUILTIN else by_script
+        proof, log, audits = by.run(self, known, before, chosen)
         lost = not_kept(self.work_dir, self.folder, before.missing)
         if lost:
             logger.warning(
                 "%s: home, and every byte proved; the archive did not keep %s", self.work_rid, ", ".join(lost)
             )
         kept = proofs.keep(self.folder, known, proved=proved, extra=proof.extra)
-        journal = Journal.load(self.journal)
+        journal = self.journal
         return Synced(
             path=self.folder,
             files=len(known.files),
@@ -130,14 +116,9 @@ class _Home(Call):
         site = self.site.options
         return options.of_work(self.work_dir, work_rid=self.work_rid, site=site) if self.site.heed_works else site
 
-    def unwritten_bytes(self, known: Fixity, before: Comparison) -> int:
-        """What is to be written, without what a killed copier has left to go on with."""
-        missing = sum(known.files[name].size_bytes for name in before.missing)
-        return missing - copier.brought_bytes(self.folder)
-
     def joined(self, known: Fixity, proved: Fixity | None) -> Fixity:
         """What the copy is measured by: the bag's digests, and what was proved earlier unless it is replaced."""
-        return proofs.joined(known, proved, but=Journal.load(self.journal).replaced)
+        return proofs.joined(known, proved, but=self.journal.replaced)
 
     def existing(self, known: Fixity, proved: Fixity | None, *, may_write: bool) -> Comparison:
         """What the archive has of this work, once nothing in it differs."""
@@ -161,12 +142,12 @@ class _Home(Call):
 
         What is not there is read in staging, in those algorithms that the bag's manifests do not have.
         """
-        names = (proved.files.keys() & known.files.keys()) - Journal.load(self.journal).replaced
+        names = (proved.files.keys() & known.files.keys()) - self.journal.replaced
         told = proofs.contradicted(known, proved, names)
         lost = {name: proved.files[name] for name in names & set(missing) - told.keys()}
         unread = {name: file for name, file in lost.items() if file.digests.keys() - known.files[name].digests.keys()}
         if unread:
-            wanted = Fixity(self.work_rid, proved.verified, unread)
+            wanted = changed(proved, files=unread)
             found = compare(self.work_dir, wanted, threads=self.threads, pulse=self.pulse)
             told |= {difference.path: difference.detail for difference in found.differing}
         return [Difference(name, f"{detail} than was proved of it earlier") for name, detail in told.items()]
@@ -177,7 +158,7 @@ class _Home(Call):
         Raises:
             ArchiveConflict: something else differs; then nothing is moved.
         """
-        journal = Journal.load(self.journal)
+        journal = self.journal
         differing = {difference.path for difference in found.differing}
         ours = differing & journal.ours
         others = differing - ours

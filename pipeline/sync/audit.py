@@ -1,12 +1,21 @@
 """What became of the audit tool's two runs: on the work before the copy, on the archive copy after it.
 
 Whoever copies audits, so that nothing is audited twice: the sync script runs the tool itself, as BDRC's does. The one
-shipped tells what came of it in a file beside its log; of another script's audits only its exit status is known.
+shipped tells what came of it in a file beside its log; of another script's audits only its exit status is known. Where
+no script copies, the step itself runs the tool.
 """
 
 import shutil
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+from pipeline.foundation import durable, failpoints
+from pipeline.sync.call import Call
+from pipeline.sync.job import LoggedJob, begun
+from pipeline.sync.options import Options
+from pipeline.sync.process import Ended
 
 TOOL = "audit-tool"
 PASSED, FAILED, NOT_RUN, TIMED_OUT = "passed", "failed", "not run", "timed out"
@@ -15,6 +24,7 @@ ENDED_BEFORE = "the sync ended before it"
 
 _TOLD = "audits.txt"
 _LIMIT_BYTES = 64 * 1024
+_RUN = 'exec "$@"'  # nothing of the work's is read by the shell
 
 Audits = Mapping[str, str]
 """By `pre` and `post`: one of the words above, with a reason after a colon where there is one."""
@@ -60,3 +70,72 @@ def ended_before_copy(audits: Audits) -> bool:
     """Whether the sync ended in the audit before the copy: then nothing was written."""
     before = audits["pre"].partition(":")[0] not in {PASSED, NOT_RUN}
     return before and audits["post"] == f"{NOT_RUN}: {ENDED_BEFORE}"
+
+
+class Auditor:
+    """Runs the tool with its options, time limit and logs, as `bin/syncOneWork.sh` does; nothing where there is none.
+
+    Attributes:
+        audits: what became of both runs so far.
+        log: what the tool printed; None where it is not installed.
+    """
+
+    def __init__(self, call: Call, chosen: Options, job: LoggedJob | None) -> None:
+        self._site = call.site
+        self._words = {"pre": chosen.audit_pre, "post": chosen.audit_post}
+        self._job = job
+        self.audits = dict(none_run(ENDED_BEFORE if job else f"{TOOL} is not installed"))
+        self.log = job.logs.log if job else None
+
+    def run(self, when: str, folder: Path) -> None:
+        """Audit a folder; `when` is `pre` or `post`.
+
+        Raises:
+            AuditFailed: a test failed.
+            SyncFailed: the tool took too long, or broke off.
+            LeaseLost: it ran longer than it might.
+            OSError: it cannot be run, or its log cannot be written.
+        """
+        job = self._job
+        if job is None:
+            return
+        tool = shutil.which(TOOL, path=self._site.path) or TOOL
+        words = [tool, "-l", str(job.logs.audit_logs), *self._words[when], str(folder)]
+        job.transcript.note(f"{when} audit: {words}")
+        ended = job.run(["bash", "-c", _RUN, TOOL, *words], time_limit_seconds=self._site.audit_limit_seconds)
+        outcome = self.audits[when] = self._outcome(ended)
+        job.transcript.note(f"{when} audit: {outcome}")
+        if outcome != PASSED:
+            raise job.failure(
+                f"the {when} audit {outcome}",
+                audited=outcome == FAILED,
+                audits=self.audits,
+                copy="nothing was written" if when == "pre" else f"the archive copy stays at {folder}, not recorded",
+            )
+
+    def _outcome(self, ended: Ended) -> str:
+        if ended.timed_out:
+            return f"{TIMED_OUT}: after {self._site.audit_limit_seconds} s"
+        if ended.status < 0:
+            return f"broke off: {signal.Signals(-ended.status).name}"
+        return {0: PASSED, 1: FAILED}.get(ended.status, f"broke off: exit status {ended.status}")
+
+
+@contextmanager
+def audited(call: Call, chosen: Options) -> Iterator[Auditor]:
+    """An auditor for one call, with logs of its own where the tool is installed.
+
+    `call.unfinished` stands until the block has ended well: a test that failed after the copy must not pass for
+    success at the next attempt, when nothing is missing in the archive any more.
+
+    Raises:
+        OSError: the logs cannot be made.
+    """
+    if shutil.which(TOOL, path=call.site.path) is None:
+        yield Auditor(call, chosen, None)
+    else:
+        durable.write_file(call.unfinished, b"")
+        with begun(call, chosen) as job:
+            yield Auditor(call, chosen, job)
+    failpoints.see_allowed()
+    call.unfinished.unlink(missing_ok=True)

@@ -1,16 +1,28 @@
-"""The archive copy made by the built-in copier: proved before any file of it has its name."""
+"""The archive copy made by the built-in copier: proved before any file of it has its name.
 
+    {shelf}/.{RID}.part/   what is being brought: written, flushed, read back and matched under its own name in here
+    {shelf}/{RID}/         the work: a file gets its name here when all that is brought with it is proved and durable
+
+A work that the archive does not have gets its name by one rename; what is added to one that is there, file by file.
+Killed, the next call goes on with what lies in the hidden folder, once it is read; the bundled script uses the same.
+"""
+
+import os
+import stat
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.foundation import abilities, durable, failpoints, guarded
 from pipeline.foundation.fixity import Fixity
-from pipeline.sync import audit, copier
-from pipeline.sync.audit import Audits
-from pipeline.sync.auditor import audited
+from pipeline.sync.audit import Audits, audited, none_run
 from pipeline.sync.call import Call
+from pipeline.sync.copying import bring
 from pipeline.sync.options import Options
-from pipeline.sync.readback import Comparison
-from pipeline.sync.replaced import Journal
+from pipeline.sync.readback import Comparison, Difference
+from pipeline.sync.trees import scan
+
+_OWN = stat.S_IRWXU
 
 
 def run(call: Call, known: Fixity, before: Comparison, chosen: Options) -> tuple[Comparison, Path | None, Audits]:
@@ -33,11 +45,15 @@ def run(call: Call, known: Fixity, before: Comparison, chosen: Options) -> tuple
         SyncFailed: the audit tool took too long, or broke off.
         ReadBackFailed: what was written came back as something else; nothing of it was published.
         StagingDamaged: staging is not what debag left; the same.
+        NoRoom: the archive is full; nothing was written.
         OSError: the system refused something; what is complete stays in the hidden folder.
     """
     if not (before.missing or call.has_to_run):
-        copier.sweep(call.folder)
-        return before, None, audit.none_run("nothing was to be copied")
+        _sweep(call.folder)
+        return before, None, none_run("nothing was to be copied")
+    if before.missing:
+        missing = sum(known.files[name].size_bytes for name in before.missing)
+        call.see_room(missing - _brought_bytes(call.folder))
     with audited(call, chosen) as auditor:
         auditor.run("pre", call.work_dir)
         proof = _brought(call, known, before)
@@ -48,28 +64,148 @@ def run(call: Call, known: Fixity, before: Comparison, chosen: Options) -> tuple
 def _brought(call: Call, known: Fixity, before: Comparison) -> Comparison:
     """Copy, prove, publish; returns the proof of the whole copy."""
     if not before.missing:
-        copier.sweep(call.folder)
+        _sweep(call.folder)
         return before
-    files = {name: known.files[name] for name in before.missing}
-    outcome = copier.copy(call.work_dir, call.folder, files, threads=call.threads, pulse=call.pulse)
-    if outcome.damaged:
-        raise call.staging_changed(outcome.damaged)
+    files = replace(known, files={name: known.files[name] for name in before.missing})
+    brought, damaged = _copy(call, files)
+    if damaged:
+        raise call.staging_changed(damaged)
     proof = replace(
-        before,
-        matched=before.matched + outcome.matched,
-        missing=(),
-        differing=tuple(sorted(outcome.differing)),
-        unreadable=tuple(sorted(outcome.unreadable)),
-        algorithms=tuple(sorted({name for file in known.files.values() for name in file.digests})),
-        cache_dropped=outcome.cache_dropped and (before.cache_dropped or not before.matched),
+        brought,
+        matched=before.matched + brought.matched,
+        extra=before.extra,
+        algorithms=tuple(known.algorithms),
+        cache_dropped=brought.cache_dropped and (before.cache_dropped or not before.matched),
     )
     if not proof.whole:
         raise call.not_proved(
             proof,
             "what was written came back from the archive's disk as something else",
-            kept=f"nothing of it was published; it is in {copier.hidden(call.folder)}",
+            kept=f"nothing of it was published; it is in {_hidden(call.folder)}",
         )
     call.check_place()
-    Journal.load(call.journal).wrote(files)
-    copier.publish(call.work_dir, call.folder)
+    call.journal.wrote(before.missing)
+    _publish(call.work_dir, call.folder)
     return proof
+
+
+def _hidden(folder: Path) -> Path:
+    """Where the copier of the work that belongs at `folder` writes."""
+    return folder.with_name(f".{folder.name}.part")
+
+
+def _copy(call: Call, files: Fixity) -> tuple[Comparison, list[Difference]]:
+    """Write files of a work into the hidden folder beside its place, and prove them there; `_publish` is the next.
+
+    What is complete stays in the hidden folder, whatever happens. Returns what `copying.bring` does.
+    """
+    part = _hidden(call.folder)
+    durable.make_folders(part.parent)
+    if part.is_symlink() or (part.exists() and not part.is_dir()):
+        failpoints.see_allowed()
+        part.unlink()  # nothing but the copiers' own has this name
+    _make(call.work_dir, part)
+    abilities.set_mode(part, _OWN)
+    with guarded.ours(part):  # whoever could write in it could change what is proved there
+        pass
+    wanted = scan(call.work_dir, sizes=False).folders
+    there = _tidied(part, files, wanted)
+    for name in sorted(wanted):
+        _make(call.work_dir / name, part / name)
+    return bring(call.work_dir, part, files, there=there, threads=call.threads, pulse=call.pulse)
+
+
+def _publish(work_dir: Path, folder: Path) -> None:
+    """Give what `_copy` has brought its names in the archive, durably; the hidden folder is gone then.
+
+    Raises:
+        FileExistsError: somebody has put something else there meanwhile.
+        OSError: it could not be renamed, or not be made durable.
+    """
+    part = _hidden(folder)
+    names = ["", *sorted(scan(work_dir, sizes=False).folders)]
+    for name in names:
+        _date(work_dir / name, part / name)
+    _make_names_durable(part, names)
+    if not os.path.lexists(folder):
+        durable.publish(part, folder)
+        return
+    for name in _merged(part, folder):
+        durable.fsync_folder(folder / name)
+    _sweep(folder)
+
+
+def _merged(part: Path, folder: Path) -> list[str]:
+    """Move what is in `part` to `folder`; returns the folders there that got something new."""
+    changed, waiting = [], [""]
+    while waiting:
+        below = waiting.pop()
+        changed.append(below)
+        for entry in sorted(os.listdir(part / below)):
+            name = os.path.join(below, entry)
+            if (part / name).is_dir() and (folder / name).is_dir() and not (folder / name).is_symlink():
+                waiting.append(name)
+            else:
+                durable.rename_new(part / name, folder / name)
+    return changed
+
+
+def _brought_bytes(folder: Path) -> int:
+    """What a killed copier has left to go on with, at most."""
+    part = _hidden(folder)
+    return sum(scan(part).files.values()) if part.is_dir() and not part.is_symlink() else 0
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what a killed copier left of a work of which nothing is missing any more."""
+    part = _hidden(folder)
+    if part.is_dir() and not part.is_symlink():
+        failpoints.see_allowed()
+        _open_up(part)
+        guarded.remove_tree(part)
+
+
+def _make(source: Path, target: Path) -> None:
+    """Make a folder with the mode of another, for a share that takes a mode then and never again; ours to write in."""
+    target.mkdir(mode=stat.S_IMODE(source.stat().st_mode) & 0o755 | _OWN, exist_ok=True)
+
+
+def _date(source: Path, target: Path) -> None:
+    """Give a folder the mode and times of another."""
+    status = source.stat()
+    abilities.set_times(target, status)
+    abilities.set_mode(target, stat.S_IMODE(status.st_mode))
+
+
+def _make_names_durable(root: Path, names: Sequence[str]) -> None:
+    """Make the names in these folders durable, with one call where that is enough."""
+    if durable.synced_at_once(root):
+        durable.sync_file_system(root)
+        return
+    for name in names:
+        durable.fsync_folder(root / name)
+
+
+def _tidied(part: Path, files: Fixity, wanted: Collection[str]) -> set[str]:
+    """Leave in the hidden folder only what may be of use; returns the files whose size is right."""
+    _open_up(part)
+    tree = scan(part)
+    known = files.files
+    there = {name for name, size in tree.files.items() if name in known and known[name].size_bytes == size}
+    for name in (*tree.files, *tree.others):
+        if name not in there:
+            failpoints.see_allowed()
+            (part / name).unlink()
+    for name in sorted(tree.folders - set(wanted), reverse=True):
+        (part / name).rmdir()
+    return there
+
+
+def _open_up(part: Path) -> None:
+    """Let us write into the folders of a copy that was killed after they got the modes of the work's own."""
+    abilities.set_mode(part, _OWN)
+    for below, names, _ in os.walk(part):
+        for name in names:
+            path = Path(below, name)
+            if not path.is_symlink():
+                abilities.set_mode(path, _OWN)

@@ -15,10 +15,7 @@ import yaml
 LIMIT_BYTES = 16 * 1024  # PyYAML takes seconds for 64 KiB of commas
 _LIMIT_DEPTH = 16
 _LIMIT_WORD = 1000
-_SECTIONS = {
-    "audit": {"pre": "a list of texts", "post": "a list of texts"},
-    "sync": dict.fromkeys(("archive", "web", "replace", "update_web"), "true or false"),
-}
+_SECTIONS = {"audit": ("pre", "post"), "sync": ("archive", "web", "replace", "update_web")}
 
 Asked = dict[str, tuple[str, ...] | bool]
 """What a file asks for, by `section.key`; keys that it does not have are absent."""
@@ -113,32 +110,28 @@ def _checked(document: Any) -> Asked:
     problems: list[str] = []
     asked: Asked = {}
     for section, values in document.items():
-        keys = _SECTIONS.get(section) if isinstance(section, str) else None
-        if keys is None:
+        if section not in _SECTIONS:
             problems.append(f"{_shown(section)} is unknown; sections are {', '.join(_SECTIONS)}")
         elif values is not None and not isinstance(values, dict):
             problems.append(f"{section} is {_shown(values)}, not a mapping")
         else:
             for key, value in (values or {}).items():
-                _take(asked, problems, keys=keys, name=(section, key), value=value)
+                if key not in _SECTIONS[section]:
+                    problems.append(
+                        f"{section}.{_shown(key)} is unknown; {section} has {', '.join(_SECTIONS[section])}"
+                    )
+                elif (found := _switch(value) if section == "sync" else _words(value)) is None:
+                    wanted = "true or false" if section == "sync" else "a list of texts"
+                    problems.append(f"{section}.{key} is {_shown(value)}, not {wanted}")
+                else:
+                    asked[f"{section}.{key}"] = found
     if problems:
         raise Unreadable(problems)
     return asked
 
 
-def _take(asked: Asked, problems: list[str], *, keys: dict[str, str], name: tuple[str, Any], value: Any) -> None:
-    section, key = name
-    wanted = keys.get(key) if isinstance(key, str) else None
-    if wanted is None:
-        problems.append(f"{section}.{_shown(key)} is unknown; {section} has {', '.join(keys)}")
-        return
-    words = _words(value) if section == "audit" else None
-    if section == "audit" and words is not None:
-        asked[f"{section}.{key}"] = words
-    elif section == "sync" and isinstance(value, bool):
-        asked[f"{section}.{key}"] = value
-    else:
-        problems.append(f"{section}.{key} is {_shown(value)}, not {wanted}")
+def _switch(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _words(value: Any) -> tuple[str, ...] | None:

@@ -28,8 +28,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pipeline.sync.transcript import Transcript
-
 _GUARD = """
 trap '' HUP INT QUIT TERM
 until=$1
@@ -69,7 +67,7 @@ def run(
     *,
     environment: Mapping[str, str],
     folder: Path,
-    transcript: Transcript,
+    printed: Callable[[bytes], None],
     beat: Callable[[], None],
     time_limit_seconds: float = 0,
     grace_seconds: float = 5,
@@ -81,7 +79,7 @@ def run(
         command: bash, the script and its arguments.
         environment: all of the script's environment.
         folder: where it runs.
-        transcript: takes what it prints.
+        printed: takes what it prints, as it comes.
         beat: called several times a second; if it raises, the script is stopped and the exception goes on.
         time_limit_seconds: after so long it is stopped; 0 = never.
         grace_seconds: between TERM and KILL.
@@ -89,11 +87,11 @@ def run(
             CLOCK_BOOTTIME; None = as long as this process lives.
 
     Raises:
-        OSError: bash is not to be found, no process can be made, or the transcript cannot be written.
+        OSError: bash is not to be found, no process can be made, or what it prints cannot be.
     """
     started = time.monotonic()
     timed_out = False
-    with _Group(command, environment, folder, transcript, until) as group:
+    with _Group(command, environment, folder, printed, until) as group:
         try:
             while not group.ended():
                 beat()
@@ -118,10 +116,10 @@ class _Group:
         command: Sequence[str],
         environment: Mapping[str, str],
         folder: Path,
-        transcript: Transcript,
+        printed: Callable[[bytes], None],
         until: Callable[[], float] | None,
     ) -> None:
-        self._transcript = transcript
+        self._printed = printed
         for_ever = time.clock_gettime(time.CLOCK_BOOTTIME) + _FOR_EVER_SECONDS
         self._until = until or (lambda: for_ever)
         self._told = int(self._until() * _TICKS)
@@ -173,7 +171,7 @@ class _Group:
         return -signal.SIGKILL if self._script.returncode is None else self._script.returncode
 
     def ended(self) -> bool:
-        """Whether the script has ended; all that it printed before is then in the transcript."""
+        """Whether the script has ended; all that it printed before was then given on."""
         if self._script.poll() is None:
             return False
         self.listen(0)
@@ -199,7 +197,7 @@ class _Group:
         while not self._silent and time.monotonic() < until and self._poll.poll(waiting * 1000):
             chunk = self._output.read(_CHUNK_BYTES)
             if chunk:
-                self._transcript.add(chunk)
+                self._printed(chunk)
             elif chunk is not None:
                 self._silent = True
                 self._wait_script(seconds)

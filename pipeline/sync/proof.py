@@ -8,8 +8,9 @@ goes into the record, so that a proof that was changed together with its files i
 import contextlib
 import hashlib
 import os
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import count, takewhile
 from pathlib import Path
 
 from pipeline.foundation import abilities, durable, fixity, guarded
@@ -25,24 +26,21 @@ class Proof:
     sha512: str
 
 
-def names(work_rid: str, taken: Collection[str] = ()) -> str:
+def folders(work_rid: str) -> Iterator[str]:
+    """The folders of tag files and proof, without end: `{RID}.bag`, then `{RID}.bag.2` and so on."""
+    yield f"{work_rid}.bag"
+    yield from (f"{work_rid}.bag.{number}" for number in count(2))
+
+
+def _free_name(work_rid: str, taken: Collection[str]) -> str:
     """The proof's name in a work that has files under the names `taken`.
 
     Where the work brings such a file itself (it was archived, and bagged from there again), a numbered folder is taken,
     as debag does for the tag files.
     """
-    number = 1
-    while True:
-        folder = numbered(work_rid, number)
-        name = f"{folder}/{fixity.digests_name(work_rid)}"
-        if folder not in taken and name not in taken:
-            return name
-        number += 1
-
-
-def numbered(work_rid: str, number: int) -> str:
-    """The folder of tag files and proof: `{RID}.bag`, then `{RID}.bag.2`."""
-    return f"{work_rid}.bag" if number == 1 else f"{work_rid}.bag.{number}"
+    last = fixity.digests_name(work_rid)
+    free = (folder for folder in folders(work_rid) if folder not in taken and f"{folder}/{last}" not in taken)
+    return f"{next(free)}/{last}"
 
 
 def earlier(folder: Path, work_rid: str, *, brought: Collection[str]) -> Fixity | None:
@@ -55,41 +53,30 @@ def earlier(folder: Path, work_rid: str, *, brought: Collection[str]) -> Fixity 
         work_rid: the work.
         brought: names that this call's bag has put there itself; a file of such a name is no proof of ours.
     """
-    found, number = None, 1
-    while (below := folder / numbered(work_rid, number)).is_dir() and not below.is_symlink():
-        name = fixity.digests_name(work_rid)
-        if f"{below.name}/{name}" not in brought:
+    found, last = None, fixity.digests_name(work_rid)
+    there = takewhile(lambda name: (folder / name).is_dir() and not (folder / name).is_symlink(), folders(work_rid))
+    for name in (f"{below}/{last}" for below in there):
+        if name not in brought:
             with contextlib.suppress(StagingDamaged):
-                later = fixity.load(below / name)
+                later = fixity.load(folder / name)
                 if later.work_rid == work_rid:
-                    found = _on_top(found, _usable(later))
-        number += 1
+                    found = _on_top({} if found is None else found.files, later)
     return found
 
 
-def _on_top(before: Fixity | None, later: Fixity) -> Fixity:
-    files = dict(before.files) if before is not None else {}
+def _on_top(before: Mapping[str, FileFixity], later: Fixity) -> Fixity:
+    """The later digests; without what is no digest, for what lies in an archive may have become anything."""
+    files = dict(before)
     for name, file in later.files.items():
+        usable = {
+            algorithm: digest
+            for algorithm, digest in file.digests.items()
+            if isinstance(digest, str) and algorithm in fixity.ALGORITHMS
+        }
         known = files.get(name)
-        same = known is not None and known.size_bytes == file.size_bytes
-        files[name] = FileFixity(file.size_bytes, {**known.digests, **file.digests}) if known and same else file
-    return Fixity(later.work_rid, later.verified, files)
-
-
-def _usable(found: Fixity) -> Fixity:
-    """Without what is no digest: what lies in an archive may have become anything."""
-    files = {
-        name: FileFixity(
-            file.size_bytes,
-            {
-                algorithm: digest
-                for algorithm, digest in file.digests.items()
-                if isinstance(digest, str) and algorithm in fixity.ALGORITHMS
-            },
-        )
-        for name, file in found.files.items()
-    }
-    return Fixity(found.work_rid, found.verified, files)
+        same = known.digests if known is not None and known.size_bytes == file.size_bytes else {}
+        files[name] = FileFixity(file.size_bytes, {**same, **usable})
+    return replace(later, files=files)
 
 
 def joined(known: Fixity, proved: Fixity | None, *, but: Collection[str]) -> Fixity:
@@ -110,7 +97,7 @@ def joined(known: Fixity, proved: Fixity | None, *, but: Collection[str]) -> Fix
         else file
         for name, file in known.files.items()
     }
-    return Fixity(known.work_rid, known.verified, files)
+    return replace(known, files=files)
 
 
 def contradicted(known: Fixity, proved: Fixity, names: Collection[str]) -> dict[str, str]:
@@ -118,11 +105,8 @@ def contradicted(known: Fixity, proved: Fixity, names: Collection[str]) -> dict[
     told = {}
     for name in names:
         file, before = known.files[name], proved.files[name]
-        other = [one for one, digest in before.digests.items() if file.digests.get(one, digest) != digest]
-        if file.size_bytes != before.size_bytes:
-            told[name] = f"{file.size_bytes:,} bytes instead of {before.size_bytes:,}"
-        elif other:
-            told[name] = f"other {', '.join(sorted(other))}"
+        if wrong := before.differs(file.size_bytes, dict(sorted(file.digests.items()))):
+            told[name] = wrong
     return told
 
 
@@ -138,18 +122,13 @@ def keep(folder: Path, known: Fixity, *, proved: Fixity | None, extra: Collectio
     Raises:
         OSError: it could not be written.
     """
-    name = names(known.work_rid, known.files)
+    name = _free_name(known.work_rid, known.files)
     content = fixity.dumps(_with_earlier(known, proved, extra))
-    if content != _bytes(folder / name):
-        _write(folder, name, content)
+    with contextlib.suppress(OSError):  # it is not there yet, or cannot be read: it is written anew
+        if guarded.read_file(folder / name) == content:
+            return Proof(name, hashlib.sha512(content).hexdigest())
+    _write(folder, name, content)
     return Proof(name, hashlib.sha512(content).hexdigest())
-
-
-def _bytes(file: Path) -> bytes | None:
-    try:
-        return guarded.read_file(file)
-    except OSError:
-        return None
 
 
 def _with_earlier(known: Fixity, proved: Fixity | None, extra: Collection[str]) -> Fixity:

@@ -3,27 +3,27 @@
 The page cache is no proof of what the storage holds: where possible, it is dropped for each file before the read.
 """
 
-import hashlib
 import os
 import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.foundation import guarded
-from pipeline.foundation.fixity import FileFixity, Fixity
+from pipeline.foundation.fixity import FileFixity, Fixity, hash_makers
+from pipeline.foundation.machine import available_cpus, drop_cache
 from pipeline.foundation.work import Pulse, human_count, no_pulse
-from pipeline.sync import crew
-from pipeline.sync.cache import drop_cache
 from pipeline.sync.trees import Tree, scan, shown
 
 BLOCK_BYTES = 256 * 1024
 
 _SAME_TIME_NS = 2_000_000_000
 _FILES_A_THREAD = 16  # fewer are read sooner than a thread is started
+_BEAT_SECONDS = 0.1
 
 
 @dataclass(frozen=True, order=True)
@@ -110,23 +110,21 @@ def compare(
     tree = scan(folder)
     blocked = _blocked(tree, fixity)
     sizes = {
-        name: Difference(shown(name), f"{tree.files[name]:,} bytes instead of {expected.size_bytes:,}")
+        name: Difference(shown(name), wrong)
         for name, expected in fixity.files.items()
-        if tree.files.get(name, expected.size_bytes) != expected.size_bytes
+        if (wrong := expected.differs(tree.files.get(name, expected.size_bytes), {}))
     }
     to_read = [(name, file) for name, file in fixity.files.items() if name in tree.files and name not in sizes]
     readers = _read_all(folder, to_read, threads=threads, pulse=pulse, brake=brake)
-    differing = [*blocked.values(), *sizes.values(), *(found for reader in readers for found in reader.differing)]
+    found = gathered(readers, fixity)
     missing = [name for name in fixity.files if name not in tree.files and name not in blocked]
     extra = [name for name in (*tree.files, *tree.others) if name not in fixity.files and name not in blocked]
-    return Comparison(
-        matched=sum(reader.matched for reader in readers),
-        missing=tuple(sorted(shown(name) for name in missing)),
-        differing=tuple(sorted(differing)),
-        unreadable=tuple(sorted(found for reader in readers for found in reader.unreadable)),
-        extra=tuple(sorted(shown(name) for name in extra)),
-        algorithms=tuple(sorted({name for file in fixity.files.values() for name in file.digests})),
-        cache_dropped=bool(to_read) and all(reader.cache_dropped for reader in readers),
+    return replace(
+        found,
+        missing=tuple(sorted(map(shown, missing))),
+        differing=tuple(sorted([*found.differing, *blocked.values(), *sizes.values()])),
+        extra=tuple(sorted(map(shown, extra))),
+        cache_dropped=bool(to_read) and found.cache_dropped,
     )
 
 
@@ -168,68 +166,133 @@ def _folders_above(names: Iterable[str]) -> set[str]:
 
 
 def _read_all(
-    folder: Path, to_read: Iterable[tuple[str, FileFixity]], *, threads: int, pulse: Pulse, brake: Brake | None
-) -> list["_Reader"]:
+    folder: Path, to_read: Sequence[tuple[str, FileFixity]], *, threads: int, pulse: Pulse, brake: Brake | None
+) -> list["_FileReader"]:
     """Read the files with so many threads; returns what each of them found."""
     waiting = deque(to_read)
     total = sum(expected.size_bytes for _, expected in waiting)
-    wanted = threads or len(os.sched_getaffinity(0))
+    wanted = threads or available_cpus()
     many = max(1, min(wanted, -(-len(waiting) // _FILES_A_THREAD) if total < BLOCK_BYTES * 16 else wanted))
     stop = threading.Event()
-    readers = [_Reader(folder, waiting, stop, brake) for _ in range(many)]
-    crew.run(
-        [reader.run for reader in readers],
-        stop=stop,
-        beat=lambda: pulse(sum(reader.bytes_read for reader in readers), total),
-    )
+    readers = [_FileReader(stop, folder, waiting, brake) for _ in range(many)]
+    run_all(readers, stop=stop, pulse=lambda done: pulse(done, total))
     return readers
 
 
-@dataclass
-class _Reader:
-    """One thread's share: it takes the next waiting file until none is left or it shall stop."""
+class Reader:
+    """One thread's share of reading a copy; what it found is left in the attributes.
 
-    folder: Path
-    waiting: deque[tuple[str, FileFixity]]
-    stop: threading.Event
-    brake: Brake | None = None
-    bytes_read: int = 0
-    matched: int = 0
-    cache_dropped: bool = True
-    differing: list[Difference] = field(default_factory=list)
-    unreadable: list[Difference] = field(default_factory=list)
+    Attributes:
+        bytes_read: so far, for the pulse.
+        matched: how many files are equal in every algorithm.
+        differing: files that are something else.
+        unreadable: files that the system would not read.
+        cache_dropped: whether every file was certainly read from the storage.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.stop = stop
+        self.bytes_read = 0
+        self.matched = 0
+        self.differing: list[Difference] = []
+        self.unreadable: list[Difference] = []
+        self.cache_dropped = True
+        self._buffer = memoryview(bytearray(BLOCK_BYTES))
 
     def run(self) -> None:
-        """Read and compare; what is found is left in the attributes."""
-        buffer = memoryview(bytearray(BLOCK_BYTES))
+        """Take what waits, until nothing is left or `stop` is set."""
+        raise NotImplementedError
+
+    def read(self, count: int) -> None:
+        """So many bytes were read."""
+
+    def wrong(self, expected: FileFixity, descriptor: int) -> str:
+        """In what an open file is not as expected; empty if in nothing, or if it was stopped half-way."""
+        hashes = [make() for make in hash_makers(tuple(expected.digests))]
+        size = 0
+        while count := os.readv(descriptor, [self._buffer]):
+            piece = self._buffer if count == BLOCK_BYTES else self._buffer[:count]
+            for digest in hashes:
+                digest.update(piece)
+            size += count
+            self.read(count)
+            if self.stop.is_set():
+                return ""
+            if count < BLOCK_BYTES and size >= expected.size_bytes:  # one call less for each small file
+                break
+        digests = [digest.hexdigest() for digest in hashes]
+        return expected.differs(size, dict(zip(expected.digests, digests, strict=True)))
+
+
+class _FileReader(Reader):
+    """Takes one waiting file after the other."""
+
+    def __init__(
+        self, stop: threading.Event, folder: Path, waiting: deque[tuple[str, FileFixity]], brake: Brake | None
+    ) -> None:
+        super().__init__(stop)
+        self._folder = folder
+        self._waiting = waiting
+        self._brake = brake
+
+    def run(self) -> None:
+        """Read and compare."""
         while not self.stop.is_set():
             try:
-                name, expected = self.waiting.popleft()
+                name, expected = self._waiting.popleft()
             except IndexError:
                 return
             try:
-                found = self._digests(name, expected, buffer)
+                wrong = self._compared(name, expected)
             except OSError as error:
                 self.unreadable.append(Difference(shown(name), f"cannot be read: {error.strerror}"))
                 continue
-            wrong = [algorithm for algorithm, digest in expected.digests.items() if found[algorithm] != digest]
             if wrong:
-                self.differing.append(Difference(shown(name), f"other {', '.join(wrong)}"))
-            else:
+                self.differing.append(Difference(shown(name), wrong))
+            elif not self.stop.is_set():
                 self.matched += 1
 
-    def _digests(self, name: str, expected: FileFixity, buffer: memoryview) -> dict[str, str]:
-        """The file's digests as the storage returns it."""
-        hashers = {algorithm: hashlib.new(algorithm, usedforsecurity=False) for algorithm in expected.digests}
-        descriptor = guarded.open_file(os.path.join(self.folder, name))
+    def read(self, count: int) -> None:
+        """So many bytes were read; pause for as long as the brake says."""
+        self.bytes_read += count
+        if self._brake is not None:
+            self.stop.wait(self._brake.wait_seconds(count))
+
+    def _compared(self, name: str, expected: FileFixity) -> str:
+        descriptor = guarded.open_file(os.path.join(self._folder, name))
         try:
             self.cache_dropped = drop_cache(descriptor) and self.cache_dropped
-            while (count := os.readv(descriptor, [buffer])) and not self.stop.is_set():
-                for hasher in hashers.values():
-                    hasher.update(buffer[:count])
-                self.bytes_read += count
-                if self.brake is not None:
-                    self.stop.wait(self.brake.wait_seconds(count))
+            return self.wrong(expected, descriptor)
         finally:
             os.close(descriptor)
-        return {algorithm: hasher.hexdigest() for algorithm, hasher in hashers.items()}
+
+
+def run_all(readers: Sequence[Reader], *, stop: threading.Event, pulse: Callable[[int], None]) -> None:
+    """Run each reader in a thread of its own; returns, or raises what the first of them raised, when all have ended.
+
+    Args:
+        readers: at least one.
+        stop: theirs; set here when one of them or `pulse` raises.
+        pulse: called from this thread several times a second, and once at the end, with the bytes read so far.
+    """
+    with ThreadPoolExecutor(len(readers), thread_name_prefix="sync") as pool:
+        running: set[Future[None]] = {pool.submit(reader.run) for reader in readers}
+        try:
+            while running:
+                finished, running = wait(running, timeout=_BEAT_SECONDS)
+                for future in finished:
+                    future.result()
+                pulse(sum(reader.bytes_read for reader in readers))
+        finally:
+            stop.set()
+
+
+def gathered(readers: Sequence[Reader], fixity: Fixity) -> Comparison:
+    """What all readers found together of the files of `fixity`."""
+    return Comparison(
+        matched=sum(reader.matched for reader in readers),
+        differing=tuple(sorted(found for reader in readers for found in reader.differing)),
+        unreadable=tuple(sorted(found for reader in readers for found in reader.unreadable)),
+        algorithms=tuple(fixity.algorithms),
+        cache_dropped=all(reader.cache_dropped for reader in readers),
+    )

@@ -10,7 +10,7 @@ beside the work in staging, written before the act, so that a call that was kill
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,15 +78,7 @@ def move_replaced(folder: Path, journal: Journal, names: Iterable[str]) -> None:
     Raises:
         OSError: something could not be moved; the rest is where it was, or there.
     """
-    changed = set()
-    for name in sorted(names):
-        source, target = folder / name, Path(journal.to) / name
-        if os.path.lexists(source):
-            durable.make_folders(target.parent)
-            durable.rename_new(source, target)
-            changed |= {source.parent, target.parent}
-    for path in changed:
-        durable.fsync_folder(path)
+    _move(folder, Path(journal.to), names, durable.rename_new)
 
 
 def move_wrong(folder: Path, names: Iterable[str]) -> Path:
@@ -98,16 +90,25 @@ def move_wrong(folder: Path, names: Iterable[str]) -> Path:
         OSError: something could not be moved.
     """
     below = place(folder) / _PROVED_WRONG
+    _move(folder, below, names, _replace)
+    return below
+
+
+def _replace(source: Path, target: Path) -> None:
+    failpoints.see_allowed()
+    os.replace(source, target)
+
+
+def _move(folder: Path, below: Path, names: Iterable[str], rename: Callable[[Path, Path], None]) -> None:
     changed = set()
     for name in sorted(names):
         source, target = folder / name, below / name
-        durable.make_folders(target.parent)
-        failpoints.see_allowed()
-        os.replace(source, target)
-        changed |= {source.parent, target.parent}
+        if os.path.lexists(source):
+            durable.make_folders(target.parent)
+            rename(source, target)
+            changed |= {source.parent, target.parent}
     for path in changed:
         durable.fsync_folder(path)
-    return below
 
 
 def _new_folder(below: Path) -> Path:

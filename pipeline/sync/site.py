@@ -3,12 +3,12 @@
 import os
 import pwd
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.foundation.declared import Setting, at_least, holds, setting
-from pipeline.sync.audit import Audits
 from pipeline.sync.options import BUILT_IN, Options
 from pipeline.sync.proof import Proof
 
@@ -133,7 +133,7 @@ class Synced:
     algorithms: tuple[str, ...]
     cache_dropped: bool
     options: Options
-    audits: Audits
+    audits: Mapping[str, str]
     proof: Proof
     replaced: tuple[str, ...] = ()
     replaced_to: str = ""

@@ -1,9 +1,12 @@
-"""What lies in a folder, by name; links are never followed."""
+"""What lies in a folder, by name; links are never followed. And whether staging is still what debag left."""
 
+import hashlib
 import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pipeline.foundation.fixity import Fixity
 
 _KINDS = {
     stat.S_IFLNK: "a link",
@@ -29,8 +32,8 @@ class Tree:
     others: dict[str, str] = field(default_factory=dict)
 
 
-def scan(folder: Path) -> Tree:
-    """Everything in `folder`.
+def scan(folder: Path, *, sizes: bool = True) -> Tree:
+    """Everything in `folder`; without the sizes of files it is much cheaper where there are many.
 
     Raises:
         OSError: it, or a folder in it, cannot be read.
@@ -46,30 +49,57 @@ def scan(folder: Path) -> Tree:
                     tree.folders.add(name)
                     waiting.append(f"{name}/")
                 elif entry.is_file(follow_symlinks=False):
-                    tree.files[name] = entry.stat(follow_symlinks=False).st_size
+                    tree.files[name] = entry.stat(follow_symlinks=False).st_size if sizes else 0
                 else:
                     mode = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
                     tree.others[name] = _KINDS.get(mode, "no regular file")
     return tree
 
 
-def folders(folder: Path) -> set[str]:
-    """The folders below `folder`; much cheaper than `scan` where there are many files.
-
-    Raises:
-        OSError: it, or a folder in it, cannot be read.
-    """
-    found: set[str] = set()
-    waiting = [""]
-    while waiting:
-        below = waiting.pop()
-        with os.scandir(os.path.join(folder, below)) as entries:
-            names = [below + entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        found.update(names)
-        waiting += [f"{name}/" for name in names]
-    return found
-
-
 def shown(name: str) -> str:
     """A name as records and terminals can carry it: bytes that are not UTF-8 become escapes, the rest stays."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def staging_faults(work_dir: Path, known: Fixity, *, work_rid: str) -> list[str]:
+    """In what the work's folder has not exactly the files that debag left, by name and size; bytes are proved later.
+
+    A file that no digest vouches for is a fault as well: the script would carry it into the archive unverified.
+    """
+    return _wrong_from_the_start(work_dir, known, work_rid) or _wrong_files(work_dir, known)
+
+
+def _wrong_from_the_start(work_dir: Path, known: Fixity, work_rid: str) -> list[str]:
+    """What makes it senseless to look at files: another work's folder or digests, a link, digests without proof."""
+    if known.work_rid != work_rid:
+        return [f"the digests are those of {known.work_rid!r}"]
+    if work_dir.name != work_rid:
+        return [f"{work_dir} is the folder of another work"]
+    try:
+        mode = work_dir.lstat().st_mode
+    except OSError as error:
+        return [f"{work_dir}: {error.strerror}"]
+    if not stat.S_ISDIR(mode):
+        return [f"{work_dir} is {'a link' if stat.S_ISLNK(mode) else 'no folder'}"]
+    if not known.files:
+        return ["the digests name no file"]
+    foreign = [name for name in known.algorithms if name not in hashlib.algorithms_available]
+    bare = sorted(name for name, file in known.files.items() if not file.digests)
+    return [f"unknown algorithm {name}" for name in foreign] + [f"{name} has no digest" for name in bare]
+
+
+def _wrong_files(work_dir: Path, known: Fixity) -> list[str]:
+    """What is missing, has another size, or should not be there."""
+    try:
+        tree = scan(work_dir)
+    except OSError as error:
+        return [f"{error.filename}: {error.strerror}"]
+    problems = [f"{name} is missing" for name in known.files if name not in tree.files]
+    problems += [
+        f"{name} has {wrong}"
+        for name, file in known.files.items()
+        if (wrong := file.differs(tree.files.get(name, file.size_bytes), {}))
+    ]
+    problems += [f"{shown(name)} has no digest" for name in tree.files if name not in known.files]
+    problems += [f"{shown(name)} is {what}" for name, what in tree.others.items()]
+    return sorted(problems)

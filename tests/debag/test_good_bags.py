@@ -15,10 +15,10 @@ import pytest
 
 from pipeline import debag
 from pipeline.debag import Policy
-from pipeline.debag.policy import available_cpus
 from pipeline.debag.result import staging_path
 from pipeline.foundation import fixity
 from pipeline.foundation.errors import InvalidBag, NoRoom, StagingDamaged, WorkBusy
+from pipeline.foundation.machine import available_cpus
 from tests.world.bags import SMALL_WORK, bag_members, make_bag_zip, write_zip
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from pipeline.foundation.errors import ArchiveMissing, InvalidBag, NotRestored, 
 from pipeline.foundation.work import Bag
 from pipeline.operations import verify
 from pipeline.record import Leases, Phase, stories
-from pipeline.sync import Verdict
+from pipeline.sync import FixityVerdict
 from pipeline.tasks import context as site_module
 from tests.world.bags import SMALL_WORK
 from tests.world.stack import RUN_PIPELINE, lines
@@ -271,9 +271,9 @@ def test_a_work_that_was_synced_while_it_was_read_is_not_reported_wrong(library:
     (work,) = verify.by_name(library.here, ["W1"])
     library.bring_home("W1")  # a later bag, of which the check does not know
     (path / IMAGE).unlink()
-    assert verify.check_work(library.here, work).verdict is Verdict.BUSY
+    assert verify.check_work(library.here, work).verdict is FixityVerdict.BUSY
     (work,) = verify.by_name(library.here, ["W1"])
-    assert verify.check_work(library.here, work).verdict is Verdict.FAILED
+    assert verify.check_work(library.here, work).verdict is FixityVerdict.FAILED
 
 
 def test_a_share_point_that_goes_away_meanwhile_ends_the_run(library: Library) -> None:

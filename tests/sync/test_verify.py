@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.foundation.errors import Stopping
-from pipeline.sync import Brake, Proof, Verdict, Verified, verify
+from pipeline.sync import Brake, FixityVerdict, Proof, Verified, verify
 from tests.world.bags import SMALL_WORK, bag_members
 from tests.world.works import Home, contents, put
 
@@ -44,7 +44,7 @@ def test_a_work_that_came_home_passes_against_the_digests_kept_with_it(home: Hom
     synced = home.archive()
     for recorded in (synced.proof, None):
         found = check(synced.path, recorded)
-        assert (found.verdict, found.against, found.wrong) == (Verdict.PASSED, DIGESTS, ())
+        assert (found.verdict, found.against, found.wrong) == (FixityVerdict.PASSED, DIGESTS, ())
         assert (found.found.matched, found.bytes) == (3, sum(map(len, SMALL_WORK.values())))
         assert found.found.algorithms == ("md5", "sha512")
 
@@ -59,7 +59,7 @@ def test_a_flipped_bit_a_lost_file_and_a_file_cut_short_are_all_named(home: Home
     (synced.path / "archive/I1/I10001.tif").write_bytes(b"short")
     before = contents(home.root)
     found = check(synced.path, synced.proof)
-    assert found.verdict is Verdict.FAILED
+    assert found.verdict is FixityVerdict.FAILED
     assert told(found) == {
         IMAGE: "other sha512",
         "images/I1/I10002.jpg": "missing",
@@ -73,7 +73,7 @@ def test_what_somebody_put_beside_a_work_is_told_and_not_wrong(home: Home) -> No
     synced = home.archive()
     put(synced.path, {"notes.txt": b"of the archivist"})
     found = check(synced.path, synced.proof)
-    assert found.verdict is Verdict.PASSED
+    assert found.verdict is FixityVerdict.PASSED
     assert set(found.found.extra) == {"notes.txt", DIGESTS}
 
 
@@ -87,7 +87,7 @@ def test_a_proof_that_is_not_the_recorded_one_fails_though_the_files_are_right(
     if damage is not None:
         (synced.path / DIGESTS).write_bytes(damage)
     found = check(synced.path, synced.proof)
-    assert found.verdict is Verdict.FAILED
+    assert found.verdict is FixityVerdict.FAILED
     assert DIGESTS in told(found)
 
 
@@ -99,7 +99,7 @@ def test_files_that_were_changed_together_with_their_proof_are_seen_by_the_recor
     right, wrong = (hashlib.sha512(content).hexdigest() for content in (SMALL_WORK[IMAGE], forged))
     (synced.path / IMAGE).write_bytes(forged)
     (synced.path / DIGESTS).write_text(text.replace(right, wrong))
-    assert check(synced.path).verdict is Verdict.PASSED  # nobody else knows
+    assert check(synced.path).verdict is FixityVerdict.PASSED  # nobody else knows
     assert told(check(synced.path, synced.proof)) == {DIGESTS: "the kept digests are not those that the record knows"}
 
 
@@ -107,7 +107,7 @@ def test_files_that_were_changed_together_with_their_proof_are_seen_by_the_recor
 def test_a_work_that_bdrc_archived_is_matched_with_its_kept_manifests(home: Home, algorithms: tuple[str, ...]) -> None:
     copy = by_bdrc(home, algorithms=algorithms)
     found = check(copy)
-    assert (found.verdict, found.against) == (Verdict.PASSED, "W1.bag/manifest-*.txt")
+    assert (found.verdict, found.against) == (FixityVerdict.PASSED, "W1.bag/manifest-*.txt")
     assert (found.found.matched, found.found.algorithms) == (3, algorithms)
     (copy / IMAGE).write_bytes(b"F" + SMALL_WORK[IMAGE][1:])
     (copy / "images/I1/I10002.jpg").unlink()
@@ -122,7 +122,7 @@ def test_names_in_kept_manifests_are_found_decoded_and_in_any_normal_form(home: 
     text = unicodedata.normalize("NFC", manifest.read_text(encoding="utf-8")).replace("new\nline", "new%0aline")
     manifest.write_text(text.replace("\n", "\r\n"), encoding="utf-8", newline="")
     found = check(copy)
-    assert (found.verdict, found.found.matched, found.wrong) == (Verdict.PASSED, 7, ())
+    assert (found.verdict, found.found.matched, found.wrong) == (FixityVerdict.PASSED, 7, ())
 
 
 @pytest.mark.parametrize("text", [b"no digest here\n", b"abc  data/x\n", b"\xff\xfe\n", b"", b"f" * 128 + b"  ../x\n"])
@@ -130,7 +130,7 @@ def test_kept_manifests_that_cannot_be_read_are_wrong_and_not_passed_over(home: 
     copy = by_bdrc(home)
     (copy / "W1.bag/manifest-sha512.txt").write_bytes(text)
     found = check(copy)
-    assert found.verdict is Verdict.FAILED
+    assert found.verdict is FixityVerdict.FAILED
     assert "W1.bag" in told(found)
 
 
@@ -140,12 +140,12 @@ def test_a_manifest_cannot_make_anything_outside_the_work_be_read(home: Home) ->
     digest = hashlib.sha512(b"s").hexdigest()
     with (copy / "W1.bag/manifest-sha512.txt").open("a") as manifest:
         manifest.write(f"{digest}  data/../../../../secret\n{digest}  data/{secret}\n")
-    assert check(copy).verdict is Verdict.FAILED
+    assert check(copy).verdict is FixityVerdict.FAILED
 
 
 def test_a_work_without_any_proof_is_named_as_such(home: Home) -> None:
     copy = put(home.root / "Archive0/00/W1", {**SMALL_WORK, "W1.bag/bagit.txt": b"no manifest beside it"})
-    assert check(copy).verdict is Verdict.NO_PROOF
+    assert check(copy).verdict is FixityVerdict.NO_PROOF
 
 
 @pytest.mark.parametrize("there", ["nothing", "a file", "a link"])
@@ -165,7 +165,7 @@ def test_a_brake_keeps_the_reading_below_its_rate(home: Home) -> None:
     home.stage(files={f"{number}": b"x" * 10_000 for number in range(50)})
     synced = home.archive()
     started = time.monotonic()
-    assert check(synced.path, synced.proof, brake=Brake(1_000_000), threads=4).verdict is Verdict.PASSED
+    assert check(synced.path, synced.proof, brake=Brake(1_000_000), threads=4).verdict is FixityVerdict.PASSED
     assert time.monotonic() - started >= 0.45
 
 

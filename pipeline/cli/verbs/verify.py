@@ -16,7 +16,7 @@ from pipeline.lanes import lanes
 from pipeline.operations import repair, show, verify
 from pipeline.operations.verify import Checked
 from pipeline.record import Archived
-from pipeline.sync import Brake, Verdict
+from pipeline.sync import Brake, FixityVerdict
 from pipeline.tasks import context
 from pipeline.tasks.context import Site
 
@@ -108,7 +108,7 @@ class _Run:
     def status(self) -> int:
         """The exit status: a work named by hand that could not be checked is no success either."""
         counts = Counter(checked.verdict for checked in self._checked)
-        wrong = counts[Verdict.FAILED] or self._left or (self._options.rids and counts[Verdict.NO_PROOF])
+        wrong = counts[FixityVerdict.FAILED] or self._left or (self._options.rids and counts[FixityVerdict.NO_PROOF])
         return lanes.EXIT_FAILED if wrong else lanes.EXIT_DONE
 
     def tell(self) -> None:
@@ -119,7 +119,7 @@ class _Run:
                 {
                     "asked": len(self._works),
                     "not_reached": self._left,
-                    "verdicts": {str(verdict): counts[verdict] for verdict in Verdict},
+                    "verdicts": {str(verdict): counts[verdict] for verdict in FixityVerdict},
                     "seconds": round(time.monotonic() - self._started, 3),
                     "works": [
                         {"work_rid": one.work_rid, "verdict": one.verdict, "last": one.before, **one.facts()}
@@ -129,17 +129,17 @@ class _Run:
             )
             return
         out = show.console()
-        shown = [one for one in self._checked if self._options.rids or one.verdict is not Verdict.PASSED]
+        shown = [one for one in self._checked if self._options.rids or one.verdict is not FixityVerdict.PASSED]
         show.tell(out, [_row(one) for one in shown])
         for one in shown:
             for difference in one.result.wrong[:_NAMED]:
                 out.print(f"{one.work_rid}: {show.safe(str(difference))}")
             if len(one.result.wrong) > _NAMED:
                 out.print(f"{one.work_rid}: and {len(one.result.wrong) - _NAMED} more; all of them: --json")
-            if one.verdict is Verdict.FAILED:
+            if one.verdict is FixityVerdict.FAILED:
                 out.print(f"{one.work_rid}: how to go on: run_pipeline.py explain {shlex.quote(one.work_rid)}")
         size = sum(one.result.bytes for one in self._checked)
-        told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+        told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in FixityVerdict if counts[verdict])
         left = f"; not reached: {self._left}" if self._left else ""
         seconds = time.monotonic() - self._started
         works = human_count(len(self._checked), "work")
@@ -149,10 +149,10 @@ class _Run:
 def _row(checked: Checked) -> dict[str, str]:
     result = checked.result
     why = {
-        Verdict.BUSY: "is being worked on; try again later",
-        Verdict.NO_PROOF: "neither digests nor manifests are kept with it",
-        Verdict.FAILED: f"{len(result.wrong)} wrong",
-        Verdict.PASSED: f"all as in {result.against}",
+        FixityVerdict.BUSY: "is being worked on; try again later",
+        FixityVerdict.NO_PROOF: "neither digests nor manifests are kept with it",
+        FixityVerdict.FAILED: f"{len(result.wrong)} wrong",
+        FixityVerdict.PASSED: f"all as in {result.against}",
     }[checked.verdict]
     return {
         "work": checked.work_rid,
@@ -166,7 +166,7 @@ def _row(checked: Checked) -> dict[str, str]:
 
 def _log_line(checked: Checked) -> None:
     facts = checked.facts(most=0)
-    if checked.verdict is Verdict.FAILED:
+    if checked.verdict is FixityVerdict.FAILED:
         named = ", ".join(show.safe(str(one)) for one in checked.result.wrong[:3])
         _log.error("%s: %d wrong in %s: %s", checked.work_rid, facts["wrong_files"], checked.path, named)
     else:
