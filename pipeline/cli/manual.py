@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.cli import usage
 from pipeline.cli.usage.verb import PROGRAM, Verb, sentence
-from pipeline.debag.meanings import MEANINGS
+from pipeline.debag.faults import FaultKind
 from pipeline.debag.rules import RULES
 from pipeline.foundation import errors
 from pipeline.foundation.declared import Setting, settings_of
@@ -47,7 +47,7 @@ def pages(docs: Path) -> dict[str, str]:
         "permanent": _failures(errors.PermanentError),
         "rules": "\n".join(f"- {inspect.getdoc(rule)}" for rule in RULES),
         "faults": _columns(
-            "", ("it says", "it means, and what to do"), [(f"`{kind}`", MEANINGS[kind]) for kind in MEANINGS]
+            "", ("it says", "it means, and what to do"), [(f"`{kind}`", kind.meaning) for kind in FaultKind]
         ),
     }
     for name in ("settings.md", "failures.md", "bags.md"):

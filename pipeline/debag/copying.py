@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from pipeline.debag.faults import FaultKind, Findings
-from pipeline.debag.jobs import Job
-from pipeline.debag.streams import BUFFER_BYTES, BadMember, Hash, HashesHere, HashesInLine, allocate, content, write_all
-from pipeline.debag.zip_members import STORED
+from pipeline.debag.jobs import FilePlan
+from pipeline.debag.result import NEW_FILE
+from pipeline.debag.streams import BUFFER_BYTES, BadMember, HashesHere, HashesInLine, allocate, content, write_all
+from pipeline.debag.zip_directory import STORED
 from pipeline.foundation.abilities import set_times
 from pipeline.foundation.fixity import hash_makers
 from pipeline.foundation.work import Pulse
@@ -23,14 +24,13 @@ _BATCH_BYTES, _BATCH_FILES = 4 << 20, 64
 _WORTH_SKIPPING = 4096
 _ALLOCATE_BYTES = 64 << 10
 _PULSE_SECONDS = 0.1
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def batches(jobs: Sequence[Job]) -> list[list[Job]]:
+def batches(jobs: Sequence[FilePlan]) -> list[list[FilePlan]]:
     """Jobs as threads take them: large ones alone and first, small ones by the handful and in the zip's order."""
     large = [[job] for job in jobs if job.member.size >= _BATCH_BYTES]
     large.sort(key=lambda batch: -batch[0].member.size)
-    batch: list[Job] = []
+    batch: list[FilePlan] = []
     size = 0
     small = [batch]
     for job in sorted((job for job in jobs if job.member.size < _BATCH_BYTES), key=lambda job: job.member.offset):
@@ -43,7 +43,7 @@ def batches(jobs: Sequence[Job]) -> list[list[Job]]:
     return large + [batch for batch in small if batch]
 
 
-def _reach(batch: Sequence[Job], index: int) -> int:
+def _reach(batch: Sequence[FilePlan], index: int) -> int:
     """Bytes from the start of a small member to the end of the last one that still fits into the buffer."""
     start = batch[index].member.data_offset
     reach = batch[index].member.size
@@ -78,33 +78,30 @@ class CopyPass:
         self.say = say
         self.written = written
         self.stopped = False
-        self._queue: deque[list[Job]] = deque()
+        self._queue: deque[list[FilePlan]] = deque()
         self._done: list[int] = []
         self._errors: list[BaseException] = []
         self._threads = 1
         self._waiting = 0  # bytes in the queue, as near as threads without a lock know it
-        self._makers: dict[tuple[str, ...], tuple[Callable[..., Hash], ...]] = {}
 
-    def run(self, jobs: Sequence[Job], *, threads: int, pulse: Pulse, total: int) -> None:
+    def run(self, jobs: Sequence[FilePlan], *, threads: int, pulse: Pulse) -> None:
         """Do all jobs; returns when every thread has ended, however it ends.
 
         Args:
             jobs: what to do.
-            threads: how many threads, at least 1.
+            threads: how many threads.
             pulse: called from this thread about ten times a second; if it raises, the threads stop at once.
-            total: bytes in all, for the pulse.
 
         Raises:
             OSError: reading or writing failed.
         """
         self._queue.extend(batches(jobs))
-        self._waiting = sum(job.member.size for job in jobs)
-        self._threads = max(1, threads)
-        self._makers = {job.algorithms: hash_makers(job.algorithms) for job in jobs}
-        self._done = [0] * self._threads
+        self._waiting = total = sum(job.member.size for job in jobs)
+        self._threads = threads
+        self._done = [0] * threads
         crew = [
             threading.Thread(target=self._work, args=(number,), name=f"debag-{number}", daemon=True)
-            for number in range(self._threads)
+            for number in range(threads)
         ]
         pulse(0, total)
         started = []
@@ -139,7 +136,7 @@ class CopyPass:
             self.stopped = True
             self._errors.append(error)
 
-    def _take_batch(self, batch: list[Job], buffer: memoryview, number: int) -> None:
+    def _take_batch(self, batch: list[FilePlan], buffer: memoryview, number: int) -> None:
         """Some files; what lies together in the zip and fits into the buffer is read at once."""
         start = end = 0
         for index, job in enumerate(batch):
@@ -158,14 +155,14 @@ class CopyPass:
             at = member.data_offset - start
             self._take(job, buffer, buffer[at : at + member.size], number)
 
-    def _take(self, job: Job, buffer: memoryview, ready: memoryview | None, number: int) -> None:
+    def _take(self, job: FilePlan, buffer: memoryview, ready: memoryview | None, number: int) -> None:
         """One file: read (unless its bytes are there), hash, write, compare."""
         out = -1
         try:
             if self.root is not None and not self.say.count:
-                out = os.open(job.target, _NEW_FILE, 0o666, dir_fd=self.root)
+                out = os.open(job.target, NEW_FILE, 0o666, dir_fd=self.root)
             if ready is not None:
-                job.digests = tuple([maker(ready).hexdigest() for maker in self._makers[job.algorithms]])
+                job.digests = tuple([maker(ready).hexdigest() for maker in hash_makers(job.algorithms)])
                 if out >= 0 and ready:
                     write_all(out, ready)
                 self._done[number] += len(ready)
@@ -178,17 +175,17 @@ class CopyPass:
             else:
                 job.digests = job.expected  # the same text, which is held once then
         except BadMember as error:
-            self.say.fault(error.kind, bag=job.bag, path=job.path, detail=error.detail)
+            self.say.of(job.bag).fault(error.kind, error.detail, path=job.path)
         except FileExistsError:
             detail = "the disk cannot tell it from another file of the bag"
-            self.say.fault(FaultKind.NAMES_COLLIDE, bag=job.bag, path=job.path, detail=detail)
+            self.say.of(job.bag).fault(FaultKind.NAMES_COLLIDE, detail, path=job.path)
         finally:
             if out >= 0:
                 os.close(out)
 
-    def _stream(self, job: Job, buffer: memoryview, out: int, number: int) -> None:
+    def _stream(self, job: FilePlan, buffer: memoryview, out: int, number: int) -> None:
         size = job.member.size
-        makers = self._makers[job.algorithms]
+        makers = hash_makers(job.algorithms)
         if out >= 0 and size >= _ALLOCATE_BYTES:
             allocate(out, size)
         in_line = size >= _LARGE_BYTES and self._threads > 1 and self._waiting < size // 2 and len(makers) > 0
@@ -212,7 +209,7 @@ class CopyPass:
             detail = f"CRC-32 should be {job.member.crc:08x}, it is {crc:08x}"
             raise BadMember(FaultKind.CRC_DIFFERS, detail)
 
-    def _compare(self, job: Job) -> None:
+    def _compare(self, job: FilePlan) -> None:
         wrong = [
             f"{name}: manifest says {expected}, it is {found}"
             for name, expected, found in zip(job.algorithms, job.expected, job.digests, strict=True)
@@ -220,4 +217,4 @@ class CopyPass:
         ]
         if wrong:
             kind = FaultKind.TAG_DIGEST_DIFFERS if job.of_tags else FaultKind.DIGEST_DIFFERS
-            self.say.fault(kind, bag=job.bag, path=job.path, detail="; ".join(wrong))
+            self.say.of(job.bag).fault(kind, "; ".join(wrong), path=job.path)

@@ -6,29 +6,18 @@ that bag's manifests say of it. The same zip gives the same files, to the byte: 
 """
 
 import hashlib
-from dataclasses import dataclass
 
 from pipeline.debag.jobs import WorkPlan
 from pipeline.debag.layout import PAYLOAD
 
 
-@dataclass(frozen=True, slots=True)
-class Derived:
-    """A tag file that was made here: where it goes, relative to the staging folder, its bytes and their digests."""
+def derived_tag_files(work: WorkPlan) -> list[tuple[str, bytes | bytearray, tuple[str, ...]]]:
+    """The tag files of a work whose payload was unpacked; none for one that has a bag of its own, and so its own.
 
-    target: str
-    content: bytes | bytearray
-    digests: tuple[str, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-        return len(self.content)
-
-
-def derived_tag_files(work: WorkPlan) -> list[Derived]:
-    """The tag files of a work whose payload was unpacked; none for one that has a bag of its own, and so its own."""
-    found = work.record.found
+    Returns:
+        Of each where it goes, relative to the staging folder, its bytes and their digests.
+    """
+    found = work.found
     if (found.bagged and not found.shared) or not work.kept:
         return []
     said = "Internal-Sender-Description: made of what was unpacked; the zip had no bag that vouched for it\n"
@@ -46,7 +35,7 @@ def derived_tag_files(work: WorkPlan) -> list[Derived]:
         lines = [f"{_digest(name, content)}  {path}\n" for path, content in sorted(contents.items()) if _is_first(path)]
         contents[f"tagmanifest-{name}.txt"] = "".join(lines).encode()
     return [
-        Derived(f"{work.kept}/{path}", content, tuple(_digest(name, content) for name in work.algorithms))
+        (f"{work.kept}/{path}", content, tuple(_digest(name, content) for name in work.algorithms))
         for path, content in contents.items()
     ]
 

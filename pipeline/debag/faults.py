@@ -1,15 +1,16 @@
-"""The words for what can be wrong, or only odd, with a bag zip.
+"""The words for what can be wrong, or only odd, with a bag zip, and what was found of it so far.
 
 A kind says what is the matter; whether it is a fault or a warning is decided where it is found, and some kinds can be
-either, as `Policy` says. Sections are those of RFC 8493 (BagIt 1.0). Their meaning for a person: `docs/bags.md`.
+either, as `Policy` says. Sections are those of RFC 8493 (BagIt 1.0).
 """
 
+import copy
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
+from enum import StrEnum, auto
 from itertools import chain, islice
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from pipeline.foundation.errors import Fault
 from pipeline.foundation.work import Pulse, no_pulse
@@ -18,114 +19,156 @@ T = TypeVar("T")
 
 
 class FaultKind(StrEnum):
-    """One word for each thing that can be the matter with a bag zip."""
+    """One word for each thing that can be the matter with a bag zip: its name here, in small letters and hyphens.
+
+    Attributes:
+        meaning: what it means, in a sentence for the person who has to act on it.
+    """
+
+    meaning: str
+
+    def __new__(cls, kind: str, meaning: str = "") -> Self:
+        """The word, and what it means."""
+        made = str.__new__(cls, kind)
+        made._value_ = kind
+        made.meaning = meaning
+        return made
+
+    @staticmethod
+    def _generate_next_value_(name: str, *_: object) -> str:
+        return name.lower().replace("_", "-")
 
     # The zip as a whole.
-    NOT_A_ZIP = "not-a-zip"  # missing, no plain file, or neither begins nor ends as a zip does
-    ZIP_TRUNCATED = "zip-truncated"  # begins as a zip, but its end (the central directory) is not there
-    ZIP_DIRECTORY_DAMAGED = "zip-directory-damaged"  # the central directory contradicts itself or lies elsewhere
-    ZIP64_LEFT_OUT = "zip64-left-out"  # over 4 GiB, by a packer that does not know zip64
-    ZIP_SPLIT = "zip-split"  # one part of a zip in several parts
-    ZIP_EMPTY = "zip-empty"  # has no members
-    TOO_MANY_MEMBERS = "too-many-members"  # more than Policy.max_members
-    RATIO_TOO_HIGH = "ratio-too-high"  # expands more than Policy.max_ratio: a zip bomb
-    PREPENDED_BYTES = "prepended-bytes"  # warning: bytes before the first member
-    APPENDED_BYTES = "appended-bytes"  # warning: bytes after the end of the zip
-    HIDDEN_BYTES = "hidden-bytes"  # warning: bytes between members that belong to none
+    NOT_A_ZIP = auto(), "The file is missing or is no zip at all. Fetch it again."
+    ZIP_TRUNCATED = auto(), "The end of the zip is missing: it was not copied whole. Fetch it again."
+    ZIP_DIRECTORY_DAMAGED = auto(), "The zip's table of contents is damaged or contradicts itself. Fetch it again."
+    ZIP64_LEFT_OUT = auto(), "Over 4 GiB, packed without zip64, as by macOS' own. Make it anew: fetching does not help."
+    ZIP_SPLIT = auto(), "This is one part of a zip in several parts. Join them where it was made."
+    ZIP_EMPTY = auto(), "The zip has nothing in it."
+    TOO_MANY_MEMBERS = auto(), "The zip has more files, or folders, than the settings allow."  # Policy.max_members
+    # Policy.max_ratio
+    RATIO_TOO_HIGH = auto(), "Unpacked it would be far larger than any scan: a zip bomb, or the settings are too tight."
+    PREPENDED_BYTES = auto(), "There are bytes before the zip. They were ignored."  # warning
+    APPENDED_BYTES = auto(), "There are bytes after the zip. They were ignored."  # warning
+    HIDDEN_BYTES = auto(), "There are bytes in the zip that belong to no file. They were ignored."  # warning
 
     # A member of the zip, whatever it stands for.
-    LOCAL_HEADER_DAMAGED = "local-header-damaged"  # where the directory points there is no local header
-    LOCAL_HEADER_DIFFERS = "local-header-differs"  # it, or the data descriptor, has not what the directory has
-    MEMBERS_OVERLAP = "members-overlap"  # two members share bytes of the zip
-    MEMBER_ENCRYPTED = "member-encrypted"
-    METHOD_UNSUPPORTED = "method-unsupported"  # neither stored nor deflated
-    STORED_SIZE_DIFFERS = "stored-size-differs"  # stored, yet its two sizes are not the same
-    MEMBER_CUT_SHORT = "member-cut-short"  # ends, or stops inflating, before its declared size
-    MEMBER_TOO_LONG = "member-too-long"  # goes on after its declared size
-    MEMBER_DAMAGED = "member-damaged"  # cannot be inflated
-    CRC_DIFFERS = "crc-differs"  # fault where no digest covers the bytes; warning where the manifest's digest is right
-    DUPLICATE_MEMBER = "duplicate-member"  # the same name twice, even with the same bytes
-    LINK = "link"  # a symbolic link
-    SPECIAL_FILE = "special-file"  # a device, socket or pipe
-    FOLDER_WITH_CONTENT = "folder-with-content"  # an entry for a folder that carries bytes
+    LOCAL_HEADER_DAMAGED = auto(), "A file is not where the zip's table of contents says. The zip is damaged."
+    LOCAL_HEADER_DIFFERS = auto(), "The zip describes a file in two ways, so programs would not agree on it."
+    MEMBERS_OVERLAP = auto(), "Files share bytes of the zip: it is damaged, or made to attack."
+    MEMBER_ENCRYPTED = auto(), "A file is encrypted; nothing here has the key."
+    METHOD_UNSUPPORTED = auto(), "A file is packed in a way other than stored or deflated. Make the zip anew."
+    STORED_SIZE_DIFFERS = auto(), "A file that is stored as it is has two sizes. The zip is damaged."
+    MEMBER_CUT_SHORT = auto(), "A file ends before it should."
+    MEMBER_TOO_LONG = auto(), "A file goes on after it should end."
+    MEMBER_DAMAGED = auto(), "A file cannot be inflated."
+    # either
+    CRC_DIFFERS = auto(), "The zip's checksum of a file is wrong. Where the bag's digest is right the file is good."
+    DUPLICATE_MEMBER = auto(), "The zip has the same name twice; nobody can say which one is meant."
+    LINK = auto(), "The zip has a link, which can point anywhere. Bags hold plain files."
+    SPECIAL_FILE = auto(), "The zip has a device, a pipe or the like. Bags hold plain files."
+    FOLDER_WITH_CONTENT = auto(), "The zip has a folder with bytes in it: it is damaged, or made to attack."
 
     # The name of a member (5.1: special directory characters).
-    NAME_EMPTY = "name-empty"
-    NAME_ABSOLUTE = "name-absolute"  # 5.1
-    NAME_TRAVERSAL = "name-traversal"  # 5.1: a part that is `..`
-    NAME_DOT_PART = "name-dot-part"  # a part that is `.`
-    NAME_EMPTY_PART = "name-empty-part"  # `a//b`
-    NAME_BACKSLASH = "name-backslash"  # 5.1
-    NAME_DRIVE_LETTER = "name-drive-letter"  # 5.1
-    NAME_NUL = "name-nul"
-    NAME_TOO_LONG = "name-too-long"  # a part over 255 bytes, or a path over what the file system takes
-    NAME_UNDECODABLE = "name-undecodable"  # said to be UTF-8 and is not
-    NAMES_COLLIDE = "names-collide"  # 6.1.1.2: equal in NFC, and the manifest cannot tell them apart
-    FILE_AND_FOLDER = "file-and-folder"  # one name is a file here and a folder there
-    CASE_TWINS = "case-twins"  # 6.1.1.1: warning: equal but for case
-    NAME_ODD_CHARACTERS = "name-odd-characters"  # warning: control or bidirectional characters
-    NAME_TRAILING_DOT = "name-trailing-dot"  # 6.1.1: warning: ends in a dot or blank, which Windows drops
-    NAME_CP437 = "name-cp437"  # warning: read as UTF-8 because the manifest has that name, though not so flagged
+    NAME_EMPTY = auto(), "A file has no name."
+    NAME_ABSOLUTE = auto(), "A name begins at the root of the disk, and would be written outside."  # 5.1
+    NAME_TRAVERSAL = auto(), "A name leads out of its folder (`..`)."  # 5.1
+    NAME_DOT_PART = auto(), "A name has a part `.`, which means nothing."
+    NAME_EMPTY_PART = auto(), "A name has two slashes in a row."
+    NAME_BACKSLASH = auto(), "A name has a backslash, which is a separator on Windows. Make the zip anew."  # 5.1
+    NAME_DRIVE_LETTER = auto(), "A name begins with a drive letter of Windows."  # 5.1
+    NAME_NUL = auto(), "A name has a NUL in it."
+    NAME_TOO_LONG = auto(), "A name is too long for the disk, or in too many folders."
+    NAME_UNDECODABLE = auto(), "A name is not in the encoding that it claims."
+    NAMES_COLLIDE = auto(), "Names look and sort the same, and the manifest does not tell which is which."  # 6.1.1.2
+    FILE_AND_FOLDER = auto(), "One name is a file and a folder too."
+    # 6.1.1.1: warning
+    CASE_TWINS = auto(), "Names are equal but for upper and lower case; Windows and macOS will confuse them."
+    NAME_ODD_CHARACTERS = auto(), "A name has control characters, or ones that reverse the writing."  # warning
+    NAME_TRAILING_DOT = auto(), "A name ends in a dot or blank, which Windows drops."  # 6.1.1: warning
+    NAME_CP437 = auto(), "A name is UTF-8, and the zip does not say so. It was read as the manifest has it."  # warning
 
     # What the zip holds.
-    NO_BAG = "no-bag"  # neither a bag nor a work
-    UNBAGGED = "unbagged"  # works without a bag; fault unless Policy.allow_unbagged, then a warning
-    OUTSIDE_BAG = "outside-bag"  # a member that is in no bag, beside bags
-    LITTER = "litter"  # warning: `__MACOSX`, `.DS_Store` and the like, listed by no manifest; not unpacked
-    RID_INVALID = "rid-invalid"  # the bag's folder names no work
-    RID_MISMATCH = "rid-mismatch"  # folder, BDRC-RID or the zip's key name different works; as Policy.rid_mismatch says
-    FOREIGN_WORK = "foreign-work"  # a work beside the one that the zip is named for; fault unless Policy.several_works
-    SAME_WORK_TWICE = "same-work-twice"  # two bags of one zip would become the same work
-    SHARED_BAG = "shared-bag"  # warning: the payload of one bag is several works
-    OUTSIDE_WORK = "outside-work"  # a payload file that is in none of the works in its bag
-    KEPT_MANIFESTS_STRANGE = "kept-manifests-strange"  # warning: a work's kept manifests list none of its files
-    PROOF_LEFT_OUT = "proof-left-out"  # warning: `{RID}.digests.json` of an archived work; made anew
-    KEPT_NAME_TAKEN = "kept-name-taken"  # warning: the payload has a `{RID}.bag/` of its own; tag files go beside it
+    NO_BAG = auto(), "The zip has neither a bag nor a work in it."
+    UNBAGGED = auto(), "The zip has works without a bag, so nothing can prove them."  # Policy.allow_unbagged: warning
+    OUTSIDE_BAG = auto(), "A file lies beside the bags, so nothing can prove it. Perhaps it was left out of its bag."
+    # warning
+    LITTER = auto(), "What an operating system left, and no manifest lists (`__MACOSX`, `.DS_Store`, …), was left out."
+    RID_INVALID = auto(), "The bag's folder is not named after a work."
+    # as Policy.rid_mismatch says
+    RID_MISMATCH = (
+        auto(),
+        "Folder, BDRC-RID and key name different works. Find out which it is. Rename the zip if only its name differs.",
+    )
+    # Policy.several_works
+    FOREIGN_WORK = auto(), "The zip is named for one work and holds another, which it may not touch (`several_works`)."
+    SAME_WORK_TWICE = auto(), "Two bags of the zip are of the same work."
+    # warning
+    SHARED_BAG = auto(), "The payload is several works. Each is one of its own now, with its part of the manifests."
+    OUTSIDE_WORK = auto(), "A file of the payload lies beside the works in it, so it belongs to none of them."
+    # warning
+    KEPT_MANIFESTS_STRANGE = auto(), "The manifests kept with a work list none of its files, so they verify nothing."
+    # warning
+    PROOF_LEFT_OUT = auto(), "The digests that the pipeline keeps with an archived work were left out; made anew there."
+    # warning
+    KEPT_NAME_TAKEN = auto(), "The work has a `.bag` folder of its own; the bag's tag files were kept beside it."
 
     # The declaration, `bagit.txt`.
-    DECLARATION_MISSING = "declaration-missing"  # 2.1.1
-    DECLARATION_MALFORMED = "declaration-malformed"  # 2.1.1: not exactly the two lines
-    DECLARATION_BOM = "declaration-bom"  # 2.1.1: begins with a byte order mark
-    VERSION_UNKNOWN = "version-unknown"  # 2.1.1: not 0.93 to 1.0
-    ENCODING_UNKNOWN = "encoding-unknown"  # 2.1.1: not on the short list of encodings
+    DECLARATION_MISSING = auto(), "`bagit.txt` is missing: it is no bag, or part of it was lost."  # 2.1.1
+    DECLARATION_MALFORMED = auto(), "`bagit.txt` is not the two lines that it must be."  # 2.1.1
+    DECLARATION_BOM = auto(), "`bagit.txt` begins with a byte order mark, which the standard forbids."  # 2.1.1
+    VERSION_UNKNOWN = auto(), "The bag is of a version of BagIt that is not known here."  # 2.1.1
+    ENCODING_UNKNOWN = auto(), "The bag's tag files are in an encoding that is not known here."  # 2.1.1
 
     # The payload folder and its manifests.
-    PAYLOAD_MISSING = "payload-missing"  # 2.1.2: no folder `data`
-    MANIFEST_MISSING = "manifest-missing"  # 2.1.3: no payload manifest
-    NO_KNOWN_ALGORITHM = "no-known-algorithm"  # 2.4: payload manifests only of algorithms not known here
-    ALGORITHM_UNKNOWN = "algorithm-unknown"  # 2.4: warning: beside a known one
-    ALGORITHM_WEAK = "algorithm-weak"  # 2.4: only md5 or sha1; fault unless Policy.allow_weak_digests
-    MANIFEST_MALFORMED = "manifest-malformed"  # 2.1.3: a line that is not digest, blank, path
-    DIGEST_MALFORMED = "digest-malformed"  # 2.4: wrong length for the algorithm, or not hexadecimal
-    MANIFEST_PATH_UNSAFE = "manifest-path-unsafe"  # 5.1: a manifest names a path outside the bag
-    MANIFEST_PATH_MISPLACED = "manifest-path-misplaced"  # 2.1.3: outside `data/`; 2.2.1: in it, or a tag manifest
-    LISTED_TWICE = "listed-twice"  # 2.1.3: one manifest names one file twice; warning before 1.0 where digests agree
-    MANIFESTS_DISAGREE = "manifests-disagree"  # 2.1.3: one manifest gives one file two digests
-    MD5SUM_PREFIX = "md5sum-prefix"  # warning: `*name` or `./name`, as md5sum writes them
-    NAME_RESOLVED = "name-resolved"  # 6.1.1.2: warning: manifest and zip spell a name differently (NFC, `%`, blanks)
-    FILE_MISSING = "file-missing"  # 3: listed, and not in the zip
-    FILE_UNLISTED = "file-unlisted"  # 3: in the payload, and in no manifest
-    FILE_NOT_IN_EVERY_MANIFEST = "file-not-in-every-manifest"  # 2.1.3, from 1.0 on
-    DIGEST_DIFFERS = "digest-differs"  # 3: a payload file is not what its manifest says
+    PAYLOAD_MISSING = auto(), "The folder `data` is missing."  # 2.1.2
+    MANIFEST_MISSING = auto(), "There is no manifest, so nothing can prove the files."  # 2.1.3
+    NO_KNOWN_ALGORITHM = auto(), "No manifest has digests of a kind that is known here."  # 2.4
+    # 2.4: warning
+    ALGORITHM_UNKNOWN = auto(), "A manifest has digests of a kind that is not known here; others were checked."
+    # 2.4: a fault unless Policy.allow_weak_digests
+    ALGORITHM_WEAK = auto(), "The bag has only md5 or sha1, which tell accidents but not forgery."
+    MANIFEST_MALFORMED = auto(), "A manifest has lines that are not digest and name."  # 2.1.3
+    DIGEST_MALFORMED = auto(), "A manifest has a digest that cannot be one."  # 2.4
+    MANIFEST_PATH_UNSAFE = auto(), "A manifest or fetch.txt names a path outside the bag."  # 5.1
+    MANIFEST_PATH_MISPLACED = auto(), "A manifest names a file that it must not list."  # 2.1.3, 2.2.1
+    LISTED_TWICE = auto(), "A manifest names a file twice."  # 2.1.3; warning before 1.0 where the digests agree
+    MANIFESTS_DISAGREE = auto(), "A file has two different digests of one kind."  # 2.1.3
+    # warning
+    MD5SUM_PREFIX = auto(), "Names in a manifest have `*` or `./` before them, as of md5sum. They were read without."
+    # 6.1.1.2: warning
+    NAME_RESOLVED = auto(), "Manifest and zip write a name differently; one file can be meant, and its digest decides."
+    FILE_MISSING = auto(), "A file that the manifest lists is not there: part of the work was lost."  # 3
+    FILE_UNLISTED = auto(), "A file of the payload is in no manifest, so nothing can prove it."  # 3
+    # 2.1.3, from 1.0 on
+    FILE_NOT_IN_EVERY_MANIFEST = auto(), "From BagIt 1.0 on every file has to be in every manifest."
+    # 3
+    DIGEST_DIFFERS = (
+        auto(),
+        "A file is not what it was when the bag was made. Fetch the zip again, or find another copy.",
+    )
 
     # Tag files.
-    TAG_FILE_TOO_BIG = "tag-file-too-big"  # more bytes than any honest tag file
-    TAG_FILE_UNDECODABLE = "tag-file-undecodable"  # 2.3: not in the declared encoding
-    TAG_FILE_BOM = "tag-file-bom"  # 2.3: warning: UTF-8 that begins with a byte order mark
-    TAG_MANIFEST_MISSING = "tag-manifest-missing"  # 2.2.1: optional: a warning unless Policy.require_tag_manifest
-    TAG_FILE_MISSING = "tag-file-missing"  # 2.2.1: listed, and not in the zip
-    TAG_FILE_UNLISTED = "tag-file-unlisted"  # 2.2.1: not in the tag manifest; a fault for manifests, else a warning
-    TAG_DIGEST_DIFFERS = "tag-digest-differs"  # 2.2.1: a tag file is not what a tag manifest says
-    BAG_INFO_MALFORMED = "bag-info-malformed"  # 2.2.2
-    OXUM_MALFORMED = "oxum-malformed"  # 2.2.2: Payload-Oxum is not bytes.files
-    OXUM_REPEATED = "oxum-repeated"  # 2.2.2: Payload-Oxum twice
-    OXUM_DIFFERS = "oxum-differs"  # 2.2.2: the payload has other bytes or files
-    FETCH_MALFORMED = "fetch-malformed"  # 2.2.3
-    FETCH_NEEDED = "fetch-needed"  # 2.2.3: part of the payload is elsewhere; nothing is ever fetched
-    FETCH_COMPLETE = "fetch-complete"  # 2.2.3: warning: there is a fetch.txt, and all it lists is here
+    TAG_FILE_TOO_BIG = auto(), "A tag file is larger than any honest one."
+    TAG_FILE_UNDECODABLE = auto(), "A tag file is not in the encoding that bagit.txt declares."  # 2.3
+    TAG_FILE_BOM = auto(), "A tag file begins with a byte order mark. It was ignored."  # 2.3: warning
+    # 2.2.1: optional: a warning unless Policy.require_tag_manifest
+    TAG_MANIFEST_MISSING = auto(), "There is no tag manifest, so nothing proves the manifests themselves."
+    TAG_FILE_MISSING = auto(), "A tag file that the tag manifest lists is not there."  # 2.2.1
+    # 2.2.1: not in the tag manifest; a fault for manifests, else a warning
+    TAG_FILE_UNLISTED = auto(), "A tag file is not in the tag manifest; a manifest has to be."
+    TAG_DIGEST_DIFFERS = auto(), "A tag file was changed after the bag was made."  # 2.2.1
+    BAG_INFO_MALFORMED = auto(), "bag-info.txt has a line that is not `Label: value`."  # 2.2.2
+    OXUM_MALFORMED = auto(), "Payload-Oxum is not `bytes.files`."  # 2.2.2
+    OXUM_REPEATED = auto(), "Payload-Oxum is there twice."  # 2.2.2
+    OXUM_DIFFERS = auto(), "The payload has other bytes or files than Payload-Oxum says."  # 2.2.2
+    FETCH_MALFORMED = auto(), "fetch.txt has a line that is not URL, length and path."  # 2.2.3
+    # 2.2.3
+    FETCH_NEEDED = auto(), "Part of the work lies elsewhere and would have to be fetched; nothing is ever fetched."
+    FETCH_COMPLETE = auto(), "The bag was made to be fetched, and is complete."  # 2.2.3: warning
 
     # Where the result should go (only the command line's `debag`).
-    DESTINATION_EXISTS = "destination-exists"  # something else lies there
+    DESTINATION_EXISTS = auto(), "Something else lies where the work should go. Nothing was changed."
 
 
 MOST_LISTED = 2000
@@ -138,23 +181,24 @@ class _Listed:
     """Facts by kind: the first of each in order, and how many more there were. Threads may add at the same time."""
 
     def __init__(self) -> None:
+        self.count = 0
         self.by_kind: dict[str, list[Fault]] = {}
         self.more: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def add(self, kind: str, bag: str, path: str, detail: str) -> None:
+    def add(self, fault: Fault) -> None:
         with self._lock:
-            listed = self.by_kind.setdefault(kind, [])
-            listed.append(Fault(kind, bag, _cut(path, _LONGEST_PATH), _cut(detail, _LONGEST_DETAIL)))
+            self.count += 1
+            listed = self.by_kind.setdefault(fault.kind, [])
+            listed.append(fault)
             if len(listed) == 2 * MOST_LISTED:
-                self._trim(kind, listed)
+                self._trim(fault.kind, listed)
 
     def _trim(self, kind: str, listed: list[Fault]) -> None:
         """Keep the first in order, so that it does not matter in which order they were found."""
         listed[:] = sorted(set(listed), key=_order)
-        if len(listed) > MOST_LISTED:
-            self.more[kind] += len(listed) - MOST_LISTED
-            del listed[MOST_LISTED:]
+        self.more[kind] += len(listed[MOST_LISTED:])
+        del listed[MOST_LISTED:]
 
     def in_order(self) -> tuple[Fault, ...]:
         for kind, listed in self.by_kind.items():
@@ -162,6 +206,7 @@ class _Listed:
         rest = [
             Fault(kind, detail=f"{count:,} more of this kind were counted, and are not listed")
             for kind, count in self.more.items()
+            if count
         ]
         return (*sorted(chain.from_iterable(self.by_kind.values()), key=_order), *sorted(rest, key=_order))
 
@@ -182,16 +227,25 @@ class Findings:
         pulse: called often in long loops while judging, before the payload is read; if it raises, all stops.
 
     Attributes:
-        count: faults so far.
-        misnamed: the work that the bag names in every way, where the zip's key or name alone says another.
+        bag: the bag that is meant, by its folder in the zip; empty: the zip.
+        path: the file in it that is meant where no other is named.
     """
 
     def __init__(self, pulse: Pulse = no_pulse) -> None:
-        self.count = 0
-        self.misnamed = ""
         self._pulse = pulse
-        self._faults = _Listed()
-        self._warnings = _Listed()
+        self._faults, self._warnings = _Listed(), _Listed()
+        self.bag = self.path = ""
+
+    def of(self, bag: str, path: str = "") -> Self:
+        """The same findings, for what is wrong with a bag, or with a file in it."""
+        other = copy.copy(self)
+        other.bag, other.path = bag, path
+        return other
+
+    @property
+    def count(self) -> int:
+        """Faults so far."""
+        return self._faults.count
 
     @property
     def faults(self) -> list[Fault]:
@@ -199,23 +253,29 @@ class Findings:
         return [*chain.from_iterable(self._faults.by_kind.values())]
 
     @property
-    def warnings(self) -> list[Fault]:
-        """Those that are listed, in no order."""
-        return [*chain.from_iterable(self._warnings.by_kind.values())]
-
-    @property
     def unlisted(self) -> Counter[str]:
         """How many faults of a kind were only counted; known once they are in order."""
         return self._faults.more
 
-    def fault(self, kind: FaultKind, *, bag: str = "", path: str = "", detail: str = "") -> None:
+    def fault(self, kind: FaultKind, detail: str, *, path: str = "") -> None:
         """Something that refuses the zip."""
-        self.count += 1
-        self._faults.add(str(kind), bag, path, detail)
+        self.judge(kind, detail, refuse=True, path=path)
 
-    def warn(self, kind: FaultKind, *, bag: str = "", path: str = "", detail: str = "") -> None:
+    def fatal(self, kind: FaultKind, detail: str, *, path: str = "") -> "UnreadableZip":
+        """A fault after which nothing more can be known, to be raised."""
+        self.fault(kind, detail, path=path)
+        return UnreadableZip()
+
+    def warn(self, kind: FaultKind, detail: str, *, path: str = "") -> None:
         """Something that is only odd."""
-        self._warnings.add(str(kind), bag, path, detail)
+        self.judge(kind, detail, refuse=False, path=path)
+
+    def judge(self, kind: FaultKind, detail: str, *, refuse: bool, path: str = "") -> None:
+        """A fault if `refuse`, else a warning."""
+        where = _cut(path or self.path, _LONGEST_PATH)
+        (self._faults if refuse else self._warnings).add(
+            Fault(str(kind), self.bag, where, _cut(detail, _LONGEST_DETAIL))
+        )
 
     def beat(self) -> None:
         """Give the pulse once."""
@@ -227,10 +287,6 @@ class Findings:
         while some := tuple(islice(iterator, _ITEMS_A_PULSE)):
             self._pulse(0, 0)
             yield from some
-
-    def judge(self, kind: FaultKind, *, refuse: bool, bag: str = "", path: str = "", detail: str = "") -> None:
-        """A fault if `refuse`, else a warning."""
-        (self.fault if refuse else self.warn)(kind, bag=bag, path=path, detail=detail)
 
     def in_order(self) -> tuple[tuple[Fault, ...], tuple[Fault, ...]]:
         """Faults and warnings, each sorted and named once: the same zip gives the same report.

@@ -1,6 +1,8 @@
 """What a zip holds: one bag or several, at the root, in a folder or one level down; or works without a bag.
 
-A work without a bag may have manifests of an earlier bag in its `{RID}.bag` folder: see `kept`.
+A work without a bag may lie there as in BDRC's archive: `{RID}.bag` in it has what was kept of its bag, manifests at
+BDRC, all tag files where this program filled the archive. It is a bag inside out: the manifests' `data/` is the work.
+So it is read as one, and judged by rules of its own, as nobody promised that the work is still what the bag was.
 """
 
 import re
@@ -8,7 +10,6 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pipeline.debag.faults import FaultKind, Findings
-from pipeline.debag.kept import kept_folders
 from pipeline.debag.policy import Policy
 from pipeline.debag.zip_directory import Member
 from pipeline.foundation.errors import InvalidRid
@@ -17,6 +18,7 @@ from pipeline.foundation.work import checked_rid, human_count, rid_from_name
 BAG_SUFFIX = ".bag"
 PAYLOAD = "data/"
 _DECLARATION = "bagit.txt"
+_MANIFEST = re.compile(r"manifest-[^/]+\.txt")
 WORK_CHILDREN = frozenset({"archive", "sources", "images", "eBooks", "sync-inventory"})
 _LITTER = re.compile(
     r"/(?:\._[^/]*|__MACOSX|\.DS_Store\??|\.localized|\.AppleD(?:ouble|B|esktop)|\.Spotlight-V100|\.Trashes|\.fseventsd"
@@ -47,6 +49,7 @@ class FoundBag:
         base: what paths of the payload begin with, and the work's files do not.
         shared: of a work that shares its bag with others, where the bag's tag files go among its own.
         has_litter: whether anything in the zip, and so perhaps in the bag, is what an operating system left.
+        named_inside: the work that the bag names by all that is in it, where the zip's key or name alone says another.
     """
 
     folder: str
@@ -60,6 +63,7 @@ class FoundBag:
     base: str = PAYLOAD
     shared: str = ""
     has_litter: bool = False
+    named_inside: str = ""
 
     def leave_litter_out(self, listed: Collection[str], listed_tags: Collection[str], say: Findings) -> None:
         """Drop what an operating system left, unless a manifest lists it: then it is payload, whatever its name.
@@ -78,7 +82,7 @@ class FoundBag:
         for path in [path for path in self.folders if is_litter(path) and path not in in_use]:
             del self.folders[path]
             left.append(f"{path}/")
-        say_litter(left, say, bag=self.folder)
+        say_litter(left, say.of(self.folder))
 
     def add(self, path: str, member: Member) -> None:
         """Take in a member; `path` is its path in the bag's folder."""
@@ -111,16 +115,19 @@ def find_bags(members: list[Member], policy: Policy, say: Findings, *, zip_name:
     kept: dict[str, str] = {}
     if without_payload or not bases:
         works = _work_folders(say.each(clean))
-        kept, all_kept = kept_folders(say.each(clean), works, at_root=work_rid or zip_name.split(".", 1)[0])
+        kept, all_kept = _kept_folders(say.each(clean), works, at_root=work_rid or zip_name.split(".", 1)[0])
         bases -= without_payload & all_kept
     bagged = bool(bases)
     if not bagged:
         bases = works
         if not bases:
-            say.fault(FaultKind.NO_BAG, detail=f"neither a bag nor a work among {len(members)} members")
+            say.fault(FaultKind.NO_BAG, f"neither a bag nor a work among {len(members)} members")
             return []
         say_unbagged(bases - kept.keys() if policy.allow_unbagged else bases, policy, say)
-    bags = {base: _found(base, bagged=bagged, kept="" if bagged else kept.get(base, "")) for base in sorted(bases)}
+    bags = {}
+    for base in sorted(bases):
+        inside = "" if bagged else kept.get(base, "")
+        bags[base] = FoundBag(base, kept=inside) if bagged or inside else FoundBag(base, bagged=False, base="")
     _sort_in(members, bags, say)
     for bag in bags.values():
         bag.has_litter = len(clean) < len(members)
@@ -133,24 +140,18 @@ def is_litter(path: str) -> bool:
     return _LITTER.search(f"/{path}") is not None
 
 
-def say_litter(paths: Collection[str], say: Findings, *, bag: str = "") -> None:
+def say_litter(paths: Collection[str], say: Findings) -> None:
     """Count what was left out as litter."""
     if paths:
         detail = f"{human_count(len(paths), 'file or folder', 'files and folders')} of operating systems, left out"
-        say.warn(FaultKind.LITTER, bag=bag, path=min(paths), detail=detail)
+        say.warn(FaultKind.LITTER, detail, path=min(paths))
 
 
 def say_unbagged(works: Collection[str], policy: Policy, say: Findings) -> None:
     """Works that no manifest can verify: a fault, unless the source may have them."""
     if works:
         detail = "works without a bag: no manifest can verify them"
-        say.judge(FaultKind.UNBAGGED, refuse=not policy.allow_unbagged, detail=detail)
-
-
-def _found(base: str, *, bagged: bool, kept: str) -> FoundBag:
-    if bagged or kept:
-        return FoundBag(base, kept=kept)
-    return FoundBag(base, bagged=False, base="")
+        say.judge(FaultKind.UNBAGGED, detail, refuse=not policy.allow_unbagged)
 
 
 def _bag_folders(members: Iterable[Member]) -> tuple[set[str], set[str]]:
@@ -176,7 +177,7 @@ def _bag_folders(members: Iterable[Member]) -> tuple[set[str], set[str]]:
             folder, name = "/".join(parts[:-1]), parts[-1]
             if name == _DECLARATION:
                 found.add(folder)
-            elif name.startswith("manifest-") and name.endswith(".txt"):
+            elif _MANIFEST.fullmatch(name):
                 with_manifest.add(folder)
     found |= with_manifest & with_payload
     return _topmost(found), found - with_payload
@@ -222,6 +223,49 @@ def _work_folders(members: Iterable[Member]) -> set[str]:
     return _topmost(found)
 
 
+def _kept_folders(
+    members: Iterable[Member], works: Collection[str], *, at_root: str
+) -> tuple[dict[str, str], set[str]]:
+    """The folders with kept manifests, of works in a zip.
+
+    Args:
+        members: the zip's members.
+        works: folders that are works.
+        at_root: the work's name, should it be the root of the zip.
+
+    Returns:
+        By work its latest such folder (`{RID}.bag`, then `{RID}.bag.2`), relative to the work; and all of them.
+    """
+    found: dict[str, dict[int, str]] = {}
+    payload: set[str] = set()
+    for member in members:
+        parts = member.name.split("/")
+        for depth in range(min(3, len(parts) - 1)):
+            work = "/".join(parts[:depth])
+            number = _number(parts[depth], parts[depth - 1] if depth else at_root) if work in works else 0
+            if number:
+                folder = "/".join(parts[: depth + 1])
+                if parts[depth + 1] == "data" and len(parts) > depth + 2:
+                    payload.add(folder)
+                elif len(parts) == depth + 2 and _MANIFEST.fullmatch(parts[-1]):
+                    found.setdefault(work, {})[number] = parts[depth]
+    latest, every = {}, set()
+    for work, names in found.items():
+        paths = {f"{work}/{name}" if work else name for name in names.values()}
+        if paths.isdisjoint(payload):
+            latest[work] = names[max(names)]
+            every |= paths
+    return latest, every
+
+
+def _number(name: str, work: str) -> int:
+    """1 for `{RID}.bag`, 2 for `{RID}.bag.2` and so on; 0 for any other name."""
+    rest = name.removeprefix(f"{work}.bag") if work and name.startswith(f"{work}.bag") else "-"
+    if not rest:
+        return 1
+    return int(rest[1:]) if re.fullmatch(r"\.[1-9][0-9]{0,3}", rest) and rest != ".1" else 0
+
+
 def _sort_in(members: Iterable[Member], bags: dict[str, FoundBag], say: Findings) -> None:
     """Give each member to the bag that it lies in."""
     only = next(iter(bags.values())) if len(bags) == 1 else None
@@ -238,7 +282,7 @@ def _sort_in(members: Iterable[Member], bags: dict[str, FoundBag], say: Findings
         elif is_litter(name):
             litter.append(name)
         elif not member.is_folder:
-            say.fault(FaultKind.OUTSIDE_BAG, path=name, detail="is in no bag, so no manifest can verify it")
+            say.fault(FaultKind.OUTSIDE_BAG, "is in no bag, so no manifest can verify it", path=name)
     say_litter(litter, say)
 
 
@@ -252,5 +296,5 @@ def _rid(bag: FoundBag, say: Findings, *, zip_name: str, work_rid: str) -> str:
             return checked_rid(name, source=bag.folder)
         return work_rid or ("" if bag.bagged and not bag.kept else rid_from_name(zip_name))
     except InvalidRid as error:
-        say.fault(FaultKind.RID_INVALID, bag=bag.folder, detail=str(error))
+        say.of(bag.folder).fault(FaultKind.RID_INVALID, str(error))
         return ""

@@ -6,29 +6,16 @@ however many manifests have it.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pipeline.debag.faults import FaultKind, Findings
 from pipeline.debag.tag_files import LONGEST_LINE, MOST_FAULTS, is_unsafe, lines, plain_path, unescape
 
 WEAK_ALGORITHMS = frozenset({"md5", "sha1"})
-ALGORITHMS = {
-    "md5": "md5",
-    "sha1": "sha1",
-    "sha224": "sha224",
-    "sha256": "sha256",
-    "sha384": "sha384",
-    "sha512": "sha512",
-    "sha3224": "sha3_224",
-    "sha3256": "sha3_256",
-    "sha3384": "sha3_384",
-    "sha3512": "sha3_512",
-    "blake2b": "blake2b",
-    "blake2b512": "blake2b",
-    "blake2s": "blake2s",
-    "blake2s256": "blake2s",
-}
+_HASHES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_224", "sha3_256", "sha3_384", "sha3_512")
+ALGORITHMS = {name.replace("_", ""): name for name in (*_HASHES, "blake2b", "blake2s")}
+ALGORITHMS |= {"blake2b512": "blake2b", "blake2s256": "blake2s"}
 """hashlib's names, by the names in manifests' file names: lower case, only letters and digits (2.4)."""
 
 _MANIFEST_NAME = re.compile(r"(?P<tag>tag)?manifest-(?P<algorithm>[A-Za-z0-9_-]+)\.txt")
@@ -103,26 +90,17 @@ class ManifestReader:
     Args:
         manifest: what to fill in.
         version: of BagIt.
-        say: takes what is wrong.
-        bag: the bag, for reports.
+        say: takes what is wrong with it.
         names: names that are known already.
         most_entries: what has more lines is no manifest of this bag.
     """
 
     def __init__(
-        self,
-        manifest: Manifest,
-        version: tuple[int, int],
-        say: Findings,
-        bag: str,
-        *,
-        names: Names,
-        most_entries: int,
+        self, manifest: Manifest, version: tuple[int, int], say: Findings, *, names: Names, most_entries: int
     ) -> None:
         self.manifest = manifest
         self.version = version
         self.say = say
-        self.bag = bag
         self.names = names
         self.most_entries = min(most_entries, names.left)
         self._length = hashlib.new(manifest.algorithm).digest_size * 2 if manifest.algorithm else 0
@@ -133,6 +111,7 @@ class ManifestReader:
 
     def read(self, blocks: Iterable[str]) -> None:
         """Read it, in blocks of whole lines."""
+        self.manifest.whole = True
         for block in blocks:
             if not self._quickly(block) and not self._closely(block):
                 self.manifest.whole = False
@@ -141,7 +120,7 @@ class ManifestReader:
         self.names.left -= len(self.manifest.entries)
         if self._prefixed:
             detail = f"{self._prefixed} names have `*` or `./` before them, as md5sum writes it"
-            self.say.warn(FaultKind.MD5SUM_PREFIX, bag=self.bag, path=self.manifest.file_name, detail=detail)
+            self.say.warn(FaultKind.MD5SUM_PREFIX, detail)
 
     def _quickly(self, block: str) -> bool:
         """Read lines in which nothing is out of the ordinary, as the bagit package writes them, in a fifth of the time.
@@ -164,16 +143,16 @@ class ManifestReader:
 
     def _closely(self, block: str) -> bool:
         """Read lines of any kind; False if no more should be read."""
-        for number, line in _numbered(block, self._before):
+        for number, line in lines(block):
             too_many = len(self.manifest.entries) > self.most_entries or self.names.full
             if too_many or self.say.count > self._most_faults:
-                detail = f"not read beyond line {number}: it can be no manifest of this bag"
+                detail = f"not read beyond line {self._before + number}: it can be no manifest of this bag"
             elif len(line) > LONGEST_LINE:
-                detail = f"line {number} is too long, so no more was read"
+                detail = f"line {self._before + number} is too long, so no more was read"
             else:
-                self._line(line, number)
+                self._line(line, self._before + number)
                 continue
-            self.say.fault(FaultKind.MANIFEST_MALFORMED, bag=self.bag, path=self.manifest.file_name, detail=detail)
+            self.say.fault(FaultKind.MANIFEST_MALFORMED, detail)
             return False
         return True
 
@@ -181,7 +160,9 @@ class ManifestReader:
         manifest = self.manifest
         parts = line.split(None, 1)
         if len(parts) != 2 or line[0] == "#" or _separator(line, parts[0]) not in " \t":
-            _odd_line(line, number, manifest, self.say, self.bag)
+            comment = line.startswith("#")
+            detail = f"line {number} is {'a comment' if comment else 'no digest and path'}: {line[:120]!r}"
+            self.say.judge(FaultKind.MANIFEST_MALFORMED, detail, refuse=not comment)
             return
         digest, written = parts
         path = written
@@ -193,24 +174,15 @@ class ManifestReader:
                 manifest.raw[path] = written
         if not _HEX.fullmatch(digest) or (self._length and len(digest) != self._length):
             detail = f"line {number}: {digest[:140]!r} is no {manifest.algorithm or 'hexadecimal'} digest"
-            self.say.fault(
-                FaultKind.DIGEST_MALFORMED, bag=self.bag, path=path, detail=f"{manifest.file_name}, {detail}"
-            )
-        self._enter(self.names.of(path), digest.lower())
-
-    def _enter(self, path: str, digest: str) -> None:
-        manifest = self.manifest
+            self.say.fault(FaultKind.DIGEST_MALFORMED, f"{manifest.file_name}, {detail}", path=path)
+        path = self.names.of(path)
         if is_unsafe(path):
             detail = f"{manifest.file_name} names a path outside the bag"
-            self.say.fault(FaultKind.MANIFEST_PATH_UNSAFE, bag=self.bag, path=path, detail=detail)
+            self.say.fault(FaultKind.MANIFEST_PATH_UNSAFE, detail, path=path)
         elif path in manifest.entries:
-            repeated(manifest, path, digest, self.version, self.say, self.bag)
+            repeated(manifest, path, digest.lower(), self.version, self.say)
         else:
-            manifest.entries[path] = digest
-
-
-def _numbered(block: str, before: int) -> Iterator[tuple[int, str]]:
-    return ((before + number, line) for number, line in lines(block))
+            manifest.entries[path] = digest.lower()
 
 
 def _separator(line: str, digest: str) -> str:
@@ -218,17 +190,10 @@ def _separator(line: str, digest: str) -> str:
     return line[len(digest)] if line.startswith(digest) else line.lstrip(" \t")[len(digest) : len(digest) + 1]
 
 
-def repeated(manifest: Manifest, path: str, digest: str, version: tuple[int, int], say: Findings, bag: str) -> None:
+def repeated(manifest: Manifest, path: str, digest: str, version: tuple[int, int], say: Findings) -> None:
     """2.1.3: a manifest names a file a second time; harmless before 1.0 if it gives the same digest."""
     if manifest.entries[path] != digest:
-        detail = f"{manifest.file_name} gives it two digests"
-        say.fault(FaultKind.MANIFESTS_DISAGREE, bag=bag, path=path, detail=detail)
+        say.fault(FaultKind.MANIFESTS_DISAGREE, f"{manifest.file_name} gives it two digests", path=path)
     else:
         detail = f"{manifest.file_name} names it more than once"
-        say.judge(FaultKind.LISTED_TWICE, refuse=version >= (1, 0), bag=bag, path=path, detail=detail)
-
-
-def _odd_line(line: str, number: int, manifest: Manifest, say: Findings, bag: str) -> None:
-    comment = line.startswith("#")
-    detail = f"line {number} is {'a comment' if comment else 'no digest and path'}: {line[:120]!r}"
-    say.judge(FaultKind.MANIFEST_MALFORMED, refuse=not comment, bag=bag, path=manifest.file_name, detail=detail)
+        say.judge(FaultKind.LISTED_TWICE, detail, refuse=version >= (1, 0), path=path)

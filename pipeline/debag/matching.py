@@ -18,9 +18,7 @@ _HAS_FORMS = re.compile(r"[^\x20-\x7e]|%|//|/\.|\./|\A[/ ]|[/ ]\Z")
 """What has none of these is the same in all forms."""
 
 
-def match_names(
-    manifest: Manifest, files: Mapping[str, Member], version: tuple[int, int], say: Findings, *, bag: str
-) -> list[str]:
+def match_names(manifest: Manifest, files: Mapping[str, Member], version: tuple[int, int], say: Findings) -> list[str]:
     """Re-key the manifest's entries by the names of the zip's files.
 
     Returns:
@@ -38,14 +36,11 @@ def match_names(
             continue
         digest = manifest.entries.pop(path)
         if name in manifest.entries:
-            repeated(manifest, name, digest, version, say, bag)
+            repeated(manifest, name, digest, version, say)
         manifest.entries.setdefault(name, digest)
-        if nfc(name) != path and unescape(path) != name:
-            detail = f"{manifest.file_name} spells it {path!r}"
-            say.warn(FaultKind.NAME_RESOLVED, bag=bag, path=name, detail=detail)
-        elif name != path and unescape(path) != name:
-            detail = f"{manifest.file_name} has another Unicode form of the name"
-            say.warn(FaultKind.NAME_RESOLVED, bag=bag, path=name, detail=detail)
+        if name not in {path, unescape(path)}:
+            other = "has another Unicode form of the name" if nfc(name) == path else f"spells it {path!r}"
+            say.warn(FaultKind.NAME_RESOLVED, f"{manifest.file_name} {other}", path=name)
     return missing
 
 
@@ -94,9 +89,7 @@ def _spellings(written: str, path: str) -> Iterator[str]:
     yield nfc(_tidy(path))
 
 
-def settle_cp437(
-    files: dict[str, Member], manifests: Collection[Manifest], say: Findings, *, bag: str, folder: str
-) -> None:
+def settle_cp437(files: dict[str, Member], manifests: Collection[Manifest], say: Findings, *, folder: str) -> None:
     """Give members whose names are UTF-8, though the zip does not say so, the name that a manifest has for them."""
     others = [path for path, member in files.items() if member.other_name and member.other_name.startswith(folder)]
     if not others:
@@ -113,22 +106,4 @@ def settle_cp437(
             member = files.pop(path)
             member.name = folder + utf8
             files[utf8] = member
-            say.warn(FaultKind.NAME_CP437, bag=bag, path=utf8, detail="is UTF-8, which the zip does not say")
-
-
-def check_unicode_twins(files: Mapping[str, Member], manifests: Iterable[Manifest], say: Findings, *, bag: str) -> None:
-    """6.1.1.2: names that are equal once composed must be told apart by the manifests, each in its own spelling."""
-    first: dict[str, str] = {}
-    twins: dict[str, list[str]] = {}
-    for name in say.each(files):
-        if not name.isascii():
-            form = nfc(name)
-            other = form if form in files else first.setdefault(form, name)
-            if other != name:
-                twins.setdefault(form, [other]).append(name)
-    for names in twins.values():
-        told_apart = any(all(name in manifest.entries for name in names) for manifest in manifests)
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        detail = f"equal in Unicode's composed form: {', '.join(map(ascii, names[:5]))}{more}"
-        for name in names:
-            say.judge(FaultKind.NAMES_COLLIDE, refuse=not told_apart, bag=bag, path=name, detail=detail)
+            say.warn(FaultKind.NAME_CP437, "is UTF-8, which the zip does not say", path=utf8)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pipeline.foundation.declared import at_least, setting
 from pipeline.foundation.errors import Fault
+from pipeline.foundation.fixity import digests_name
 
 _MEBIBYTE = 1 << 20
 
@@ -57,16 +58,25 @@ class DebaggedWork:
         path: its folder.
         files: payload files.
         bytes: bytes of the payload.
-        digests: the file with its digests (`fixity`).
         verified: `manifest` if every byte matched the bag's manifests; `none` if there was no bag.
+        files_on_disk: its files, with the kept tag files.
+        bytes_on_disk: the bytes of those.
+        digests_bytes: the size of the file with its digests.
     """
 
     rid: str
     path: Path
     files: int
     bytes: int
-    digests: Path
     verified: Literal["manifest", "none"]
+    files_on_disk: int
+    bytes_on_disk: int
+    digests_bytes: int
+
+    @property
+    def digests(self) -> Path:
+        """The file with its digests (`fixity`)."""
+        return self.path.with_name(digests_name(self.rid))
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ class Debagged:
     algorithms: tuple[str, ...]
     zip_bytes: int
     seconds: float
-    members: int = 0
+    members: int
 
     @property
     def bytes(self) -> int:
@@ -100,7 +110,7 @@ class Debagged:
         return sum(work.files for work in self.works)
 
     def facts(self) -> dict[str, Any]:
-        """What the record keeps of a debag."""
+        """What the record keeps of it."""
         return {
             "works": [work.rid for work in self.works],
             "files": self.files,

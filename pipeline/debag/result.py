@@ -1,17 +1,28 @@
-"""The folder beside the target in which a result grows, unseen, until one rename makes it the target."""
+"""The folder beside the target in which a result grows, unseen, until one rename makes it the target.
+
+Its marker `debag.json` is written before it is published: it says what the result must hold.
+"""
 
 import errno
 import fcntl
+import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from pipeline.debag.policy import Debagged, DebaggedWork
+from pipeline.debag.zip_source import ZipSource
 from pipeline.foundation import abilities, failpoints, guarded, owners
 from pipeline.foundation import durable as disk
-from pipeline.foundation.errors import NoRoom, StagingDamaged, WorkBusy
+from pipeline.foundation.errors import Fault, InvalidRid, NoRoom, StagingDamaged, WorkBusy
+from pipeline.foundation.work import checked_rid, json_bytes
 
+MARKER = "debag.json"
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_TOOL = "debag 1"
 _PRIVATE = 0o700
 _TRIES = 100
 
@@ -63,18 +74,8 @@ class Staging:
 
     def write(self, name: str, pieces: Iterable[bytes | bytearray]) -> int:
         """Write a file, relative to this folder; durable once `publish` is through. Tells its bytes."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        out = os.open(name, flags, 0o666, dir_fd=self.descriptor)
-        size = 0
-        try:
-            for piece in pieces:
-                size += len(piece)
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(out, view) :]
-        finally:
-            os.close(out)
-        return size
+        with os.fdopen(os.open(name, NEW_FILE, 0o666, dir_fd=self.descriptor), "wb") as file:
+            return sum(map(file.write, pieces))
 
     def publish(self, *, durable: bool) -> None:
         """Make it the target: everything to disk with one syncfs(2), one rename, the folder's names to disk.
@@ -188,3 +189,85 @@ def discard(target: Path) -> None:
         if os.path.lexists(target):
             failpoints.see_allowed()
             os.rename(target, staging.path / "discarded")
+
+
+def marker_bytes(result: Debagged, source: ZipSource) -> bytes:
+    """The marker of what a zip became."""
+    facts = {
+        "tool": _TOOL,
+        "zip": {"name": source.path.name, "bytes": source.size, "mtime_ns": source.mtime_ns},
+        "members": result.members,
+        "works": [{name: value for name, value in vars(work).items() if name != "path"} for work in result.works],
+        "algorithms": list(result.algorithms),
+        "warnings": [warning.as_dict() for warning in result.warnings],
+        "seconds": result.seconds,
+    }
+    return json_bytes(facts)
+
+
+def load_marker(into: Path, *, of: Path | None = None, whole: bool = True) -> Debagged:
+    """What `unpack` made of `into`, if all of it is still there: every work, with its files and bytes.
+
+    Args:
+        into: the result.
+        of: the zip that it should have been made of; not asked for if it is gone, as it may once the marker stands.
+        whole: False believes the marker alone: works may have been moved elsewhere since.
+
+    Raises:
+        StagingDamaged: there is no marker, or something is not as it says.
+    """
+    try:
+        facts = json.loads((into / MARKER).read_bytes())
+        if of is not None:
+            _check_zip(into, facts["zip"], of)
+        works = tuple(DebaggedWork(path=into / checked_rid(work["rid"]), **work) for work in facts["works"])
+        for work in works if whole else ():
+            _check_work(work)
+        return Debagged(
+            works=works,
+            warnings=tuple(Fault(**warning) for warning in facts["warnings"]),
+            algorithms=tuple(facts["algorithms"]),
+            zip_bytes=int(facts["zip"]["bytes"]),
+            seconds=float(facts["seconds"]),
+            members=int(facts["members"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidRid) as error:
+        raise StagingDamaged(f"{into / MARKER} cannot be trusted: {error}") from error
+
+
+def _check_zip(into: Path, facts: Mapping[str, Any], bag_zip: Path) -> None:
+    try:
+        zip_facts = bag_zip.lstat()
+    except FileNotFoundError:
+        return
+    if (zip_facts.st_size, zip_facts.st_mtime_ns) != (facts["bytes"], facts["mtime_ns"]):
+        raise StagingDamaged(f"{into} was made of another zip than {bag_zip}, or it was changed since")
+
+
+def _check_work(work: DebaggedWork) -> None:
+    found, expected = count(work.path), (work.files_on_disk, work.bytes_on_disk)
+    if found != expected:
+        raise StagingDamaged(
+            f"{work.path} has {found[0]} files of {found[1]} bytes, not {expected[0]} of {expected[1]}"
+        )
+    if work.digests.stat().st_size != work.digests_bytes:
+        raise StagingDamaged(f"{work.digests} is not {work.digests_bytes} bytes")
+
+
+def count(folder: Path) -> tuple[int, int]:
+    """Files below a folder, and their bytes; links are not followed.
+
+    Raises:
+        OSError: the folder is not there.
+    """
+    files = size = 0
+    waiting = [os.fspath(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    files += 1
+                    size += entry.stat(follow_symlinks=False).st_size
+    return files, size

@@ -7,7 +7,6 @@ own (`derived`); the bag's other tag files are kept with each, in a folder of th
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from pipeline.debag.bag_record import BagRecord
 from pipeline.debag.faults import FaultKind, Findings
@@ -21,22 +20,22 @@ SHARED_FOLDER = "whole-bag/"
 _IMAGE_GROUP = re.compile(r".+-I.*")
 
 
-def works_of(record: BagRecord, policy: Policy, say: Findings) -> list[BagRecord]:
+def works_of(record: BagRecord, policy: Policy, say: Findings) -> list[FoundBag]:
     """The works in a bag that was judged: nearly always itself, else one of each folder that is a work.
 
     A payload that is one folder, and that a work, is that work.
     """
-    found = record.found
+    found, say = record.found, say.of(record.name)
     names = _work_names(found)
     if not names:
-        return [record]
+        return [found]
     kept = _work(found, "")
     copies = len(names) * (len(kept.tag_files) + len(kept.folders))
     size = len(names) * sum(member.size for member in kept.tag_files.values())
     if copies > policy.max_members or size > max(policy.max_tag_bytes, sum(m.size for m in found.payload.values())):
         detail = f"{copies} tag files and folders, {size} bytes, would have to be kept with {len(names)} works"
-        say.fault(FaultKind.TAG_FILE_TOO_BIG, bag=record.name, detail=detail)
-        return [record]
+        say.fault(FaultKind.TAG_FILE_TOO_BIG, detail)
+        return [found]
     works = {name: _work(found, name) for name in sorted(names)}
     told = _told(works)
     litter: list[str] = []
@@ -49,10 +48,15 @@ def works_of(record: BagRecord, policy: Policy, say: Findings) -> list[BagRecord
         elif is_litter(path):
             litter.append(path)
         elif not path.endswith("/"):
-            say.fault(FaultKind.OUTSIDE_WORK, bag=record.name, path=path, detail=f"beside {told}")
-    say_litter(litter, say, bag=record.name)
-    _check(record, works, told, policy, say)
-    return [replace(record, found=work) for work in works.values()]
+            say.fault(FaultKind.OUTSIDE_WORK, f"beside {told}", path=path)
+    say_litter(litter, say)
+    detail = f"its payload is {told}"
+    if len(works) > 1:
+        say.warn(FaultKind.SHARED_BAG, detail)
+    elif found.rid and found.rid not in works:
+        refuse = policy.rid_mismatch == "refuse"
+        say.judge(FaultKind.RID_MISMATCH, f"{detail}, the bag is {found.rid}", refuse=refuse)
+    return list(works.values())
 
 
 def _work_names(found: FoundBag) -> set[str]:
@@ -90,7 +94,8 @@ def _is_rid(name: str) -> bool:
 
 def _work(found: FoundBag, name: str) -> FoundBag:
     """A work that shares its bag: its files, and the bag's tag files but for the payload manifests."""
-    tag_files = {path: member for path, member in found.tag_files.items() if not _is_payload_manifest(path)}
+    left = {path for path in found.tag_files if (kind := manifest_name(path)) and not kind[1]}
+    tag_files = {path: member for path, member in found.tag_files.items() if path not in left}
     folders = {path: member for path, member in found.folders.items() if path and not f"{path}/".startswith(PAYLOAD)}
     return FoundBag(
         found.folder,
@@ -101,21 +106,6 @@ def _work(found: FoundBag, name: str) -> FoundBag:
         base=f"{PAYLOAD}{name}/",
         shared=SHARED_FOLDER,
     )
-
-
-def _is_payload_manifest(path: str) -> bool:
-    kind = manifest_name(path)
-    return kind is not None and not kind[1]
-
-
-def _check(record: BagRecord, works: dict[str, FoundBag], told: str, policy: Policy, say: Findings) -> None:
-    found = record.found
-    detail = f"its payload is {told}"
-    if len(works) > 1:
-        say.warn(FaultKind.SHARED_BAG, bag=record.name, detail=detail)
-    elif found.rid and found.rid not in works:
-        refuse = policy.rid_mismatch == "refuse"
-        say.judge(FaultKind.RID_MISMATCH, refuse=refuse, bag=record.name, detail=f"{detail}, the bag is {found.rid}")
 
 
 def _told(works: Iterable[str]) -> str:

@@ -6,27 +6,17 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Any
 
 from pipeline.debag.faults import FaultKind
-from pipeline.debag.zip_directory import Member
-from pipeline.debag.zip_members import STORED
+from pipeline.debag.zip_directory import STORED, Member
+from pipeline.foundation.durable import CANNOT
 
 BUFFER_BYTES = 256 * 1024
 _INFLATE_BYTES = 64 * 1024
 _BUFFERS_IN_LINE = 8
 Piece = tuple[memoryview, memoryview]
 """Some bytes, and the buffer that they occupy."""
-
-
-class Hash(Protocol):
-    """What hashlib's objects can do."""
-
-    def update(self, data: memoryview, /) -> None:
-        """Take in more bytes."""
-
-    def hexdigest(self) -> str:
-        """The digest so far."""
 
 
 class BadMember(Exception):
@@ -38,48 +28,35 @@ class BadMember(Exception):
         self.detail = detail
 
 
-class Hashes(Protocol):
-    """Takes a file's bytes, and tells its digests."""
-
-    def take(self) -> memoryview:
-        """A buffer that is free."""
-
-    def feed(self, piece: memoryview, buffer: memoryview) -> None:
-        """Hash a piece; its buffer is free again when that is done."""
-
-    def finish(self) -> tuple[str, ...]:
-        """The digests, in hexadecimal; nothing may be fed any more."""
-
-
 class HashesHere:
-    """Hashes in the thread that feeds it: the best where every CPU has a file of its own."""
+    """Takes a file's bytes, and tells its digests: in the thread that feeds it: best while every CPU has a file."""
 
-    def __init__(self, makers: Sequence[Callable[..., Hash]], buffer: memoryview) -> None:
+    def __init__(self, makers: Sequence[Callable[..., Any]], buffer: memoryview) -> None:
         self._hashes = [maker() for maker in makers]
         self._buffer = buffer
 
     def take(self) -> memoryview:
-        """The one buffer."""
+        """A buffer that is free."""
         return self._buffer
 
     def feed(self, piece: memoryview, _buffer: memoryview) -> None:
-        """Hash a piece."""
+        """Hash a piece; its buffer is free again when that is done."""
         for digest in self._hashes:
             digest.update(piece)
 
     def finish(self) -> tuple[str, ...]:
-        """The digests."""
+        """The digests, in hexadecimal; nothing may be fed any more."""
         return tuple(digest.hexdigest() for digest in self._hashes)
 
 
-class HashesInLine:
+class HashesInLine(HashesHere):
     """Hashes in threads of its own, one an algorithm, each handing on to the next: for a huge file that is left alone.
 
     So reading and writing go on meanwhile, and two algorithms take no longer than one.
     """
 
-    def __init__(self, makers: Sequence[Callable[..., Hash]]) -> None:
-        self._hashes = [maker() for maker in makers]
+    def __init__(self, makers: Sequence[Callable[..., Any]]) -> None:
+        super().__init__(makers, memoryview(b""))
         self._queues: list[SimpleQueue[Piece | None]] = [SimpleQueue() for _ in makers]
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         for _ in range(_BUFFERS_IN_LINE):
@@ -116,10 +93,10 @@ class HashesInLine:
         self._queues[0].put(None)
         for thread in self._threads:
             thread.join()
-        return tuple(digest.hexdigest() for digest in self._hashes)
+        return super().finish()
 
 
-def content(source: int, member: Member, buffer: memoryview, hashes: "Hashes") -> Iterator[Piece]:
+def content(source: int, member: Member, buffer: memoryview, hashes: HashesHere) -> Iterator[Piece]:
     """A member's bytes, piece by piece, each with the buffer that it occupies; a piece is gone when the next is asked.
 
     Args:
@@ -137,7 +114,7 @@ def content(source: int, member: Member, buffer: memoryview, hashes: "Hashes") -
     return ((piece, hashes.take()) for piece in inflated(source, member, buffer))
 
 
-def _stored(source: int, offset: int, size: int, hashes: "Hashes") -> Iterator[Piece]:
+def _stored(source: int, offset: int, size: int, hashes: HashesHere) -> Iterator[Piece]:
     while size > 0:
         buffer = hashes.take()
         count = os.preadv(source, [buffer[: min(size, len(buffer))]], offset)
@@ -191,5 +168,5 @@ def allocate(out: int, size: int) -> None:
     try:
         os.posix_fallocate(out, 0, size)
     except OSError as error:
-        if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+        if error.errno not in CANNOT:
             raise

@@ -50,47 +50,40 @@ class Declaration:
     encoding: str = "utf-8"
 
 
-def read_declaration(content: bytes, say: Findings, bag: str) -> Declaration:
+def read_declaration(content: bytes, say: Findings) -> Declaration:
     """2.1.1: exactly two lines, in UTF-8, without a byte order mark."""
-    path = "bagit.txt"
     if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        say.fault(FaultKind.DECLARATION_BOM, bag=bag, path=path, detail="begins with a byte order mark")
+        say.fault(FaultKind.DECLARATION_BOM, "begins with a byte order mark")
         content = content.removeprefix(codecs.BOM_UTF8)
     match = _DECLARATION.fullmatch(content.decode("utf-8", "replace"))
     if match is None:
         shown = content[:200].decode("utf-8", "backslashreplace")
-        say.fault(FaultKind.DECLARATION_MALFORMED, bag=bag, path=path, detail=f"not its two lines: {shown!r}")
+        say.fault(FaultKind.DECLARATION_MALFORMED, f"not its two lines: {shown!r}")
         return Declaration()
     version, encoding = match["version"], ENCODINGS.get(match["encoding"].lower())
     if version not in VERSIONS:
-        detail = f"{version[:40]}, known are {', '.join(VERSIONS)}"
-        say.fault(FaultKind.VERSION_UNKNOWN, bag=bag, path=path, detail=detail)
+        say.fault(FaultKind.VERSION_UNKNOWN, f"{version[:40]}, known are {', '.join(VERSIONS)}")
         version = "1.0"
     if encoding is None:
-        say.fault(FaultKind.ENCODING_UNKNOWN, bag=bag, path=path, detail=f"{match['encoding'][:80]!r}")
+        say.fault(FaultKind.ENCODING_UNKNOWN, f"{match['encoding'][:80]!r}")
     major, minor = version.split(".")
     return Declaration((int(major), int(minor)), encoding or "utf-8")
-
-
-def decode(content: bytes, declaration: Declaration, say: Findings, bag: str, path: str) -> str | None:
-    """2.3: the text of a tag file; None if it is not in the declared encoding, which is a fault."""
-    if content.startswith(codecs.BOM_UTF8) and declaration.encoding == "utf-8":
-        say.warn(FaultKind.TAG_FILE_BOM, bag=bag, path=path, detail="begins with a byte order mark")
-        content = content[len(codecs.BOM_UTF8) :]
-    try:
-        return content.decode(declaration.encoding)
-    except UnicodeDecodeError as error:
-        detail = f"is not {declaration.encoding}, as bagit.txt declares: {error.reason} at byte {error.start}"
-        say.fault(FaultKind.TAG_FILE_UNDECODABLE, bag=bag, path=path, detail=detail)
-        return None
 
 
 class LineTooLong(Exception):
     """A line of a tag file goes on for longer than any honest one."""
 
 
-def text_blocks(pieces: Iterable[bytes], declaration: Declaration, say: Findings, bag: str, path: str) -> Iterator[str]:
-    """2.3: the text of a large tag file, in blocks of whole lines that end in LF; only the last line may have no end.
+def text_blocks(
+    pieces: Iterable[bytes], declaration: Declaration, say: Findings, *, longest: int = LONGEST_LINE
+) -> Iterator[str]:
+    """2.3: the text of a tag file, in blocks of whole lines that end in LF; only the last line may have no end.
+
+    Args:
+        pieces: its bytes.
+        declaration: of its bag.
+        say: takes what is odd.
+        longest: characters that a line may have.
 
     Raises:
         UnicodeDecodeError: it is not in the declared encoding.
@@ -111,10 +104,10 @@ def text_blocks(pieces: Iterable[bytes], declaration: Declaration, say: Findings
             rest, held = [], 0
         rest.append(after)
         held += len(after)
-        if held > LONGEST_LINE:
+        if held > longest:
             raise LineTooLong
     if encoding == "utf-8-sig" and head.startswith(codecs.BOM_UTF8):
-        say.warn(FaultKind.TAG_FILE_BOM, bag=bag, path=path, detail="begins with a byte order mark")
+        say.warn(FaultKind.TAG_FILE_BOM, "begins with a byte order mark")
     last = "".join((*rest, decoder.decode(b"", final=True)))
     if last:
         yield last
@@ -135,20 +128,20 @@ def lines(text: str) -> Iterator[tuple[int, str]]:
         yield number, text[start:]
 
 
-def read_metadata(text: str, say: Findings, bag: str, path: str) -> list[tuple[str, str]]:
+def read_metadata(text: str, say: Findings) -> list[tuple[str, str]]:
     """2.2.2: the labels and values of bag-info.txt, in order; a line that begins with a blank goes on with the last."""
     found: list[tuple[str, list[str]]] = []
     most = say.count + MOST_FAULTS
     for number, line in lines(text):
         if say.count > most or len(found) > _MOST_LABELS:
-            say.fault(FaultKind.BAG_INFO_MALFORMED, bag=bag, path=path, detail=f"not read beyond line {number}")
+            say.fault(FaultKind.BAG_INFO_MALFORMED, f"not read beyond line {number}")
             break
         if line[0] in " \t" and found:
             found[-1][1].append(line.strip())
             continue
         label, colon, value = line.partition(":")
         if not colon or not label.strip():
-            say.fault(FaultKind.BAG_INFO_MALFORMED, bag=bag, path=path, detail=f"line {number}: {line[:120]!r}")
+            say.fault(FaultKind.BAG_INFO_MALFORMED, f"line {number}: {line[:120]!r}")
             continue
         found.append((label.strip(), [value.strip()]))
     return [(label, " ".join(values)) for label, values in found]
@@ -164,13 +157,12 @@ def is_unsafe(path: str) -> bool:
     return _UNSAFE_PATH.search(path) is not None
 
 
-def read_fetch(blocks: Iterable[str], say: Findings, bag: str, *, most_entries: int) -> Iterator[str]:
+def read_fetch(blocks: Iterable[str], say: Findings, *, most_entries: int) -> Iterator[str]:
     """2.2.3: the payload paths that fetch.txt would have somebody fetch.
 
     Args:
         blocks: its text, in blocks of whole lines.
         say: takes what is wrong.
-        bag: the bag, for reports.
         most_entries: so many lines are read.
     """
     most = say.count + MOST_FAULTS
@@ -178,24 +170,18 @@ def read_fetch(blocks: Iterable[str], say: Findings, bag: str, *, most_entries: 
     for block in blocks:
         for number, line in lines(block):
             entries += 1
+            parts = line.strip(" \t").split(None, 2)
             if say.count > most or entries > most_entries:
-                detail = f"not read beyond line {before + number}"
-                say.fault(FaultKind.FETCH_MALFORMED, bag=bag, path="fetch.txt", detail=detail)
+                say.fault(FaultKind.FETCH_MALFORMED, f"not read beyond line {before + number}")
                 return
-            yield from _fetched(line, before + number, say, bag)
+            if len(parts) != 3 or not (parts[1] == "-" or parts[1].isdigit()):
+                detail = f"line {before + number} is no URL, length and path: {line[:120]!r}"
+                say.fault(FaultKind.FETCH_MALFORMED, detail)
+            elif is_unsafe(parts[2]):
+                say.fault(FaultKind.MANIFEST_PATH_UNSAFE, "fetch.txt names a path outside the bag", path=parts[2])
+            else:
+                yield plain_path(parts[2])
         before += block.count("\n")
-
-
-def _fetched(line: str, number: int, say: Findings, bag: str) -> Iterator[str]:
-    parts = line.strip(" \t").split(None, 2)
-    if len(parts) != 3 or not (parts[1] == "-" or parts[1].isdigit()):
-        detail = f"line {number} is no URL, length and path: {line[:120]!r}"
-        say.fault(FaultKind.FETCH_MALFORMED, bag=bag, path="fetch.txt", detail=detail)
-    elif is_unsafe(parts[2]):
-        detail = "fetch.txt names a path outside the bag"
-        say.fault(FaultKind.MANIFEST_PATH_UNSAFE, bag=bag, path=parts[2], detail=detail)
-    else:
-        yield plain_path(parts[2])
 
 
 def plain_path(path: str) -> str:

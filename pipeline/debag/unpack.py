@@ -3,22 +3,21 @@
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from json.encoder import encode_basestring
 from pathlib import Path
 
-from pipeline.debag import report
 from pipeline.debag.copying import CopyPass
-from pipeline.debag.derived import Derived, derived_tag_files
+from pipeline.debag.derived import derived_tag_files
 from pipeline.debag.faults import FaultKind, Findings, UnreadableZip
-from pipeline.debag.jobs import Job, WorkPlan, plan
+from pipeline.debag.jobs import WorkPlan, plan
 from pipeline.debag.judge import examine
-from pipeline.debag.marker import MARKER, load_marker, marker_bytes
 from pipeline.debag.policy import Debagged, DebaggedWork, Policy
-from pipeline.debag.result import Staging, staged
+from pipeline.debag.refusal import as_line
+from pipeline.debag.result import MARKER, Staging, load_marker, marker_bytes, staged
 from pipeline.debag.zip_source import ZipSource, opened, transient
 from pipeline.foundation.durable import start_write_back
-from pipeline.foundation.errors import InvalidBag, InvalidRid, TransientError
+from pipeline.foundation.errors import Fault, InvalidBag, InvalidRid, TransientError
 from pipeline.foundation.fixity import digests_name
 from pipeline.foundation.machine import available_cpus
 from pipeline.foundation.work import Pulse, checked_rid, inert_json, no_pulse
@@ -61,14 +60,13 @@ def unpack(
     begun = time.monotonic()
     if work_rid:
         checked_rid(work_rid, source="the work that was expected")
-    if os.path.lexists(into):
-        return load_marker(into, of=bag_zip)
     try:
-        with staged(into) as staging:
-            if os.path.lexists(into):
-                return load_marker(into, of=bag_zip)
-            run = _Run(staging, policy or Policy(), threads or available_cpus(), pulse, durable=durable)
-            return run.unpack(bag_zip, work_rid, begun)
+        if not os.path.lexists(into):
+            with staged(into) as staging:
+                if not os.path.lexists(into):
+                    run = _Run(staging, policy or Policy(), threads or available_cpus(), pulse, durable=durable)
+                    return run.unpack(bag_zip, work_rid, begun)
+        return load_marker(into, of=bag_zip)
     except TransientError:
         raise
     except OSError as error:
@@ -86,111 +84,113 @@ class _Run:
         self.durable = durable
         self.say = Findings(lambda _done, _total: pulse(*self.done))
         self.done = (0, 0)
-        self.works: list[str] = []
+        self.works: list[WorkPlan] = []
 
     def unpack(self, bag_zip: Path, work_rid: str, begun: float) -> Debagged:
         """Everything between the lock and its release."""
         try:
             with opened(bag_zip, self.say) as source:
                 try:
-                    verdict = examine(source, self.policy, self.say, work_rid=work_rid)
-                    works = plan(verdict, self.say)
-                    self.works = sorted({work.rid for work in works} - {""})
-                    self._copy(source, works, verify_only=bool(self.say.count), readable=verdict.readable)
+                    found = examine(source, self.policy, self.say, work_rid=work_rid)
+                    self.works = plan(found.records, self.say)
+                    if not self.say.count or (found.readable and self.policy.full_report):
+                        self._copy(source)
                 finally:
                     source.check_unchanged()
                 if not self.say.count:
-                    return self._publish(source, works, verdict.members, begun)
+                    return self._publish(source, found.members, begun)
         except UnreadableZip:
             pass  # the findings tell why
         raise self._refusal(bag_zip, work_rid)
 
-    def _copy(self, source: ZipSource, works: Sequence[WorkPlan], *, verify_only: bool, readable: bool) -> None:
+    def _copy(self, source: ZipSource) -> None:
         """The payload pass; of a zip that is refused already, only for a complete report."""
-        jobs = [job for work in works for job in (*work.payload, *work.tag_files)]
-        total = sum(job.member.size for job in jobs)
-        if verify_only and not (readable and self.policy.full_report):
-            return
+        jobs = [job for work in self.works for job in work.jobs]
         root = None
-        if not verify_only:
-            self._prepare(works, jobs, total)
+        if not self.say.count:
             root = self.staging.descriptor
+            size = sum(job.member.size for job in jobs)
+            files = len(jobs) + sum(len(work.folders) for work in self.works)
+            self.staging.check_room(size, files, reserve_bytes=self.policy.reserve_bytes)
+            for work in self.works:
+                self.staging.make_folders(self.say.each(sorted(work.folders)))
         written = start_write_back if self.durable else None
-        copy = CopyPass(source.descriptor, root, self.say, written=written)
-        copy.run(jobs, threads=self.threads, pulse=self._tell, total=total)
+        CopyPass(source.descriptor, root, self.say, written=written).run(jobs, threads=self.threads, pulse=self._tell)
 
     def _tell(self, done: int, total: int) -> None:
         self.done = (done, total)
         self.pulse(done, total)
 
-    def _prepare(self, works: Sequence[WorkPlan], jobs: Sequence[Job], total: int) -> None:
-        """Room and folders."""
-        folders = sum(len(work.folders) for work in works)
-        self.staging.check_room(total, len(jobs) + folders, reserve_bytes=self.policy.reserve_bytes)
-        for work in works:
-            self.staging.make_folders(self.say.each(sorted(work.folders)))
-
-    def _publish(self, source: ZipSource, works: Sequence[WorkPlan], members: int, begun: float) -> Debagged:
-        into = self.staging.target
-        done, kept, digests_bytes = [], {}, {}
-        for work in works:
-            derived = derived_tag_files(work)
-            for tag_file in derived:
-                self.staging.write(tag_file.target, [tag_file.content])
-            pieces = digests_file(work, derived, self.say)
-            digests_bytes[work.rid] = self.staging.write(digests_name(work.rid), pieces)
-            files: list[Job | Derived] = [*work.payload, *work.tag_files, *derived]
-            kept[work.rid] = len(files), sum(file.size for file in files)
-            self.staging.set_folder_times(self.say.each(work.folders.items()))
-            done.append(_debagged_work(work, into))
+    def _publish(self, source: ZipSource, members: int, begun: float) -> Debagged:
         _, warnings = self.say.in_order()
-        algorithms = tuple(sorted({name for work in works for name in work.algorithms}))
-        works_done = tuple(sorted(done, key=lambda work: work.rid))
-        seconds = round(time.monotonic() - begun, 3)
-        result = Debagged(works_done, warnings, algorithms, source.size, seconds, members)
-        self.staging.write(MARKER, [marker_bytes(result, source, kept, digests_bytes)])
+        result = Debagged(
+            works=tuple(sorted(map(self._finished, self.works), key=lambda work: work.rid)),
+            warnings=warnings,
+            algorithms=tuple(sorted({name for work in self.works for name in work.algorithms})),
+            zip_bytes=source.size,
+            seconds=round(time.monotonic() - begun, 3),
+            members=members,
+        )
+        self.staging.write(MARKER, [marker_bytes(result, source)])
         self.staging.publish(durable=self.durable)
         return result
+
+    def _finished(self, work: WorkPlan) -> DebaggedWork:
+        """A work whose files are written, with what is made of them."""
+        derived = derived_tag_files(work)
+        for target, content, _ in derived:
+            self.staging.write(target, [content])
+        files = [(job.target, job.member.size, job.digests) for job in work.jobs]
+        files += [(target, len(content), digests) for target, content, digests in derived]
+        files.sort()
+        digests_bytes = self.staging.write(digests_name(work.rid), digests_file(work, self.say.each(files)))
+        self.staging.set_folder_times(self.say.each(work.folders.items()))
+        return DebaggedWork(
+            rid=work.rid,
+            path=self.staging.target / work.rid,
+            files=len(work.payload),
+            bytes=sum(job.member.size for job in work.payload),
+            verified=work.verified,
+            files_on_disk=len(files),
+            bytes_on_disk=sum(size for _, size, _ in files),
+            digests_bytes=digests_bytes,
+        )
 
     def _refusal(self, bag_zip: Path, work_rid: str) -> InvalidBag:
         faults, warnings = self.say.in_order()
         foreign = any(fault.kind == FaultKind.FOREIGN_WORK for fault in faults)
+        works = sorted({work.rid for work in self.works} - {""})
         error = InvalidBag(
             "",
             faults=faults,
             warnings=warnings,
             unlisted=self.say.unlisted,
-            works=[work_rid] if foreign else self.works,  # what may not be touched is not told of in the record either
+            works=[work_rid] if foreign else works,  # what may not be touched is not told of in the record either
             work_rid=work_rid,
             kept=f"the zip is untouched: {bag_zip}",
             go_on=f"run_pipeline.py debag {shlex.quote(str(bag_zip))} --into DIR, once the bag is mended",
         )
-        error.misnamed = self._misnamed()
-        error.what = report.sentence(error)
+        error.misnamed = self._misnamed(faults)
+        error.what = as_line(error)
         return error
 
-    def _misnamed(self) -> str:
+    def _misnamed(self, faults: Sequence[Fault]) -> str:
         """The work that the zip should be named for, where its name is all that is wrong."""
-        (first, *more) = set(self.say.faults)
+        if [fault.kind for fault in faults] != [FaultKind.RID_MISMATCH]:
+            return ""
         try:
-            return "" if more or first.kind != FaultKind.RID_MISMATCH else checked_rid(self.say.misnamed)
+            return checked_rid(next((name for work in self.works if (name := work.found.named_inside)), ""))
         except InvalidRid:  # BDRC-RID may say anything
             return ""
 
 
-def _debagged_work(work: WorkPlan, into: Path) -> DebaggedWork:
-    return DebaggedWork(
-        rid=work.rid,
-        path=into / work.rid,
-        files=len(work.payload),
-        bytes=sum(job.member.size for job in work.payload),
-        digests=into / digests_name(work.rid),
-        verified=work.verified,
-    )
+def digests_file(work: WorkPlan, files: Iterable[tuple[str, int, tuple[str, ...]]]) -> Iterator[bytes]:
+    """What `fixity.dumps` makes of a work's digests, byte for byte, in a tenth of the time, piece by piece.
 
-
-def digests_file(work: WorkPlan, derived: Sequence[Derived], say: Findings) -> Iterator[bytes]:
-    """What `fixity.dumps` makes of a work's digests, byte for byte, in a tenth of the time, piece by piece."""
+    Args:
+        work: the work.
+        files: where each of its files goes, its bytes and digests, in order.
+    """
     base = len(work.rid) + 1
     order = sorted(range(len(work.algorithms)), key=work.algorithms.__getitem__)
     keys = [(index, f',\n"{work.algorithms[index]}": "') for index in order]
@@ -199,13 +199,11 @@ def digests_file(work: WorkPlan, derived: Sequence[Derived], say: Findings) -> I
         f'{{\n"work_rid": {encode_basestring(work.rid)},\n"verified": "{work.verified}",\n'
         f'"algorithms": [\n{algorithms}\n],\n"files": {{\n'
     ).encode()
-    files: list[Job | Derived] = [*work.payload, *work.tag_files, *derived]
-    files.sort(key=lambda file: file.target)
     entries: list[str] = []
-    for number, file in enumerate(say.each(files)):
-        digests = "".join([f'{key}{file.digests[index]}"' for index, key in keys])
+    for number, (target, size, digests) in enumerate(files):
+        told = "".join([f'{key}{digests[index]}"' for index, key in keys])
         comma = ",\n" if number else ""
-        entries.append(f'{comma}{encode_basestring(file.target[base:])}: {{\n"bytes": {file.size}{digests}\n}}')
+        entries.append(f'{comma}{encode_basestring(target[base:])}: {{\n"bytes": {size}{told}\n}}')
         if len(entries) == _ENTRIES_A_PIECE:
             yield inert_json("".join(entries)).encode()
             entries.clear()

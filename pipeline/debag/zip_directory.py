@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pipeline.debag.faults import FaultKind, Findings, UnreadableZip
 from pipeline.debag.policy import Policy
 from pipeline.debag.zip_extra import name_and_time, zip64_values
-from pipeline.debag.zip_remains import say_what_it_is
-from pipeline.debag.zip_source import ZipSource
+from pipeline.debag.zip_source import FULL32, LOCAL_MARK, UTF8_FLAG, ZipSource, say_what_it_is
 
 _END = struct.Struct("<4s4H2LH")
 _END_MARK = b"PK\x05\x06"
@@ -21,11 +20,11 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _END64_MARK = b"PK\x06\x06"
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _ENTRY_MARK = b"PK\x01\x02"
-_LOCAL_MARK = b"PK\x03\x04"
-_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
+_FULL16 = 0xFFFF
 _WRAP = 1 << 32  # packers without zip64 write of a position only what 32 bits hold
 _LONGEST_COMMENT = 0xFFFF
-_UTF8_FLAG = 0x800
+STORED, DEFLATED = 0, 8
+_ENCRYPTED = 0x0001
 _UNIX_HOSTS = frozenset({3, 19})  # Unix, macOS: of others the upper half of the attributes is no mode (4.4.2, 4.4.15)
 
 
@@ -39,7 +38,7 @@ class Member:
         other_name: what `raw` would be as UTF-8, where the zip does not say that it is; else empty.
         head: bytes 6 to 30 of the entry, which its local header should repeat.
         flags: the general purpose bits.
-        method: 0 stored, 8 deflated.
+        method: `STORED`, `DEFLATED`, or one that is not known here.
         crc: CRC-32 of the content.
         packed: bytes in the zip.
         size: bytes of the content.
@@ -72,6 +71,12 @@ class Member:
     def is_folder(self) -> bool:
         """Whether the entry stands for a folder."""
         return self.name.endswith("/")
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its content can be read; else it is a fault already."""
+        known = self.method == DEFLATED or (self.method == STORED and self.packed == self.size)
+        return known and self.data_offset >= 0 and not self.flags & _ENCRYPTED
 
 
 @dataclass(frozen=True)
@@ -109,25 +114,21 @@ def read_directory(source: ZipSource, policy: Policy, say: Findings) -> Director
     """
     end = _find_end(source, say)
     if end.end < source.size:
-        say.warn(FaultKind.APPENDED_BYTES, detail=f"{source.size - end.end} bytes after the end of the zip")
+        say.warn(FaultKind.APPENDED_BYTES, f"{source.size - end.end} bytes after the end of the zip")
     if end.shift:
-        say.warn(FaultKind.PREPENDED_BYTES, detail=f"{end.shift} bytes before the zip")
+        say.warn(FaultKind.PREPENDED_BYTES, f"{end.shift} bytes before the zip")
     if end.entries > policy.max_members:
-        say.fault(FaultKind.TOO_MANY_MEMBERS, detail=f"{end.entries}; allowed are {policy.max_members}")
-        raise UnreadableZip
+        raise say.fatal(FaultKind.TOO_MANY_MEMBERS, f"{end.entries}; allowed are {policy.max_members}")
     if end.size > policy.max_directory_bytes:
-        say.fault(FaultKind.TOO_MANY_MEMBERS, detail=f"central directory of {end.size} bytes")
-        raise UnreadableZip
+        raise say.fatal(FaultKind.TOO_MANY_MEMBERS, f"central directory of {end.size} bytes")
     members = _entries(source.read(end.start, end.size), end, policy, say)
     if not members:
-        say.fault(FaultKind.ZIP_EMPTY, detail="no members")
-        raise UnreadableZip
+        raise say.fatal(FaultKind.ZIP_EMPTY, "no members")
     return Directory(members, end.start, end.shift)
 
 
 def _broken(say: Findings, detail: str) -> UnreadableZip:
-    say.fault(FaultKind.ZIP_DIRECTORY_DAMAGED, detail=detail)
-    return UnreadableZip()
+    return say.fatal(FaultKind.ZIP_DIRECTORY_DAMAGED, detail)
 
 
 def _find_end(source: ZipSource, say: Findings) -> _End:
@@ -154,12 +155,10 @@ def _find_end(source: ZipSource, say: Findings) -> _End:
         return found[0]
     if found:
         raise _broken(say, f"{len(found)} end records fit, so readers would not agree on what is in the zip")
-    if reasons.faults:
-        first = reasons.faults[0]
-        say.fault(FaultKind(first.kind), bag=first.bag, path=first.path, detail=first.detail)
-        raise UnreadableZip
-    say_what_it_is(source, say)
-    raise UnreadableZip
+    if not reasons.faults:
+        raise say_what_it_is(source, say)
+    first = reasons.faults[0]
+    raise say.fatal(FaultKind(first.kind), first.detail, path=first.path)
 
 
 def _read_end(source: ZipSource, place: int, say: Findings) -> _End:
@@ -167,25 +166,22 @@ def _read_end(source: ZipSource, place: int, say: Findings) -> _End:
     _, disk, first_disk, here, entries, size, start, comment = _END.unpack(source.read(place, _END.size))
     end = place + _END.size + comment
     if end > source.size:
-        say.fault(FaultKind.ZIP_TRUNCATED, path=source.path.name, detail=f"{end - source.size} bytes are missing")
-        raise UnreadableZip
+        raise say.fatal(FaultKind.ZIP_TRUNCATED, f"{end - source.size} bytes are missing", path=source.path.name)
     below = told = place
     locator = source.read(place - _LOCATOR.size, _LOCATOR.size) if place >= _LOCATOR.size else b""
     wide = locator[:4] == _LOCATOR_MARK
     if wide:
         below, told, values = _read_end64(source, place - _LOCATOR.size, locator, say)
         narrow = (disk, first_disk, here, entries, size, start)
-        limits = (_FULL16, _FULL16, _FULL16, _FULL16, _FULL32, _FULL32)
+        limits = (_FULL16, _FULL16, _FULL16, _FULL16, FULL32, FULL32)
         if any(n not in (limit, w) for n, w, limit in zip(narrow, values, limits, strict=True)):
             raise _broken(say, "the end record and its zip64 record contradict each other")
         disk, first_disk, here, entries, size, start = values
     if disk or first_disk or here != entries:
-        say.fault(FaultKind.ZIP_SPLIT, detail=f"part {disk + 1} of a zip in several parts")
-        raise UnreadableZip
+        raise say.fatal(FaultKind.ZIP_SPLIT, f"part {disk + 1} of a zip in several parts")
     shift = below - size - start
-    if not wide and shift > 0 and shift % _WRAP == 0 and source.read(0, 4) == _LOCAL_MARK:
-        say.fault(FaultKind.ZIP64_LEFT_OUT, detail=f"{source.size} bytes, in a form that can tell {_FULL32} at most")
-        raise UnreadableZip
+    if not wide and shift > 0 and shift % _WRAP == 0 and source.read(0, 4) == LOCAL_MARK:
+        raise say.fatal(FaultKind.ZIP64_LEFT_OUT, f"{source.size} bytes, in a form that can tell {FULL32} at most")
     if wide and below - told != shift:
         raise _broken(say, f"the zip64 end record is at {below}, not where its locator says")
     if entries * _ENTRY.size > size:
@@ -201,8 +197,7 @@ def _read_end64(source: ZipSource, place: int, locator: bytes, say: Findings) ->
     """The zip64 end record that the locator at `place` points to: where it is, where it should be, its values."""
     _, disk, offset, disks = _LOCATOR.unpack(locator)
     if disk or disks > 1:
-        say.fault(FaultKind.ZIP_SPLIT, detail=f"one of {disks} parts")
-        raise UnreadableZip
+        raise say.fatal(FaultKind.ZIP_SPLIT, f"one of {disks} parts")
     for where in (offset, place - _END64.size):
         record = source.read(where, _END64.size) if 0 <= where <= place - _END64.size else b""
         if record[:4] == _END64_MARK:
@@ -220,8 +215,7 @@ def _entries(table: bytes, end: _End, policy: Policy, say: Findings) -> list[Mem
             detail = (
                 f"more than the {policy.max_members}, or the {policy.max_name_bytes} bytes of names, that are allowed"
             )
-            say.fault(FaultKind.TOO_MANY_MEMBERS, detail=detail)
-            raise UnreadableZip
+            raise say.fatal(FaultKind.TOO_MANY_MEMBERS, detail)
         if not len(members) & 0xFFF:
             say.beat()
         if len(table) - position < _ENTRY.size or table[position : position + 4] != _ENTRY_MARK:
@@ -247,16 +241,16 @@ def _entries(table: bytes, end: _End, policy: Policy, say: Findings) -> list[Mem
 def _member(fields: tuple[int, ...], raw: bytes, head: bytes, extra: bytes, shift: int, say: Findings) -> Member:
     _, made_by, _, flags, method, time, date, crc, packed, size, _, _, _, disk, _, attributes, offset = fields
     told, modified = name_and_time(extra, raw) if extra else ("", None)
-    name, other = (told, "") if told and not flags & _UTF8_FLAG else _name(raw, flags, say)
-    if _FULL32 in (packed, size, offset) or disk == _FULL16:
-        wide = zip64_values(extra, [size == _FULL32, packed == _FULL32, offset == _FULL32, disk == _FULL16])
+    name, other = (told, "") if told and not flags & UTF8_FLAG else _name(raw, flags, say)
+    if FULL32 in (packed, size, offset) or disk == _FULL16:
+        wide = zip64_values(extra, [size == FULL32, packed == FULL32, offset == FULL32, disk == _FULL16])
         if wide is None:
             raise _broken(say, f"{name!r}: its zip64 field is damaged")
         size, packed, offset, disk = (
             narrow if value is None else value for narrow, value in zip((size, packed, offset, disk), wide, strict=True)
         )
     if disk:
-        say.fault(FaultKind.ZIP_SPLIT, path=name, detail=f"lies in part {disk + 1}")
+        say.fault(FaultKind.ZIP_SPLIT, f"lies in part {disk + 1}", path=name)
     mode = attributes >> 16 if made_by >> 8 in _UNIX_HOSTS else 0
     return Member(name, raw, other, head, flags, method, crc, packed, size, offset + shift, mode, date, time, modified)
 
@@ -269,9 +263,9 @@ def _name(raw: bytes, flags: int, say: Findings) -> tuple[str, str]:
         utf8 = raw.decode("utf-8")
     except UnicodeDecodeError:
         utf8 = ""
-    if flags & _UTF8_FLAG:
+    if flags & UTF8_FLAG:
         if not utf8:
-            say.fault(FaultKind.NAME_UNDECODABLE, path=raw.decode("utf-8", "backslashreplace"), detail="is not UTF-8")
+            say.fault(FaultKind.NAME_UNDECODABLE, "is not UTF-8", path=raw.decode("utf-8", "backslashreplace"))
             return raw.decode("cp437"), ""
         return utf8, ""
     return raw.decode("cp437"), utf8

@@ -11,13 +11,8 @@ import struct
 from pipeline.debag.faults import FaultKind, Findings
 from pipeline.debag.zip_directory import Directory, Member
 from pipeline.debag.zip_extra import zip64_values
-from pipeline.debag.zip_source import ZipSource
+from pipeline.debag.zip_source import FULL32, LOCAL, LOCAL_MARK, STREAMED, UTF8_FLAG, ZipSource
 
-_LOCAL = struct.Struct("<4s5H3L2H")
-_LOCAL_MARK = b"PK\x03\x04"
-_FULL32 = 0xFFFFFFFF
-STREAMED = 0x0008
-_UTF8_FLAG = 0x0800
 _DEFLATE_EFFORT = 0x0006  # how hard the packer tried: says nothing about the bytes
 _DESCRIPTOR_MARK = b"PK\x07\x08"
 _DESCRIPTORS = tuple((len(mark), struct.Struct(form)) for mark in (_DESCRIPTOR_MARK, b"") for form in ("<LQQ", "<LLL"))
@@ -28,11 +23,11 @@ _LONGEST_DESCRIPTOR = 24
 def check_local(source: ZipSource, directory: Directory, member: Member, say: Findings) -> bool:
     """See that the local header repeats the directory's entry; tells whether its CRC-32 is another."""
     raw = member.raw
-    if member.offset + _LOCAL.size > directory.start:
-        say.fault(FaultKind.LOCAL_HEADER_DAMAGED, path=member.name, detail=f"should be at {member.offset}")
+    if member.offset + LOCAL.size > directory.start:
+        say.fault(FaultKind.LOCAL_HEADER_DAMAGED, f"should be at {member.offset}", path=member.name)
         return False
-    local = os.pread(source.descriptor, _LOCAL.size + len(raw), member.offset)
-    if local[4:28] == member.head and local[30:] == raw and local[:4] == _LOCAL_MARK and member.packed != _FULL32:
+    local = os.pread(source.descriptor, LOCAL.size + len(raw), member.offset)
+    if local[4:28] == member.head and local[30:] == raw and local[:4] == LOCAL_MARK and member.packed != FULL32:
         member.data_offset = member.offset + len(local) + local[28] + (local[29] << 8)
         if not member.flags & STREAMED:
             return False
@@ -40,31 +35,31 @@ def check_local(source: ZipSource, directory: Directory, member: Member, say: Fi
 
 
 def _compare(source: ZipSource, member: Member, local: bytes, say: Findings) -> bool:
-    if len(local) < _LOCAL.size or local[:4] != _LOCAL_MARK:
-        say.fault(FaultKind.LOCAL_HEADER_DAMAGED, path=member.name, detail=f"no local header at {member.offset}")
+    if len(local) < LOCAL.size or local[:4] != LOCAL_MARK:
+        say.fault(FaultKind.LOCAL_HEADER_DAMAGED, f"no local header at {member.offset}", path=member.name)
         return False
-    _, _, flags, method, _, _, crc, packed, size, name_length, extra_length = _LOCAL.unpack_from(local)
-    member.data_offset = member.offset + _LOCAL.size + name_length + extra_length
+    _, _, flags, method, _, _, crc, packed, size, name_length, extra_length = LOCAL.unpack_from(local)
+    member.data_offset = member.offset + LOCAL.size + name_length + extra_length
     differs = []
-    if name_length != len(member.raw) or local[_LOCAL.size :] != member.raw:
-        differs.append(f"name {local[_LOCAL.size :].decode('utf-8', 'backslashreplace')!r}")
-    harmless = _DEFLATE_EFFORT | (_UTF8_FLAG if member.raw.isascii() else 0)
+    if name_length != len(member.raw) or local[LOCAL.size :] != member.raw:
+        differs.append(f"name {local[LOCAL.size :].decode('utf-8', 'backslashreplace')!r}")
+    harmless = _DEFLATE_EFFORT | (UTF8_FLAG if member.raw.isascii() else 0)
     if (flags ^ member.flags) & ~harmless:
         differs.append(f"flags {flags:#06x}, not {member.flags:#06x}")
     if method != member.method:
         differs.append(f"method {method}, not {member.method}")
-    if _FULL32 in (packed, size):
-        extra = source.read(member.offset + _LOCAL.size + name_length, extra_length)
-        wide = zip64_values(extra, [size == _FULL32, packed == _FULL32])
+    if FULL32 in (packed, size):
+        extra = source.read(member.offset + LOCAL.size + name_length, extra_length)
+        wide = zip64_values(extra, [size == FULL32, packed == FULL32])
         if wide is not None:
             size = size if wide[0] is None else wide[0]
             packed = packed if wide[1] is None else wide[1]
     streamed = bool(flags & STREAMED)
-    unknown = (0, _FULL32) if streamed else ()
+    unknown = (0, FULL32) if streamed else ()
     if packed not in (member.packed, *unknown) or size not in (member.size, *unknown):
         differs.append(f"sizes {packed} and {size}, not {member.packed} and {member.size}")
     if differs:
-        say.fault(FaultKind.LOCAL_HEADER_DIFFERS, path=member.name, detail="local header has " + ", ".join(differs))
+        say.fault(FaultKind.LOCAL_HEADER_DIFFERS, "local header has " + ", ".join(differs), path=member.name)
     return crc != member.crc and not (streamed and crc == 0)
 
 
@@ -99,5 +94,5 @@ def check_descriptor(source: ZipSource, member: Member, limit: int, say: Finding
             return length, True
     if seen and (marked or limit - end in _UNMARKED):
         detail = f"data descriptor has other sizes than {member.packed} and {member.size}"
-        say.fault(FaultKind.LOCAL_HEADER_DIFFERS, path=member.name, detail=detail)
+        say.fault(FaultKind.LOCAL_HEADER_DIFFERS, detail, path=member.name)
     return 0, False

@@ -8,15 +8,14 @@ import stat
 import unicodedata
 from collections.abc import Iterable
 
-from pipeline.debag.faults import FaultKind, Findings, UnreadableZip
+from pipeline.debag.faults import FaultKind, Findings
 from pipeline.debag.policy import Policy
-from pipeline.debag.zip_directory import Directory, Member
-from pipeline.debag.zip_local import STREAMED, check_descriptor, check_local
-from pipeline.debag.zip_source import ZipSource
+from pipeline.debag.zip_directory import DEFLATED, STORED, Directory, Member
+from pipeline.debag.zip_local import check_descriptor, check_local
+from pipeline.debag.zip_source import STREAMED, UTF8_FLAG, ZipSource
 
-STORED, DEFLATED = 0, 8
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
-_HARMLESS = 0x0808  # a data descriptor, a name in UTF-8
+_HARMLESS = STREAMED | UTF8_FLAG
 _PLAIN_MODES = frozenset({0, stat.S_IFREG >> 12})
 _EMPTY_DEFLATED = 2  # what packers write for a folder when they deflate even that
 _LONGEST_PART, _LONGEST_PATH = 255, 3000
@@ -63,13 +62,13 @@ def check_members(source: ZipSource, directory: Directory, policy: Policy, say: 
 def check_name(name: str, raw: bytes, say: Findings) -> bool:
     """5.1: nothing in a name may lead out of the folder that it is unpacked in, or read differently elsewhere."""
     if len(raw) > 63 and (len(raw) > _LONGEST_PATH or any(len(part) > _LONGEST_PART for part in raw.split(b"/"))):
-        say.fault(FaultKind.NAME_TOO_LONG, path=name, detail=f"{len(raw)} bytes")
+        say.fault(FaultKind.NAME_TOO_LONG, f"{len(raw)} bytes", path=name)
         return False
     if len(raw) > _DEEPEST and raw.count(b"/") > _DEEPEST:
-        say.fault(FaultKind.NAME_TOO_LONG, path=name, detail=f"{raw.count(b'/')} folders; allowed are {_DEEPEST}")
+        say.fault(FaultKind.NAME_TOO_LONG, f"{raw.count(b'/')} folders; allowed are {_DEEPEST}", path=name)
         return False
     if not raw or raw == b"/":
-        say.fault(FaultKind.NAME_EMPTY, path=name, detail="a member without a name")
+        say.fault(FaultKind.NAME_EMPTY, "a member without a name", path=name)
         return False
     return _PLAIN_UNLESS.search(name) is None or _SUSPECT.search(name) is None or _suspect_name(name, say)
 
@@ -89,11 +88,11 @@ def _suspect_name(name: str, say: Findings) -> bool:
     }
     for kind, is_so in found.items():
         if is_so:
-            say.fault(kind, path=name, detail=f"unsafe name: {name!a}")
+            say.fault(kind, f"unsafe name: {name!a}", path=name)
     if _ODD.search(name) and "\0" not in name:
-        say.warn(FaultKind.NAME_ODD_CHARACTERS, path=name, detail=f"control or bidirectional characters: {name!a}")
+        say.warn(FaultKind.NAME_ODD_CHARACTERS, f"control or bidirectional characters: {name!a}", path=name)
     if any(part.endswith((".", " ")) for part in parts if part not in {".", ".."}):
-        say.warn(FaultKind.NAME_TRAILING_DOT, path=name, detail="ends in a dot or blank, which Windows drops")
+        say.warn(FaultKind.NAME_TRAILING_DOT, "ends in a dot or blank, which Windows drops", path=name)
     return not any(found.values())
 
 
@@ -107,20 +106,20 @@ def _check_kind(member: Member, say: Findings) -> None:
     if member.is_folder and not member.size and member.packed in {0, _EMPTY_DEFLATED}:
         pass  # a folder whatever its mode, which some packers fill with garbage: it holds nothing that could lead away
     elif kind == stat.S_IFLNK:
-        say.fault(FaultKind.LINK, path=name, detail="a symbolic link")
+        say.fault(FaultKind.LINK, "a symbolic link", path=name)
     elif kind == stat.S_IFDIR and not member.is_folder:
-        say.fault(FaultKind.SPECIAL_FILE, path=name, detail="a folder by its mode, a file by its name, without a slash")
+        say.fault(FaultKind.SPECIAL_FILE, "a folder by its mode, a file by its name, without a slash", path=name)
     elif kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-        say.fault(FaultKind.SPECIAL_FILE, path=name, detail=f"mode {member.mode:o} is not that of a plain file")
+        say.fault(FaultKind.SPECIAL_FILE, f"mode {member.mode:o} is not that of a plain file", path=name)
     if member.flags & _ENCRYPTED or member.method == 99:
-        say.fault(FaultKind.MEMBER_ENCRYPTED, path=name, detail="encrypted")
+        say.fault(FaultKind.MEMBER_ENCRYPTED, "encrypted", path=name)
     elif member.method not in {STORED, DEFLATED} or member.flags & 0x20:
-        say.fault(FaultKind.METHOD_UNSUPPORTED, path=name, detail=f"method {member.method}")
+        say.fault(FaultKind.METHOD_UNSUPPORTED, f"method {member.method}", path=name)
     if member.method == STORED and member.packed != member.size and not member.flags & _ENCRYPTED:
         detail = f"stored in {member.packed} bytes, but said to be {member.size}"
-        say.fault(FaultKind.STORED_SIZE_DIFFERS, path=name, detail=detail)
+        say.fault(FaultKind.STORED_SIZE_DIFFERS, detail, path=name)
     if member.is_folder and (member.size or member.packed not in {0, _EMPTY_DEFLATED}):
-        say.fault(FaultKind.FOLDER_WITH_CONTENT, path=name, detail=f"a folder of {member.size} bytes")
+        say.fault(FaultKind.FOLDER_WITH_CONTENT, f"a folder of {member.size} bytes", path=name)
 
 
 def _check_folders(members: Iterable[Member], policy: Policy, say: Findings) -> None:
@@ -148,8 +147,7 @@ def _check_folders(members: Iterable[Member], policy: Policy, say: Findings) -> 
     empty = len(others - holding)
     if len(holding) + empty > most or files + empty > most or size > 2 * policy.max_name_bytes:
         detail = f"at least {files} files, {len(holding) + empty} folders, {empty} of them empty; allowed are {most}"
-        say.fault(FaultKind.TOO_MANY_MEMBERS, detail=detail)
-        raise UnreadableZip
+        raise say.fatal(FaultKind.TOO_MANY_MEMBERS, detail)
 
 
 def _check_twins(members: Iterable[Member], say: Findings) -> set[str]:
@@ -165,7 +163,7 @@ def _check_twins(members: Iterable[Member], say: Findings) -> set[str]:
     again: set[int] = set()
     for member in say.each(members):
         if member.name in seen and not member.is_folder:
-            say.fault(FaultKind.DUPLICATE_MEMBER, path=member.name, detail="is in the zip more than once")
+            say.fault(FaultKind.DUPLICATE_MEMBER, "is in the zip more than once", path=member.name)
             twice.add(member.name)
         elif not member.is_folder:
             form = hash(member.name.casefold())
@@ -176,7 +174,7 @@ def _check_twins(members: Iterable[Member], say: Findings) -> set[str]:
             folders.add(folder)
             folder = folder.rpartition("/")[0]
     for name in sorted(seen & folders):
-        say.fault(FaultKind.FILE_AND_FOLDER, path=name, detail="is a file, and a folder of other members")
+        say.fault(FaultKind.FILE_AND_FOLDER, "is a file, and a folder of other members", path=name)
     if again:
         _say_case_twins(members, again, say)
     return twice
@@ -190,7 +188,7 @@ def _say_case_twins(members: Iterable[Member], again: set[int], say: Findings) -
         if form and hash(form) in again:
             twin = files.setdefault(form, member.name)
             if twin != member.name:
-                say.warn(FaultKind.CASE_TWINS, path=member.name, detail=f"equal but for case: {twin}")
+                say.warn(FaultKind.CASE_TWINS, f"equal but for case: {twin}", path=member.name)
 
 
 def nfc(name: str) -> str:
@@ -218,7 +216,7 @@ def _check_places(source: ZipSource, directory: Directory, say: Findings) -> set
         if end > limit:
             other = placed[index + 1].name if index + 1 < len(placed) else "the central directory"
             sharing |= {member.name, other}
-            say.fault(FaultKind.MEMBERS_OVERLAP, path=member.name, detail=f"shares bytes with {other}")
+            say.fault(FaultKind.MEMBERS_OVERLAP, f"shares bytes with {other}", path=member.name)
             continue
         if member.flags & STREAMED and limit > end:
             length, other_crc = check_descriptor(source, member, limit, say)
@@ -229,9 +227,9 @@ def _check_places(source: ZipSource, directory: Directory, say: Findings) -> set
             places += 1
     before = placed[0].offset - directory.shift if placed else 0
     if before > 0:
-        say.warn(FaultKind.PREPENDED_BYTES, detail=f"{before} bytes before the first member")
+        say.warn(FaultKind.PREPENDED_BYTES, f"{before} bytes before the first member")
     if hidden:
-        say.warn(FaultKind.HIDDEN_BYTES, detail=f"{hidden} bytes at {places} places belong to no member")
+        say.warn(FaultKind.HIDDEN_BYTES, f"{hidden} bytes at {places} places belong to no member")
     return sharing
 
 
@@ -242,11 +240,11 @@ def _check_ratio(source: ZipSource, members: Iterable[Member], policy: Policy, s
     for member in members:
         if member.size > policy.ratio_floor_bytes and member.size > policy.max_ratio * member.packed:
             detail = f"{member.packed} bytes become {member.size}; allowed are {policy.max_ratio:g} for one"
-            say.fault(FaultKind.RATIO_TOO_HIGH, path=member.name, detail=detail)
+            say.fault(FaultKind.RATIO_TOO_HIGH, detail, path=member.name)
             bombs.add(member.name)
         else:
             total += member.size
     if total > policy.ratio_floor_bytes and total > policy.max_ratio * source.size:
         detail = f"{source.size} bytes become {total}; allowed are {policy.max_ratio:g} for one"
-        say.fault(FaultKind.RATIO_TOO_HIGH, detail=detail)
+        say.fault(FaultKind.RATIO_TOO_HIGH, detail)
     return bombs

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +11,17 @@ from pathlib import Path
 from pipeline.debag.faults import FaultKind, Findings, UnreadableZip
 from pipeline.foundation.errors import NoRoom, StagingDamaged, TransientError
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+LOCAL = struct.Struct("<4s5H3L2H")
+LOCAL_MARK = b"PK\x03\x04"
+FULL32 = 0xFFFFFFFF
+STREAMED, UTF8_FLAG = 0x0008, 0x0800
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def transient(error: OSError, *, what: str, work_rid: str = "") -> TransientError:
     """What an operating-system error means: nothing about the bag, so it may pass later."""
     text = f"{what}: {error.strerror or error}"
-    if error.errno in _FULL:
+    if error.errno in _NO_ROOM:
         return NoRoom(text, work_rid=work_rid, kept="the zip is untouched", go_on="free some disk, then again")
     return TransientError(text, work_rid=work_rid, kept="the zip is untouched")
 
@@ -85,13 +90,38 @@ def opened(path: Path, say: Findings) -> Iterator[ZipSource]:
         raise StagingDamaged(f"{path} is gone") from error
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENXIO, errno.ENOTDIR}:
-            say.fault(FaultKind.NOT_A_ZIP, path=path.name, detail="not a plain file")
-            raise UnreadableZip from error
+            raise say.fatal(FaultKind.NOT_A_ZIP, "not a plain file", path=path.name) from error
         raise transient(error, what=f"{path} cannot be opened") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            say.fault(FaultKind.NOT_A_ZIP, path=path.name, detail="not a plain file")
-            raise UnreadableZip
+            raise say.fatal(FaultKind.NOT_A_ZIP, "not a plain file", path=path.name)
         yield ZipSource(path, descriptor)
     finally:
         os.close(descriptor)
+
+
+def say_what_it_is(source: ZipSource, say: Findings) -> UnreadableZip:
+    """Name the fault of a file without any end record, by what can still be told of it."""
+    if source.read(0, len(LOCAL_MARK)) == LOCAL_MARK:
+        detail = f"begins as a zip, but its end is missing: {source.size} bytes are here{_salvage(source)}"
+        return say.fatal(FaultKind.ZIP_TRUNCATED, detail, path=source.path.name)
+    detail = "the file is empty" if not source.size else f"{source.size} bytes, neither begin nor end of a zip"
+    return say.fatal(FaultKind.NOT_A_ZIP, detail, path=source.path.name)
+
+
+def _salvage(source: ZipSource) -> str:
+    """What local headers still tell of a zip that was cut off: how many members are whole, and the one that is not."""
+    offset, whole, name = 0, 0, ""
+    while whole < 1_000_000:
+        head = source.read(offset, LOCAL.size)
+        if len(head) < LOCAL.size or head[:4] != LOCAL_MARK:
+            break
+        _, _, flags, _, _, _, _, packed, _, name_length, extra_length = LOCAL.unpack(head)
+        name = source.read(offset + LOCAL.size, name_length).decode("utf-8", "replace")
+        if flags & STREAMED or packed == FULL32:
+            return f"; the last member that could be followed is {name[:200]!r}"
+        offset += LOCAL.size + name_length + extra_length + packed
+        if offset > source.size:
+            return f"; {whole} members are whole, {name[:200]!r} is cut off"
+        whole += 1
+    return f"; {whole} members are whole, the last is {name[:200]!r}" if whole else ""

@@ -22,7 +22,7 @@ ALGORITHMS = frozenset(name for name in hashlib.algorithms_available if not name
 
 
 @cache
-def hash_makers(algorithms: tuple[str, ...]) -> tuple[Callable[[], Any], ...]:
+def hash_makers(algorithms: tuple[str, ...]) -> tuple[Callable[..., Any], ...]:
     """Makers of hash objects; none is for security, so md5 also works where FIPS forbids it."""
     return tuple(
         partial(getattr(hashlib, name, partial(hashlib.new, name)), usedforsecurity=False) for name in algorithms

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from pipeline import debag
 from pipeline.debag import Debagged, DebaggedWork, FaultKind, Policy
-from pipeline.debag.marker import read_marker
 from pipeline.foundation import durable, fixity, guarded
 from pipeline.foundation.errors import Fault, InvalidBag, StagingDamaged, WorkBusy
 from pipeline.foundation.work import Pulse, no_pulse
@@ -152,7 +151,7 @@ def _read(hidden: Path) -> Debagged:
         StagingDamaged: the folder is not what debag makes; it was removed, so the next run begins anew.
     """
     try:
-        made = read_marker(hidden)
+        made = debag.load_marker(hidden, whole=False)
         _check_present(made, hidden.parent)
     except StagingDamaged as error:
         debag.discard(hidden)

@@ -14,7 +14,7 @@ from typing import Any
 import luigi
 
 from pipeline import debag, download, record, sync
-from pipeline.debag import DebaggedWork, report
+from pipeline.debag import DebaggedWork, refusal
 from pipeline.foundation import failpoints
 from pipeline.foundation.errors import InvalidBag, StagingDamaged, WorkBusy
 from pipeline.foundation.work import Bag, human_bytes, human_count, mixes_alphabets, staging_key, written_plainly
@@ -121,10 +121,8 @@ class Debag(StepTask):
             # What debag says of the zip is true until it is moved; the report stays, and says where it then is.
             kept = staging.kept_zip(place, bag)
             _say_what_is_kept(here, bag, error, kept=kept, report_txt=place.quarantine / "report.txt")
-            which = {"work_rid": bag.work_rid, "bag_id": bag.bag_id, "from": bag.address, "etag": bag.etag}
-            facts = {**which, **report.as_data(error, zip_name=zip_file.name)}
-            text = report.as_text(error, zip_name=zip_file.name, shown=0)
-            staging.keep(place, bag, report=facts, text=text)
+            facts = refusal.as_data(error, bag, zip_name=zip_file.name)
+            staging.keep(place, bag, report=facts, text=refusal.as_text(error, zip_name=zip_file.name))
             raise
         failpoints.point("debag published, not recorded")
         here.record.finished(self.phase, bag, unpacked.facts(), works=tuple(work.rid for work in unpacked.works))

@@ -23,9 +23,10 @@ MOST_MEMORY = 300 << 20
 MEMBERS = 199_000  # of the 200,000 that are allowed
 _UNPACK = """
 import json, pathlib, resource, sys, time
-from pipeline.foundation.errors import InvalidBag
 from pipeline import debag
-from pipeline.debag import report
+from pipeline.debag import refusal
+from pipeline.foundation.errors import InvalidBag
+from pipeline.foundation.work import Bag
 counts, last, longest = {}, time.process_time(), 0
 def pulse(done, total):
     global last, longest
@@ -33,10 +34,11 @@ def pulse(done, total):
     longest, last = max(longest, now - last), now
 try:
     debag.unpack(pathlib.Path(sys.argv[1]), into=pathlib.Path(sys.argv[2]), threads=2, durable=False, pulse=pulse)
-except InvalidBag as refusal:
+except InvalidBag as refused:
     pulse(0, 0)
-    counts = report.counts(refusal)
-    json.dumps(report.as_data(refusal, zip_name="x")), report.as_text(refusal, zip_name="x", shown=0)
+    counts = refusal.counts(refused)
+    json.dumps(refusal.as_data(refused, Bag("W1", "b", "k", etag="e"), zip_name="x"))
+    refusal.as_text(refused, zip_name="x")
 pulse(0, 0)
 peak = int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
 print(json.dumps({"counts": counts, "peak": peak, "longest": longest}))
@@ -141,8 +143,8 @@ DIGEST = "ab" * 64
 def read_lines(text: str) -> None:
     manifest = Manifest("manifest-sha512.txt", "sha512", of_tags=False)
     entries = Names(most=10**7, most_bytes=1 << 30)
-    reader = ManifestReader(manifest, (1, 0), Findings(), "", names=entries, most_entries=10**7)
-    reader.read(text_blocks([text.encode()], Declaration(), Findings(), "", "x"))
+    reader = ManifestReader(manifest, (1, 0), Findings(), names=entries, most_entries=10**7)
+    reader.read(text_blocks([text.encode()], Declaration(), Findings()))
 
 
 def marked(marks: int) -> str:
@@ -154,14 +156,14 @@ PARSERS: Mapping[str, Callable[[int], Callable[[], object]]] = {
     "plain lines of a manifest": lambda size: lambda: read_lines(f"{DIGEST}  data/%d\n" * size % (*range(size),)),
     "odd lines of a manifest": lambda size: lambda: read_lines(f"{DIGEST} *./data/%d%%25\r" * size % (*range(size),)),
     "the same folder in a path": lambda size: lambda: read_lines(f"{DIGEST}  {'./' * 30_000}x\n" * (size // 500)),
-    "one line without end": lambda size: lambda: list(read_metadata("a: " + "b " * size * 50, Findings(), "", "x")),
-    "lines that go on": lambda size: lambda: list(read_metadata("a:\n" + " b\n" * size * 5, Findings(), "", "x")),
-    "labels": lambda size: lambda: list(read_metadata("a: b\n" * size * 3, Findings(), "", "x")),
+    "one line without end": lambda size: lambda: list(read_metadata("a: " + "b " * size * 50, Findings())),
+    "lines that go on": lambda size: lambda: list(read_metadata("a:\n" + " b\n" * size * 5, Findings())),
+    "labels": lambda size: lambda: list(read_metadata("a: b\n" * size * 3, Findings())),
     "marks without end": lambda size: lambda: nfc("a" + "\u0301\u0323" * size),
     "as many marks as a path may have": lambda size: lambda: [nfc(marked(size // 22)) for _ in range(20)],
     "many marks in each part of a path": lambda size: lambda: nfc("/".join([marked(190)] * (size // 150))),
     "lines of fetch.txt": lambda size: (
-        lambda: list(read_fetch(["http://x - data/x\n" * size * 2], Findings(), "", most_entries=10**9))
+        lambda: list(read_fetch(["http://x - data/x\n" * size * 2], Findings(), most_entries=10**9))
     ),
 }
 

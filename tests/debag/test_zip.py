@@ -10,7 +10,7 @@ import pytest
 from pipeline import debag
 from pipeline.debag import FaultKind, Policy
 from pipeline.debag.faults import Findings, UnreadableZip
-from pipeline.debag.judge import Verdict, examine
+from pipeline.debag.judge import Examined, examine
 from pipeline.debag.zip_source import opened
 from pipeline.foundation.errors import InvalidBag, StagingDamaged
 from tests.world.awkward import Member, good_members, members_of, write, zip_bytes
@@ -21,12 +21,12 @@ def kinds(bag_zip: Path, policy: Policy | None = None) -> list[str]:
     return sorted({fault.kind for fault in examined(bag_zip, policy)[0].faults})
 
 
-def examined(bag_zip: Path, policy: Policy | None = None) -> tuple[Findings, Verdict]:
+def examined(bag_zip: Path, policy: Policy | None = None) -> tuple[Findings, Examined]:
     """What is known of a zip before its payload is read."""
-    say, verdict = Findings(), Verdict()
+    say, found = Findings(), Examined([], 0, readable=False)
     with suppress(UnreadableZip), opened(bag_zip, say) as source:
-        verdict = examine(source, policy or Policy(), say, work_rid="")
-    return say, verdict
+        found = examine(source, policy or Policy(), say, work_rid="")
+    return say, found
 
 
 def test_a_zip_that_is_gone_is_no_fault_of_the_bag(tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_limits_of_members_are_those_of_the_policy(tmp_path: Path) -> None:
 def test_seventy_thousand_members_without_zip64_are_read(tmp_path: Path) -> None:
     files = {f"{number // 1000}/{number}": b"" for number in range(70_000)}
     content = zip_bytes(members_of(bag_members(files=files)), end={"here": 70_004 & 0xFFFF, "entries": 70_004 & 0xFFFF})
-    say, verdict = examined(write(tmp_path / "W1.bag.zip", content))
-    assert (say.count, [len(record.found.payload) for record in verdict.records]) == (0, [70_000])
+    say, found = examined(write(tmp_path / "W1.bag.zip", content))
+    assert (say.count, [len(record.found.payload) for record in found.records]) == (0, [70_000])
 
 
 def test_faults_of_a_refused_zip_include_what_only_reading_the_payload_tells(tmp_path: Path) -> None:
