@@ -23,7 +23,7 @@ def small_disk(folder: Path, size_bytes: int, *, files: int = 0) -> Iterator[Pat
         pytest.skip("only root may mount a small file system")
     folder.mkdir(parents=True, exist_ok=True)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},nr_inodes={files}", "tmpfs", str(folder)],
+        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},nr_inodes={files},mode=755", "tmpfs", str(folder)],
         capture_output=True,
         check=False,
     )
