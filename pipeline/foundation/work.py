@@ -276,13 +276,18 @@ class Bag:
     only_created: bool = False
 
     @property
+    def is_identified(self) -> bool:
+        """Whether it is known which bytes are meant."""
+        return bool(self.etag or self.version_id)
+
+    @property
     def bag_id(self) -> str:
         """A short hash of what identifies the bytes: bucket, key and ETag (or version where there is no ETag).
 
         Raises:
             ValueError: neither is known yet, so the bytes are not identified.
         """
-        if not (self.etag or self.version_id):
+        if not self.is_identified:
             raise ValueError(f"{self.key}: neither ETag nor version is known")
         identity = "\0".join([self.bucket, self.key, self.etag or f"version {self.version_id}"])
         return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:12]

@@ -240,7 +240,7 @@ def seal_digest(seal: str) -> str:
     return hashlib.sha256(seal.encode("utf-8", "replace")).hexdigest()
 
 
-def backoff_seconds(failures: int, *, first: int, limit: int) -> int:
+def backoff_seconds(failures: int, *, first: float, limit: int) -> int:
     """Seconds to wait after the n-th failure: doubling from `first` to `limit`, less up to a quarter at random.
 
     The jitter keeps works that failed together from coming back together.

@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline import intake
 from pipeline.foundation import failpoints
 from pipeline.intake import Dropped
+from pipeline.lanes.parcel import Verdict
 from pipeline.lanes.zip_parcel import GONE, ZipParcel
 from pipeline.record import BagRow, BagState, views
 from pipeline.settings import Folder, WhenDone
@@ -80,12 +81,9 @@ class FolderSource:
 
     def _failed(self, dropped: Dropped) -> None:
         """A file that nothing is recorded of failed for a reason that may pass."""
-        seen, chosen = self._seen.setdefault(dropped.path, _Seen(dropped.stamp, 0.0)), self._here.settings
+        seen = self._seen.setdefault(dropped.path, _Seen(dropped.stamp, 0.0))
         seen.failures += 1
-        seconds = intake.backoff_seconds(
-            seen.failures, first=chosen.backoff_seconds, limit=chosen.backoff_limit_seconds
-        )
-        seen.not_before = time.monotonic() + seconds
+        seen.not_before = time.monotonic() + self._here.backoff_seconds(seen.failures)
 
     def _look(self) -> None:
         intake.see_usable(self._folder.path, writable=self._folder.done is not WhenDone.KEEP)
@@ -152,7 +150,7 @@ class FolderSource:
                 return None
             row = _known(self._here, [now]).get((str(now.path), now.stamp))
             if row is not None and self._to_be_settled(row):
-                self._parcel(now).settle_as(row)
+                self._parcel(now).settle([Verdict.ended(row)])
             elif row is None:
                 failpoints.point("zip claimed")
                 parcel = self._parcel(now)

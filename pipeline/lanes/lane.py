@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from pipeline import record
 from pipeline.foundation.errors import DatabaseUnavailable, PipelineError, SchedulerUnreachable
-from pipeline.lanes.bring_home import Outcome, Verdict, bring_home, put_off, verdict_of, why_nothing_is_taken_in
+from pipeline.lanes.bring_home import bring_home, verdict_of
+from pipeline.lanes.builds import scheduler_paused
 from pipeline.lanes.folder_source import FolderSource
-from pipeline.lanes.parcel import MOST_AT_ONCE, Parcel, Source
-from pipeline.lanes.queue_source import QueueSource, give_up
+from pipeline.lanes.parcel import Outcome, Parcel, Source, Verdict
+from pipeline.lanes.queue_source import QueueSource, TakenUp
 from pipeline.record import BagRow, turns
 from pipeline.tasks.context import Site
 from pipeline.tasks.presence import Presence
@@ -63,13 +65,11 @@ class Lane:
     Args:
         here: its site.
         watch: go on for ever, instead of until the sources are empty.
-        local_scheduler: without luigid.
         on_change: told after every parcel, for whoever counts.
     """
 
     here: Site
     watch: bool = False
-    local_scheduler: bool = False
     on_change: Callable[[Tally], None] = lambda _tally: None
     tally: Tally = field(default_factory=Tally)
     _sources: "deque[_Inlet]" = field(default_factory=deque)
@@ -122,7 +122,7 @@ class Lane:
 
     def _once(self) -> bool:
         """One turn: of what was begun, of what failed, or of what is new; False when there was nothing of any."""
-        why = why_nothing_is_taken_in(self.here, local_scheduler=self.local_scheduler)
+        why = self._why_nothing_is_taken_in()
         self._paused = bool(why)
         if self._paused:
             _log.warning("%s", why)
@@ -135,6 +135,15 @@ class Lane:
                 return True
         self._tidy()
         return False
+
+    def _why_nothing_is_taken_in(self) -> str:
+        """Why no lane may take in anything now; empty: it may."""
+        pause = record.pause_of(self.here.engine)
+        if pause is not None:
+            return f"intake is paused by {pause.by} ({pause.reason}); go on with: run_pipeline.py resume"
+        if not self.here.local_scheduler and scheduler_paused(self.here.settings.scheduler.url):
+            return "the scheduler is paused: nothing is taken in until it is resumed"
+        return ""
 
     def _take_in(self) -> bool:
         """The next parcel of the source whose turn it is, or of one after it."""
@@ -189,9 +198,7 @@ class Lane:
             if row is None or self.here.stopping.is_set() or bag_id in self._in_vain or not self._can_be_read(row):
                 continue
             _log.info("%s: taking up what was left unfinished", row.bag.work_rid)
-            verdicts = bring_home(
-                self.here, [row.bag], local_scheduler=self.local_scheduler, given_up=partial(give_up, self.here)
-            )
+            verdicts = bring_home(self.here, [row.bag], parcel=TakenUp(self.here))
             if all(verdict.outcome is Outcome.BUSY for verdict in verdicts):
                 look.again_on = 0.0
                 continue
@@ -237,32 +244,15 @@ class Lane:
         self.on_change(self.tally)
 
     def _settled(self, parcel: Parcel) -> list[Verdict]:
-        verdicts = []
         try:
             bags = parcel.open()
         except DatabaseUnavailable:
             raise
         except PipelineError as error:
-            verdicts, bags = [verdict_of(self.here, error)], ()
-        if not bags:
+            verdicts = [verdict_of(self.here, error)]
             parcel.settle(verdicts)
             return verdicts
-        again = parcel.again
-        put: list[Verdict] = []
-
-        def settle(those: Sequence[Verdict]) -> None:
-            put[:] = put_off(self.here, bags[MOST_AT_ONCE:], again=again, extend_message=parcel.extend)
-            parcel.settle([*those, *put])
-
-        verdicts = bring_home(
-            self.here,
-            bags[:MOST_AT_ONCE],
-            local_scheduler=self.local_scheduler,
-            again=again,
-            extend_message=parcel.extend,
-            settle=settle,
-        )
-        return [*verdicts, *put]
+        return bring_home(self.here, bags, parcel=parcel)
 
 
 @dataclass

@@ -60,8 +60,8 @@ class Summary:
 
 def run_here(chosen: Settings, options: Options) -> Summary:
     """One lane in this process: what a debugger can follow."""
-    here = context.open_site(chosen, lane="1")
-    lane = Lane(here, watch=options.watch, local_scheduler=options.local_scheduler)
+    here = context.open_site(chosen, lane="1", local_scheduler=options.local_scheduler)
+    lane = Lane(here, watch=options.watch)
     with stopping_on_signals(lane.stop):
         try:
             room.sweep(here)
@@ -273,14 +273,14 @@ def _lane_process(chosen: Settings, options: Options, number: int, counts: Any, 
 def _live(chosen: Settings, options: Options, number: int, counts: Any, parent: int) -> int:
     name = f"{number + 1}"
     log_to(chosen.lane_logs, f"lane-{name}", verbose=options.verbose, json_lines=chosen.log_json)
-    here = context.open_site(chosen, lane=name)
+    here = context.open_site(chosen, lane=name, local_scheduler=options.local_scheduler)
 
     done, failed = counts[2 * number], counts[2 * number + 1]  # of the lane that died, where this one takes its place
 
     def count(tally: Tally) -> None:
         counts[2 * number], counts[2 * number + 1] = done + tally.done, failed + tally.failed
 
-    lane = Lane(here, watch=options.watch, local_scheduler=options.local_scheduler, on_change=count)
+    lane = Lane(here, watch=options.watch, on_change=count)
     asked: list[int] = []
 
     def on_term(_number: int, _frame: object) -> None:

@@ -1,31 +1,74 @@
-"""Where bags come from: what a lane asks of a queue and of a folder alike.
+"""Where bags come from, and what became of them: what a lane asks of a queue and of a folder alike.
 
 A source hands out parcels: a message, or a dropped zip. The lane opens one, brings its bags home, and settles it by
 what became of them. Until then it stays where it is, so that whoever comes after a killed lane finds it again.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, Self
 
+from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.work import Bag
-from pipeline.lanes.bring_home import Verdict
-
-MOST_AT_ONCE = 10
-"""So many bags of one parcel are worked on in its turn; S3 announces one in each message."""
+from pipeline.record import BagRow, BagState
 
 
-class Parcel(Protocol):
-    """What a source hands over at a time; it is ours until it is settled or given back."""
+class Outcome(StrEnum):
+    """What became of a bag."""
 
-    @property
-    def name(self) -> str:
-        """The parcel for people."""
-        ...
+    DONE = "done"
+    TRANSIENT = "transient"
+    PERMANENT = "permanent"
+    BUSY = "busy"
+    NOT_RESTORED = "not-restored"
+    SKIPPED = "skipped"
+    STOPPED = "stopped"
+
+
+ENDED = {BagState.DONE: Outcome.DONE, BagState.REFUSED: Outcome.PERMANENT, BagState.SKIPPED: Outcome.SKIPPED}
+"""The states of a bag with which nothing more is done, unless a person asks for it."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a bag, and when it makes sense to look again.
+
+    Attributes:
+        outcome: decides what is done with the message.
+        reason: why it is not done; empty when it is.
+        kind: the failure's name; empty when there is none.
+        wait_seconds: after how many seconds to look again.
+        already: it was home before this delivery.
+    """
+
+    work_rid: str
+    bag_id: str
+    outcome: Outcome
+    reason: str = ""
+    kind: str = ""
+    wait_seconds: int = 0
+    already: bool = False
+
+    @classmethod
+    def ended(cls, row: BagRow) -> Self:
+        """The verdict on a bag that is in one of the states of `ENDED`."""
+        done = row.state == BagState.DONE
+        return cls(row.bag.work_rid, row.bag.bag_id, ENDED[row.state], row.error, row.error_kind, already=done)
+
+
+class Parcel:
+    """What a source hands over at a time; it is ours until it is settled or given back.
+
+    A bag that comes from no source has this one, with which nothing is to be done.
+    """
+
+    name = ""
 
     @property
     def again(self) -> str:
         """Why a bag that was refused before is to be tried once more; empty: it is not."""
-        ...
+        return ""
 
     def open(self) -> Sequence[Bag]:
         """What it carries, each bag once; that it carries nothing is recorded.
@@ -34,11 +77,13 @@ class Parcel(Protocol):
             PipelineError: why it cannot be worked on; it is to be settled with a verdict that says so.
             DatabaseUnavailable: nothing could be recorded; it is to be given back.
         """
-        ...
+        return ()
 
     def extend(self) -> None:
         """Keep it from others for longer; called while it is worked on."""
-        ...
+
+    def give_up(self, row: BagRow, error: PipelineError) -> None:
+        """Say that a bag of it is tried no more, before that is recorded, where no message can be a dead letter."""
 
     def settle(self, verdicts: Sequence[Verdict]) -> None:
         """Do with it what became of its bags asks for.
@@ -46,11 +91,9 @@ class Parcel(Protocol):
         Raises:
             PipelineError: it could not be done; the parcel comes again, which is harmless.
         """
-        ...
 
     def give_back(self) -> None:
         """Nothing could be done or recorded: it comes again, as if it had never been received."""
-        ...
 
 
 class Source(Protocol):

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pipeline import intake, settings
@@ -13,8 +14,8 @@ from pipeline.foundation import failpoints
 from pipeline.foundation.errors import DatabaseUnavailable, NotUnderstood, PipelineError
 from pipeline.foundation.work import Bag
 from pipeline.intake import Delivery, Message, Queue
-from pipeline.lanes.bring_home import Outcome, Verdict, patience_seconds, tried_too_long
-from pipeline.lanes.parcel import MOST_AT_ONCE
+from pipeline.lanes.bring_home import MOST_AT_ONCE, tried_too_long
+from pipeline.lanes.parcel import Outcome, Parcel, Verdict
 from pipeline.record import BagRow, overview
 from pipeline.tasks.context import Site
 
@@ -80,7 +81,7 @@ class QueueSource:
         return 0.0 if self._watch else None
 
 
-class MessageParcel:
+class MessageParcel(Parcel):
     """A message, and what becomes of it."""
 
     def __init__(self, here: Site, source: settings.Source, message: Message) -> None:
@@ -91,7 +92,7 @@ class MessageParcel:
         self._message = message
         self._delivery = Delivery(())
 
-    @property
+    @cached_property
     def again(self) -> str:
         """Why its refused bags are tried once more: it was redriven, which the seal proves that this pipeline gave it.
 
@@ -127,12 +128,7 @@ class MessageParcel:
 
     def give_back(self) -> None:
         """Let it come back after a delay that grows, from a short one: it is not the message that has failed."""
-        chosen = self._here.settings
-        seconds = intake.backoff_seconds(
-            self._message.receives,
-            first=min(chosen.backoff_seconds, _GIVEN_BACK_SECONDS),
-            limit=chosen.backoff_limit_seconds,
-        )
+        seconds = self._here.backoff_seconds(self._message.receives, first=_GIVEN_BACK_SECONDS)
         intake.hide(self._sqs, self._message, seconds=seconds)
 
     def settle(self, verdicts: Sequence[Verdict]) -> None:
@@ -145,9 +141,8 @@ class MessageParcel:
         permanent = next((v for v in verdicts if v.outcome is Outcome.PERMANENT), None)
         if any(verdict.outcome is Outcome.STOPPED for verdict in verdicts):
             intake.hide(self._sqs, self._message, seconds=0)
-        elif unknown is not None and self._age_seconds > patience_seconds(self._here):
+        elif unknown is not None and (over := tried_too_long(self._here, self._age_seconds, unknown.reason)):
             # The record knows of no bag that it could give up by itself.
-            over = tried_too_long(self._age_seconds, unknown.reason)
             self._dead_letter(Verdict(unknown.work_rid, "", Outcome.PERMANENT, reason=str(over), kind=over.kind))
         elif open_ones:
             waits = [
@@ -196,26 +191,34 @@ class MessageParcel:
             intake.hide(self._sqs, message, seconds=self._here.settings.backoff_limit_seconds)
 
 
-def give_up(here: Site, row: BagRow, error: PipelineError) -> None:
-    """Send a dead letter of a bag that the record alone has brought up again; its message may be long gone.
+class TakenUp(Parcel):
+    """A bag that the record alone has brought up again; its message may be long gone."""
 
-    It is the bag's last word, not its condition: where SQS is out of reach the record says the same.
-    """
-    source = here.settings.source(row.bag.source)
-    if source is None:
-        return
-    name = f"bag-{row.bag.bag_id}-{row.failures}"  # killed after this, the same is found to be sent
-    try:
-        sqs = here.sqs(source)
-        queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
-        if queue.dead_letter_url and not here.record.is_dead_lettered(row.bag.work_rid, message_id=name):
-            body, now = intake.body_of(row.bag), datetime.now(UTC).timestamp()
-            verdict = Verdict(row.bag.work_rid, row.bag.bag_id, Outcome.PERMANENT, reason=str(error), kind=error.kind)
-            _send_letter(here, sqs, Message(queue, name, "", body, row.failures, now), verdict)
-    except DatabaseUnavailable:
-        raise
-    except PipelineError as refused:
-        _log.warning("%s: no dead letter could be sent: %s", row.bag.work_rid, refused)
+    def __init__(self, here: Site) -> None:
+        self._here = here
+
+    def give_up(self, row: BagRow, error: PipelineError) -> None:
+        """Send a dead letter of the bag.
+
+        It is the bag's last word, not its condition: where SQS is out of reach the record says the same.
+        """
+        source = self._here.settings.source(row.bag.source)
+        if source is None:
+            return
+        name = f"bag-{row.bag.bag_id}-{row.failures}"  # killed after this, the same is found to be sent
+        try:
+            sqs = self._here.sqs(source)
+            queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
+            if queue.dead_letter_url and not self._here.record.is_dead_lettered(row.bag.work_rid, message_id=name):
+                body, now = intake.body_of(row.bag), datetime.now(UTC).timestamp()
+                verdict = Verdict(
+                    row.bag.work_rid, row.bag.bag_id, Outcome.PERMANENT, reason=str(error), kind=error.kind
+                )
+                _send_letter(self._here, sqs, Message(queue, name, "", body, row.failures, now), verdict)
+        except DatabaseUnavailable:
+            raise
+        except PipelineError as refused:
+            _log.warning("%s: no dead letter could be sent: %s", row.bag.work_rid, refused)
 
 
 def _send_letter(here: Site, sqs: "SQSClient", message: Message, verdict: Verdict) -> None:

@@ -9,8 +9,7 @@ from pipeline.foundation import failpoints
 from pipeline.foundation.errors import InvalidRid, PipelineError
 from pipeline.foundation.work import Bag, printable
 from pipeline.intake import Dropped
-from pipeline.lanes.bring_home import Outcome, Verdict
-from pipeline.record import BagRow, BagState
+from pipeline.lanes.parcel import Outcome, Parcel, Verdict
 from pipeline.settings import Folder, WhenDone
 from pipeline.tasks.context import Site
 from pipeline.tasks.heartbeat import Heartbeat
@@ -19,8 +18,11 @@ GONE = "object-gone"
 _log = logging.getLogger(__name__)
 
 
-class ZipParcel:
+class ZipParcel(Parcel):
     """A dropped zip, and what becomes of it.
+
+    The leases of its works are all that keeps others away, and the heartbeat renews them. They end by themselves:
+    until then a zip that is given back is left alone.
 
     Args:
         here: the lane's site.
@@ -67,18 +69,6 @@ class ZipParcel:
                 raise
         failpoints.point("zip identified")
         return [replace(bag, source=self._folder.name)]
-
-    def extend(self) -> None:
-        """The leases of its works are all that keeps others away, and the heartbeat renews them."""
-
-    def give_back(self) -> None:
-        """The lease ends by itself; until then the zip is left alone."""
-
-    def settle_as(self, row: BagRow) -> None:
-        """Settle a zip of which the record knows what became of it."""
-        outcome = Outcome.DONE if row.state == BagState.DONE else Outcome.PERMANENT
-        verdict = Verdict(row.bag.work_rid, row.bag.bag_id, outcome, reason=row.error, kind=row.error_kind)
-        self.settle([verdict])
 
     def settle(self, verdicts: Sequence[Verdict]) -> None:
         """Done: moved, deleted or kept, as set. Never to succeed: moved to the refused ones, with its report.

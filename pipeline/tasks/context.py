@@ -6,19 +6,20 @@ returns other people's bytes and rows.
 """
 
 import logging
+import math
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pipeline import download, record, settings
+from pipeline import download, intake, record, settings
 from pipeline.foundation import aws, failpoints
 from pipeline.foundation.errors import LeaseLost, PipelineError
 from pipeline.foundation.signals import StopFlag
-from pipeline.foundation.work import Bag, Pulse, no_pulse
+from pipeline.foundation.work import Bag
 from pipeline.record import Leases, Record
 from pipeline.settings import Settings, Source
 from pipeline.tasks.heartbeat import Heartbeat
@@ -40,24 +41,38 @@ class Failure:
     retry_seconds: int
 
 
+@dataclass
+class InHand:
+    """What a lane works on in one build, on its way from the lane to the tasks, and back with what failed.
+
+    Attributes:
+        heartbeat: renews the leases.
+        bags: their works' leases are ours.
+        failures: why bags did not come home, by bag identity.
+    """
+
+    heartbeat: Heartbeat
+    bags: list[Bag] = field(default_factory=list)
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+
 class Site:
     """What one lane works with.
 
     Args:
         chosen: the settings.
         lane: the lane's name, for the record and the logs.
+        local_scheduler: without luigid.
     """
 
-    def __init__(self, chosen: Settings, *, lane: str = "0") -> None:
+    def __init__(self, chosen: Settings, *, lane: str = "0", local_scheduler: bool = False) -> None:
         self.settings = chosen
-        self.lane = lane
+        self.local_scheduler = local_scheduler
         self.host = chosen.host
         self.agent = f"{self.host}/{os.getpid()}/{lane}"
         self.stopping = StopFlag()
-        self.heartbeat: Heartbeat | None = None
-        self.in_hand: frozenset[tuple[str, str]] = frozenset()  # the bags (RID, identity) that it works on now, leased
+        self.in_hand: InHand | None = None
         self.replace = False  # an operator's word, for this process alone: nothing that is kept or sent can say it
-        self.failures: dict[str, Failure] = {}
         self._s3: dict[tuple[str, str, str], S3Client] = {}
         self._sqs: dict[tuple[str, str, str, bool], SQSClient] = {}
 
@@ -132,18 +147,26 @@ class Site:
         path = self.settings.staging / ".bandwidth"
         return replace(options, bandwidth=download.Bandwidth(path, limit)) if limit else options
 
-    def pulse(self, work_rid: str, step: str, tell: Pulse | None = None) -> Pulse:
-        """The pulse for a step that works on a work, which `tell` hears too; outside a lane nothing stops it."""
-        return no_pulse if self.heartbeat is None else self.heartbeat.pulse(work_rid, step, tell)
+    @property
+    def heartbeat(self) -> Heartbeat:
+        """The heartbeat of what is in hand: a task does not run without."""
+        assert self.in_hand is not None
+        return self.in_hand.heartbeat
+
+    def backoff_seconds(self, failures: int, *, first: float = math.inf) -> int:
+        """Seconds to wait after the n-th failure, as the settings have it; from `first` on where that is less."""
+        chosen = self.settings
+        first = min(first, chosen.backoff_seconds)
+        return intake.backoff_seconds(failures, first=first, limit=chosen.backoff_limit_seconds)
 
 
 _current: Site | None = None
 
 
-def open_site(chosen: Settings, *, lane: str = "0") -> Site:
+def open_site(chosen: Settings, *, lane: str = "0", local_scheduler: bool = False) -> Site:
     """Make the site that the tasks of this process work with."""
     global _current  # noqa: PLW0603  # Luigi makes tasks from parameters alone: one process, one site
-    _current = Site(chosen, lane=lane)
+    _current = Site(chosen, lane=lane, local_scheduler=local_scheduler)
     return _current
 
 

@@ -22,7 +22,6 @@ from pipeline.record import Phase
 from pipeline.settings import WhenDone
 from pipeline.tasks import context, staging
 from pipeline.tasks.context import Site
-from pipeline.tasks.progress import Progress
 from pipeline.tasks.room import make_room
 from pipeline.tasks.staging import Place
 from pipeline.tasks.step_task import StepTask
@@ -54,8 +53,7 @@ class Download(StepTask):
             bag = self._sized(here, bag)
         make_room(here, bag)
         _log.info("%s: downloading %s, %s", self.work_rid, bag.address, human_bytes(bag.size_bytes))
-        with Progress(self.work_rid, "downloading", show=self.show, log=_log) as progress:
-            pulse = here.pulse(self.work_rid, self.phase, progress.tell)
+        with self.pulse(self.work_rid, "downloading") as pulse:
             if bag.is_local:
                 fetched = download.adopt(bag, pulse=pulse)
             else:
@@ -79,7 +77,7 @@ class Download(StepTask):
 
     def _sized(self, here: Site, bag: Bag) -> Bag:
         """The bag with the size that S3 tells: by that room is reserved, also from works that ask for theirs later."""
-        size = download.identify(here.s3(bag), bag, pulse=here.pulse(self.work_rid, self.phase)).size_bytes
+        size = download.identify(here.s3(bag), bag, pulse=here.heartbeat.pulse(self.work_rid, self.phase)).size_bytes
         sized = replace(bag, size_bytes=size)
         here.leases.queue_for_room(sized)
         return sized
@@ -108,14 +106,14 @@ class Debag(StepTask):
             debag.discard(place.debag)
         _log.info("%s: debagging %s", self.work_rid, zip_file)
         try:
-            with Progress(self.work_rid, "debagging", show=self.show, log=_log) as progress:
+            with self.pulse(self.work_rid, "debagging") as pulse:
                 unpacked = debag.unpack(
                     zip_file,
                     into=place.debag,
                     work_rid=bag.work_rid,
                     policy=_policy(here, bag),
                     threads=here.settings.debag.threads,
-                    pulse=here.pulse(self.work_rid, self.phase, progress.tell),
+                    pulse=pulse,
                 )
         except InvalidBag as error:
             # What debag says of the zip is true until it is moved; the report stays, and says where it then is.
@@ -166,16 +164,16 @@ class Sync(StepTask):
         record.take_name(here.engine, work.rid)
         _log.info("%s: syncing %s, %s", work.rid, human_count(work.files, "file"), human_bytes(work.bytes))
         try:
-            with Progress(work.rid, "syncing", show=self.show, log=_log) as progress:
+            with self.pulse(work.rid, "syncing") as pulse:
                 synced = sync.archive(
                     work.path,
                     work.digests,
                     work_rid=work.rid,
                     site=here.settings.sync,
-                    pulse=here.pulse(self.work_rid, self.phase, progress.tell),
+                    pulse=pulse,
                     replace=here.replace,
                     again=self.place.sync_again.exists(),
-                    until=None if here.heartbeat is None else here.heartbeat.may_run_until,
+                    until=here.heartbeat.may_run_until,
                 )
         except StagingDamaged as error:
             # What the marker vouches for is not what lies there: the step that made it has to be done again.
@@ -208,7 +206,6 @@ class Sync(StepTask):
         if not here.leases.take(work_rid, self.bag_id):
             raise WorkBusy("another lane works on this work", work_rid=work_rid, kept="everything stays in staging")
         heartbeat = here.heartbeat
-        assert heartbeat is not None  # `run` has seen to it
         heartbeat.hold(work_rid)
         try:
             with failpoints.only_while(lambda: heartbeat.see_held(self.work_rid, work_rid)):

@@ -2,13 +2,14 @@
 
 import contextlib
 import logging
+import math
 import shlex
+from collections.abc import Iterator
 from typing import ClassVar
 
 import luigi
 import luigi.rpc
 
-from pipeline import intake
 from pipeline.foundation import failpoints, logs
 from pipeline.foundation.errors import (
     LeaseLost,
@@ -20,11 +21,11 @@ from pipeline.foundation.errors import (
     Unexpected,
     WorkBusy,
 )
-from pipeline.foundation.work import Bag
+from pipeline.foundation.work import Bag, Pulse
 from pipeline.record import BagRow, Phase, failure_facts
 from pipeline.tasks import context
-from pipeline.tasks.context import Failure, Site
-from pipeline.tasks.heartbeat import Heartbeat
+from pipeline.tasks.context import Failure, InHand, Site
+from pipeline.tasks.progress import Progress
 from pipeline.tasks.staging import Place
 
 _log = logging.getLogger("pipeline.tasks")
@@ -45,6 +46,39 @@ def way_on(bag: Bag, error: PipelineError) -> str:
     return f"run_pipeline.py work {rid}"
 
 
+def failed(
+    here: Site, hand: InHand, bag: Bag, step: str, error: PipelineError, *, first_seconds: float = math.inf
+) -> None:
+    """Record why a bag in hand did not come home, and when it is tried again.
+
+    Args:
+        here: the lane's site.
+        hand: where the lane finds it after the build.
+        bag: the bag.
+        step: in which it failed.
+        error: why.
+        first_seconds: the first delay, where it is shorter than others have it.
+    """
+    retry_seconds = 0
+    try:
+        if isinstance(error, LeaseLost):
+            raise error
+        if isinstance(error, Stopping | WorkBusy):  # nothing is wrong with the bag
+            facts = failure_facts(error)
+            here.record.note(step, error.kind, facts, work_rid=bag.work_rid, bag_id=bag.bag_id, held=True)
+            _log.warning("%s", error)
+        else:
+            row = here.record.bag(bag.bag_id)
+            retry_seconds = here.backoff_seconds(1 + (row.failures if row else 0), first=first_seconds)
+            here.record.failed(bag, step, error, retry_seconds=retry_seconds)
+            _log.error("%s", error)
+    except LeaseLost as lost:
+        # Whatever went wrong here: the bag is another lane's, and so is the word on it.
+        _log.warning("%s", lost)
+        error, retry_seconds = lost, 0
+    hand.failures[bag.bag_id] = Failure(error, retry_seconds)
+
+
 class StepTask(luigi.Task):
     """A task of one step for one bag: what fails is recorded under its name before Luigi hears of it."""
 
@@ -57,7 +91,7 @@ class StepTask(luigi.Task):
         """What the record knows of the bag.
 
         Raises:
-            PipelineError: nothing.
+            PipelineError: it knows no such bag.
         """
         row = context.current().record.bag(self.bag_id)
         if row is None:
@@ -75,64 +109,49 @@ class StepTask(luigi.Task):
         Raises:
             PipelineError: the named failure, recorded.
         """
-        here, row, heartbeat = context.current(), self.row, context.current().heartbeat
-        if heartbeat is None or (self.work_rid, self.bag_id) not in here.in_hand:
+        here, row = context.current(), self.row
+        hand = here.in_hand
+        if hand is None or (self.work_rid, self.bag_id) not in ((bag.work_rid, bag.bag_id) for bag in hand.bags):
             raise NoLease(
                 "this process does not hold this work's lease; tasks run in a lane only",
                 work_rid=self.work_rid,
                 go_on=f"run_pipeline.py work {shlex.quote(self.work_rid)}",
             )
         with logs.about(work=self.work_rid, bag=self.bag_id, step=self.phase, attempt=row.failures + 1):
-            self._do(here, row.bag, heartbeat)
+            self._do(here, hand, row.bag)
 
-    def _do(self, here: Site, bag: Bag, heartbeat: Heartbeat) -> None:
+    def _do(self, here: Site, hand: InHand, bag: Bag) -> None:
         try:
-            heartbeat.see_held(self.work_rid, ask=True)
-            with failpoints.only_while(lambda: heartbeat.see_held(self.work_rid)):
+            hand.heartbeat.see_held(self.work_rid, ask=True)
+            with failpoints.only_while(lambda: hand.heartbeat.see_held(self.work_rid)):
                 self.step(here, bag)
-        except PipelineError as error:
-            self._failed(here, bag, error)
-            raise
-        except OSError as error:
-            named = NoRoom(f"{self.phase}: {error}", work_rid=self.work_rid)
-            self._failed(here, bag, named)
-            raise named from error
         except Exception as error:
-            named_bug = Unexpected(f"{self.phase}: {type(error).__name__}: {error}", work_rid=self.work_rid)
-            _log.exception("%s: %s failed in a way that nobody foresaw", self.work_rid, self.phase)
-            self._failed(here, bag, named_bug)
-            raise named_bug from error
+            named = self._named(error)
+            named.work_rid = named.work_rid or self.work_rid
+            named.go_on = named.go_on or way_on(bag, named)
+            failed(here, hand, bag, self.phase, named)
+            if named is error:
+                raise
+            raise named from error
 
-    def _failed(self, here: Site, bag: Bag, error: PipelineError) -> None:
-        if not error.work_rid:
-            error.work_rid = self.work_rid
-        error.go_on = error.go_on or way_on(bag, error)
-        try:
-            failure = self._recorded(here, bag, error)
-        except LeaseLost as lost:
-            # Whatever went wrong here: the bag is another lane's, and so is the word on it.
-            _log.warning("%s", lost)
-            failure = Failure(lost, 0)
-        here.failures[self.bag_id] = failure
-
-    def _recorded(self, here: Site, bag: Bag, error: PipelineError) -> Failure:
-        if isinstance(error, LeaseLost):
-            raise error
-        if isinstance(error, Stopping | WorkBusy):  # nothing is wrong with the bag
-            facts = failure_facts(error)
-            here.record.note(self.phase, error.kind, facts, work_rid=self.work_rid, bag_id=self.bag_id, held=True)
-            _log.warning("%s", error)
-            return Failure(error, 0)
-        retry_seconds = intake.backoff_seconds(
-            self.row.failures + 1, first=here.settings.backoff_seconds, limit=here.settings.backoff_limit_seconds
-        )
-        here.record.failed(bag, self.phase, error, retry_seconds=retry_seconds)
-        _log.error("%s", error)
-        return Failure(error, retry_seconds)
+    def _named(self, error: Exception) -> PipelineError:
+        if isinstance(error, PipelineError):
+            return error
+        if isinstance(error, OSError):
+            return NoRoom(f"{self.phase}: {error}")
+        _log.exception("%s: %s failed in a way that nobody foresaw", self.work_rid, self.phase)
+        return Unexpected(f"{self.phase}: {type(error).__name__}: {error}")
 
     def step(self, here: Site, bag: Bag) -> None:
         """What the task does; each task's own."""
         raise NotImplementedError
+
+    @contextlib.contextmanager
+    def pulse(self, work_rid: str, doing: str) -> Iterator[Pulse]:
+        """The pulse of the step, which tells how far it is with a work, and stops it when it has to stop."""
+        heartbeat = context.current().heartbeat
+        with Progress(work_rid, doing, show=self.show, log=_log) as progress:
+            yield heartbeat.pulse(self.work_rid, self.phase, progress.tell)
 
     def show(self, text: str, percent: int) -> None:
         """Show on luigid's page how far the step is; harmless when luigid is out of reach."""

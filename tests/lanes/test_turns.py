@@ -167,7 +167,8 @@ def test_an_idle_lane_clears_what_came_home_elsewhere_before_it_ends(here: site_
     part = half_a_download(here, BAG)
     elsewhere.done(BAG)
 
-    Lane(here, local_scheduler=True).run()
+    here.local_scheduler = True
+    Lane(here).run()
 
     assert not part.exists()
     assert list(here.settings.staging.iterdir()) == []
@@ -178,7 +179,8 @@ def test_a_watch_looks_whenever_it_is_idle(here: site_module.Site) -> None:
     elsewhere.see(BAG)
     part = half_a_download(here, BAG)
     elsewhere.done(BAG)
-    lane = Lane(here, watch=True, local_scheduler=True)
+    here.local_scheduler = True
+    lane = Lane(here, watch=True)
 
     assert not lane._once()
 

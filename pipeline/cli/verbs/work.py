@@ -13,8 +13,9 @@ from pipeline.foundation.errors import InvalidRid, ObjectGone, ObjectReplaced, U
 from pipeline.foundation.signals import stopping_on_signals
 from pipeline.foundation.work import Bag, checked_rid, rid_from_name, staging_key
 from pipeline.lanes import lanes
-from pipeline.lanes.bring_home import Outcome, Verdict, bring_home
+from pipeline.lanes.bring_home import bring_home
 from pipeline.lanes.builds import scheduler_paused
+from pipeline.lanes.parcel import Outcome, Verdict
 from pipeline.operations import repair
 from pipeline.record import BagState, Phase, views
 from pipeline.tasks import context, staging
@@ -33,7 +34,7 @@ def main(options: Namespace) -> int:
     """
     chosen = settings.load(working=True)
     logs.log_to(chosen.lane_logs, "work", verbose=options.verbose, json_lines=chosen.log_json)
-    here = context.open_site(chosen, lane="work")
+    here = context.open_site(chosen, lane="work", local_scheduler=options.local_scheduler)
     here.replace = options.replace
     if not options.local_scheduler:
         scheduler_paused(chosen.scheduler.url)  # only to see that it answers, before anything is begun
@@ -42,7 +43,7 @@ def main(options: Namespace) -> int:
     with stopping_on_signals(here.stopping.set):
         for bag in bags:
             _again(here, bag, options.from_step)
-            (verdict,) = bring_home(here, [bag], local_scheduler=options.local_scheduler)
+            (verdict,) = bring_home(here, [bag])
             _tell(verdict)
             if verdict.outcome is not Outcome.DONE:
                 worst = lanes.EXIT_FAILED
