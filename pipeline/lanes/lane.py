@@ -13,7 +13,7 @@ from pipeline.foundation.errors import DatabaseUnavailable, PipelineError, Sched
 from pipeline.lanes.bring_home import bring_home, verdict_of
 from pipeline.lanes.builds import scheduler_paused
 from pipeline.lanes.folder_source import FolderSource
-from pipeline.lanes.parcel import Outcome, Parcel, Source, Verdict
+from pipeline.lanes.parcel import Outcome, Parcel, Verdict
 from pipeline.lanes.queue_source import QueueSource, TakenUp
 from pipeline.record import BagRow, turns
 from pipeline.tasks.context import Site
@@ -33,7 +33,7 @@ class _StopReceiving(BaseException):
 
 
 @dataclass
-class Tally:
+class LaneTally:
     """What a lane has done; `unreachable` says that it ended because something it depends on is.
 
     A bag counts once, however often it comes: as done when this lane brought it home, as failed until it is home.
@@ -70,8 +70,8 @@ class Lane:
 
     here: Site
     watch: bool = False
-    on_change: Callable[[Tally], None] = lambda _tally: None
-    tally: Tally = field(default_factory=Tally)
+    on_change: Callable[[LaneTally], None] = lambda _tally: None
+    tally: LaneTally = field(default_factory=LaneTally)
     _sources: "deque[_Inlet]" = field(default_factory=deque)
     _turns: "deque[Callable[[], bool]]" = field(default_factory=deque)
     _looks: "dict[bool, _Look]" = field(default_factory=lambda: {False: _Look(), True: _Look()})
@@ -89,10 +89,12 @@ class Lane:
         if any(inlet.source.waiting for inlet in self._sources):
             raise _StopReceiving
 
-    def run(self) -> Tally:
+    def run(self) -> LaneTally:
         """Work until there is nothing left, or until stopped."""
         chosen = self.here.settings
-        sources: list[Source] = [QueueSource(self.here, source, watch=self.watch) for source in chosen.sources]
+        sources: list[QueueSource | FolderSource] = [
+            QueueSource(self.here, source, watch=self.watch) for source in chosen.sources
+        ]
         sources += [FolderSource(self.here, folder, watch=self.watch) for folder in chosen.folders]
         self._sources = deque(_Inlet(source) for source in sources)
         with Presence(self.here) as presence:
@@ -272,7 +274,7 @@ class _Look:
 class _Inlet:
     """A source, and why it cannot be reached, where it cannot."""
 
-    source: Source
+    source: QueueSource | FolderSource
     error: PipelineError | None = None
     again_on: float = 0.0
     wait: float = _LOOK_AGAIN_SECONDS

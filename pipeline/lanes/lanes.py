@@ -26,11 +26,11 @@ from pipeline.foundation import aws, failpoints
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.logs import log_to
 from pipeline.foundation.signals import FORCED, stopping_on_signals
-from pipeline.lanes.lane import Lane, Tally
+from pipeline.lanes.lane import Lane, LaneTally
 from pipeline.settings import Settings
 from pipeline.tasks import context, room
 
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 0, 1, 2, 3
+EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE = 0, 1, 3
 _DEFECT = 70  # as sysexits.h has it: an error of the program itself
 _RESTART_SECONDS, _LONGEST_RESTART_SECONDS = 5.0, 60.0
 _STEADY_SECONDS = 15.0
@@ -72,7 +72,7 @@ def run_here(chosen: Settings, options: Options) -> Summary:
     return Summary(tally.done, tally.failed, exit_status(tally))
 
 
-def exit_status(tally: Tally) -> int:
+def exit_status(tally: LaneTally) -> int:
     """The exit status that a lane's work deserves."""
     if tally.unreachable:
         return EXIT_UNREACHABLE
@@ -211,15 +211,15 @@ class Lanes:
         del self._lanes[number]
         died = code not in {EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE}
         what = "died" if died else "ended"
-        lease = "; a work that it had is taken up when its lease ends" if died else ""
-        if self._options.watch and not self._stopping:
+        then = "; a work that it had is taken up when its lease ends" if died else ""
+        again = self._options.watch and not self._stopping
+        if again:
             seconds = self._start_again(number, by_itself=code >= 0 and lane.seconds() < _LONGEST_RESTART_SECONDS)
-            again = f"; it is started again in {seconds:.0f} s"
-            _log.error("lane %d %s (exit status %d)%s%s", number + 1, what, code, lease, again)
-            return
-        if died:
-            _log.error("lane %d died (exit status %d)%s", number + 1, code, lease)
-        self._worst = max(self._worst, EXIT_FAILED if died else code)
+            then += f"; it is started again in {seconds:.0f} s"
+        else:
+            self._worst = max(self._worst, EXIT_FAILED if died else code)
+        if died or again:
+            _log.error("lane %d %s (exit status %d)%s", number + 1, what, code, then)
 
     def _start_again(self, number: int, *, by_itself: bool) -> float:
         """After how many seconds: soon where it was killed, as it was well; later each time where it ends by itself."""
@@ -277,7 +277,7 @@ def _live(chosen: Settings, options: Options, number: int, counts: Any, parent: 
 
     done, failed = counts[2 * number], counts[2 * number + 1]  # of the lane that died, where this one takes its place
 
-    def count(tally: Tally) -> None:
+    def count(tally: LaneTally) -> None:
         counts[2 * number], counts[2 * number + 1] = done + tally.done, failed + tally.failed
 
     lane = Lane(here, watch=options.watch, on_change=count)

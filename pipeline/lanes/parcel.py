@@ -7,7 +7,7 @@ what became of them. Until then it stays where it is, so that whoever comes afte
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import Self
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.work import Bag
@@ -94,29 +94,3 @@ class Parcel:
 
     def give_back(self) -> None:
         """Nothing could be done or recorded: it comes again, as if it had never been received."""
-
-
-class Source(Protocol):
-    """Hands out parcels."""
-
-    @property
-    def name(self) -> str:
-        """The name that the settings give it."""
-        ...
-
-    @property
-    def waiting(self) -> bool:
-        """Whether it waits for something to come right now, in a call that may be broken off."""
-        ...
-
-    def receive(self) -> Parcel | None:
-        """The next parcel; None when there is none.
-
-        Raises:
-            PipelineError: the source cannot be reached, or refuses.
-        """
-        ...
-
-    def pause_seconds(self) -> float | None:
-        """After how long another look may find what the last one did not; None: nothing is known to come."""
-        ...

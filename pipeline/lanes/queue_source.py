@@ -14,7 +14,7 @@ from pipeline.foundation import failpoints
 from pipeline.foundation.errors import DatabaseUnavailable, NotUnderstood, PipelineError
 from pipeline.foundation.work import Bag
 from pipeline.intake import Delivery, Message, Queue
-from pipeline.lanes.bring_home import MOST_AT_ONCE, tried_too_long
+from pipeline.lanes.bring_home import MOST_AT_ONCE, tried_too_long, verdict_of
 from pipeline.lanes.parcel import Outcome, Parcel, Verdict
 from pipeline.record import BagRow, overview
 from pipeline.tasks.context import Site
@@ -158,7 +158,7 @@ class MessageParcel(Parcel):
             self._not_understood(permanent)
         elif self._delivery.not_understood:
             error = NotUnderstood(intake.listed(self._delivery.not_understood))
-            self._not_understood(Verdict("", "", Outcome.PERMANENT, reason=str(error), kind=error.kind))
+            self._not_understood(verdict_of(self._here, error))
         else:
             intake.acknowledge(self._sqs, self._message)
 

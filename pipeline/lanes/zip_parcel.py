@@ -84,13 +84,15 @@ class ZipParcel(Parcel):
                 self._settle(verdict)
 
     def _settle(self, verdict: Verdict) -> None:
-        if verdict.outcome is Outcome.DONE:
-            self._home(verdict)
-        elif verdict.outcome is Outcome.PERMANENT:
-            self._refuse(verdict)
-        elif verdict.outcome is Outcome.TRANSIENT and not verdict.bag_id:
+        unknown = not verdict.bag_id and verdict.outcome in {Outcome.TRANSIENT, Outcome.PERMANENT}
+        if unknown:  # the record has no bag that could tell it
             self._note(verdict, "failed", {"kind": verdict.kind, "error": verdict.reason})
             _log.error("%s: %s", self.name, verdict.reason)
+        if verdict.outcome is Outcome.DONE:
+            self._home(verdict)
+        elif verdict.outcome is Outcome.PERMANENT and verdict.kind != GONE and self._folder.done is not WhenDone.KEEP:
+            self._refuse(verdict)
+        elif unknown:
             self._try_later(self._dropped)
 
     def _home(self, verdict: Verdict) -> None:
@@ -104,13 +106,6 @@ class ZipParcel(Parcel):
             _log.info("%s: home; its zip was deleted", verdict.work_rid)
 
     def _refuse(self, verdict: Verdict) -> None:
-        if not verdict.bag_id:
-            _log.error("%s: %s", self.name, verdict.reason)
-            self._note(verdict, "failed", {"kind": verdict.kind, "error": verdict.reason})
-        if verdict.kind == GONE or self._folder.done is WhenDone.KEEP:
-            if not verdict.bag_id:
-                self._try_later(self._dropped)
-            return
         into = self._folder.refused_dir(verdict.work_rid, verdict.bag_id)
         if not verdict.bag_id:
             into = self._folder.refused_dir("name", self._dropped.claim.rpartition(":")[2])

@@ -24,8 +24,7 @@ from pipeline.tasks import context, staging
 from pipeline.tasks.context import Site
 from pipeline.tasks.room import make_room
 from pipeline.tasks.staging import Place
-from pipeline.tasks.step_task import StepTask
-from pipeline.tasks.targets import SyncRows, WorkFolderTarget, ZipTarget
+from pipeline.tasks.step_task import StepTask, SyncRows, Vouched
 
 _log = logging.getLogger("pipeline.tasks")
 
@@ -37,7 +36,7 @@ class Download(StepTask):
 
     def output(self) -> luigi.Target:
         """The zip and its marker."""
-        return ZipTarget(self.place)
+        return Vouched(staging.vouched, self.place.download_marker)
 
     def step(self, here: Site, bag: Bag) -> None:
         """Fetch the zip, or take it back from quarantine, or leave it where a person put it."""
@@ -94,7 +93,7 @@ class Debag(StepTask):
 
     def output(self) -> luigi.Target:
         """The published folder with its marker."""
-        return WorkFolderTarget(self.place)
+        return Vouched(debag.load_marker, self.place.debag)
 
     def step(self, here: Site, bag: Bag) -> None:
         """Unpack and verify; a bag that breaks the rules is kept in quarantine with its report."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from pipeline.foundation.work import human_bytes
+from pipeline.foundation.work import human_bytes, human_seconds
 
 Show = Callable[[str, int], None]
 """Given a line for people, which begins with the work, and the percentage done."""
@@ -76,21 +76,13 @@ class Progress:
     def _how_far(self, done_bytes: int, total_bytes: int, now: float) -> str:
         if not done_bytes:
             # A program of others works, such as the sync script: all that is known is how much it has to do.
-            return f"{human_bytes(total_bytes)}, for {_duration(now - self._began)} now"
+            return f"{human_bytes(total_bytes)}, for {human_seconds(now - self._began)} now"
         rate = max(0, done_bytes - self._known_bytes) / (now - self._shown)
         text = f"{human_bytes(done_bytes)} of {human_bytes(total_bytes)}, {human_bytes(rate)}/s"
-        return f"{text}, {_duration((total_bytes - done_bytes) / rate)} left" if rate else text
+        return f"{text}, {human_seconds((total_bytes - done_bytes) / rate)} left" if rate else text
 
     def _tell_on(self) -> None:
         while self._news.wait() and not self._over:
             self._news.clear()
             if self._told is not None:
                 self._show(*self._told)
-
-
-def _duration(seconds: float) -> str:
-    """For people: `40 s`, `12 min`, `3 h 05 min`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -1,10 +1,11 @@
-"""What the tasks of the steps have in common: a bag, and failures recorded by name before Luigi hears of them."""
+"""What the tasks of the steps have in common: a bag, what "done" looks like, failures recorded before Luigi hears."""
 
 import contextlib
 import logging
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import ClassVar
 
 import luigi
@@ -17,12 +18,13 @@ from pipeline.foundation.errors import (
     ObjectGone,
     ObjectReplaced,
     PipelineError,
+    StagingDamaged,
     Stopping,
     Unexpected,
     WorkBusy,
 )
 from pipeline.foundation.work import Bag, Pulse
-from pipeline.record import BagRow, Phase, failure_facts
+from pipeline.record import BagRow, Phase, Record, failure_facts
 from pipeline.tasks import context
 from pipeline.tasks.context import Failure, InHand, Site
 from pipeline.tasks.progress import Progress
@@ -77,6 +79,43 @@ def failed(
         _log.warning("%s", lost)
         error, retry_seconds = lost, 0
     hand.failures[bag.bag_id] = Failure(error, retry_seconds)
+
+
+class Vouched(luigi.Target):
+    """Files: there while their marker can be read, and vouches for what lies there now. Neither S3 nor SQS is asked.
+
+    Args:
+        read: reads the marker; raises StagingDamaged where it does not vouch.
+        place: where it reads.
+    """
+
+    def __init__(self, read: Callable[[Path], object], place: Path) -> None:
+        self._read = read
+        self._place = place
+
+    def exists(self) -> bool:
+        """Whether the marker stands, and vouches for what it is of."""
+        try:
+            self._read(self._place)
+        except StagingDamaged:
+            return False
+        return True
+
+
+class SyncRows(luigi.Target):
+    """The works in the archive: there when each work that the zip holds has its row in the database."""
+
+    def __init__(self, record: Record, bag_id: str) -> None:
+        self._record = record
+        self._bag_id = bag_id
+
+    def exists(self) -> bool:
+        """Whether every sync row is committed.
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach.
+        """
+        return self._record.all_synced(self._bag_id)
 
 
 class StepTask(luigi.Task):
