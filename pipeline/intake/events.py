@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pipeline.foundation.errors import NotUnderstood
 from pipeline.foundation.work import Bag, printable
-from pipeline.intake.records import Record, text_of
+from pipeline.intake.records import ObjectEvent, text_of
 
 _DEEPEST = 5  # envelopes in each other: two topics, a queue and a function on the way would be four
 _MOST_TOLD = 10  # reasons; a message may have thousands of records
@@ -55,7 +55,7 @@ def parse(body: str, *, source: str = "", bucket: str = "") -> Delivery:
     not_understood: list[str] = []
     for found in _opened_text(body, "the message", depth=0):
         try:
-            meant = found.bag(source, bucket) if isinstance(found, Record) else found
+            meant = found.bag(source, bucket) if isinstance(found, ObjectEvent) else found
         except NotUnderstood as error:
             meant = error
         if isinstance(meant, NotUnderstood):
@@ -88,7 +88,7 @@ def listed(reasons: Sequence[str]) -> str:
     return "; ".join([*reasons[:_MOST_TOLD], *([f"and {more:,} more"] if more > 0 else [])])
 
 
-def _opened_text(text: str, what: str, *, depth: int) -> Iterator[Record | str | NotUnderstood]:
+def _opened_text(text: str, what: str, *, depth: int) -> Iterator[ObjectEvent | str | NotUnderstood]:
     """What a JSON text holds: records, and in words what is nothing to do; what is not understood, as the failure."""
     try:
         event = json.loads(text)
@@ -101,7 +101,7 @@ def _opened_text(text: str, what: str, *, depth: int) -> Iterator[Record | str |
         yield NotUnderstood(f"{what} is not a JSON object")
 
 
-def _opened(event: dict[str, Any], what: str, *, depth: int) -> Iterator[Record | str | NotUnderstood]:
+def _opened(event: dict[str, Any], what: str, *, depth: int) -> Iterator[ObjectEvent | str | NotUnderstood]:
     """What an envelope holds, as in `_opened_text`."""
     records, kind = event.get("Records"), text_of(event, "Type")
     if depth > _DEEPEST:
@@ -118,7 +118,7 @@ def _opened(event: dict[str, Any], what: str, *, depth: int) -> Iterator[Record 
     elif event.get("source") == "aws.s3" and text_of(event, "detail-type").endswith("via CloudTrail"):
         yield _of_cloudtrail(event.get("detail"))
     elif event.get("source") == "aws.s3" and "detail-type" in event:
-        yield Record.from_eventbridge(event)
+        yield ObjectEvent.from_eventbridge(event)
     elif isinstance(records, list) and records:
         for record in records:
             yield from _opened_record(record, depth=depth)
@@ -126,14 +126,14 @@ def _opened(event: dict[str, Any], what: str, *, depth: int) -> Iterator[Record 
         yield NotUnderstood(f"{what} is no event of S3")
 
 
-def _opened_record(record: Any, *, depth: int) -> Iterator[Record | str | NotUnderstood]:
+def _opened_record(record: Any, *, depth: int) -> Iterator[ObjectEvent | str | NotUnderstood]:
     """What one of the `Records` is or holds: S3, Lambda and CloudTrail all call theirs so."""
     if not isinstance(record, dict):
         yield NotUnderstood("a record of the event is not an object")
         return
     service = text_of(record, "eventSource") or text_of(record, "EventSource")
     if "s3" in record:
-        yield Record.from_s3(record)
+        yield ObjectEvent.from_s3(record)
     elif service == "aws:sqs" and isinstance(record.get("body"), str):
         yield from _opened_text(record["body"], "the body of a record of SQS", depth=depth + 1)
     elif service == "aws:sns" and isinstance(record.get("Sns"), dict):

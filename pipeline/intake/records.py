@@ -48,7 +48,7 @@ _SANE_YEARS = (2006, 9000)  # S3's first; MariaDB knows no year below 1000
 
 
 @dataclass(frozen=True)
-class Record:
+class ObjectEvent:
     """What an event says of an object, not checked yet.
 
     Attributes:
@@ -67,7 +67,7 @@ class Record:
     expires_on: datetime | None
 
     @classmethod
-    def from_s3(cls, record: Mapping[str, Any]) -> "Record":
+    def from_s3(cls, record: Mapping[str, Any]) -> "ObjectEvent":
         """A record of S3's own."""
         s3 = _mapping(record, "s3")
         bucket, thing = _mapping(s3, "bucket"), _mapping(s3, "object")
@@ -86,7 +86,7 @@ class Record:
         )
 
     @classmethod
-    def from_eventbridge(cls, event: Mapping[str, Any]) -> "Record":
+    def from_eventbridge(cls, event: Mapping[str, Any]) -> "ObjectEvent":
         """An event of S3 as EventBridge tells it."""
         detail = _mapping(event, "detail")
         bucket, thing = _mapping(detail, "bucket"), _mapping(detail, "object")
