@@ -1,11 +1,10 @@
 """What a file system can do: found out by trying it, and done as far as it can."""
 
-import contextlib
 import errno
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,27 +127,19 @@ def set_times(target: Path | int, times: os.stat_result | float, *, at: int | No
         both = times.st_atime_ns, times.st_mtime_ns
     else:
         both = (round(times * 1e9),) * 2
-    with _unless_refused() as said:
-        if isinstance(target, int):
-            os.utime(target, ns=both)
-        else:
-            os.utime(target, ns=both, dir_fd=at, follow_symlinks=False)
-    return not said
+    return _taken(lambda: os.utime(target, ns=both, dir_fd=at, follow_symlinks=isinstance(target, int)))
 
 
 def set_mode(target: Path | int, mode: int) -> bool:
     """Give a file or folder its mode; False where its share refuses."""
-    with _unless_refused() as said:
-        os.chmod(target, mode)
-    return not said
+    return _taken(lambda: os.chmod(target, mode))
 
 
-@contextlib.contextmanager
-def _unless_refused() -> Iterator[list[OSError]]:
-    said: list[OSError] = []
+def _taken(call: Callable[[], None]) -> bool:
     try:
-        yield said
+        call()
     except OSError as error:
         if error.errno not in _REFUSES:
             raise
-        said.append(error)
+        return False
+    return True

@@ -4,8 +4,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 FORCED = 130
 _LOOK_SECONDS = 0.2
@@ -37,26 +36,23 @@ class StopFlag:
         return self._is_set
 
 
-class stopping_on_signals:  # noqa: N801  # used like a function: `with stopping_on_signals(lane.stop):`
+@contextlib.contextmanager
+def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """SIGTERM and Ctrl-C call `stop` once; the second one ends this process at once."""
+    asked = False
 
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-        self._asked = False
-        self._before: dict[int, Any] = {}
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if self._asked:
+    def on_signal(number: int, _frame: object) -> None:
+        nonlocal asked
+        if asked:
             os._exit(FORCED)
-        self._asked = True
+        asked = True
         with contextlib.suppress(OSError):  # nobody reads what we say: we stop all the same
             os.write(2, f"{signal.Signals(number).name}: stopping at the next safe point; again to force\n".encode())
-        self._stop()
+        stop()
 
-    def __enter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._on_signal)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)
