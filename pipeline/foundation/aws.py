@@ -68,40 +68,36 @@ _PATIENT = {"retries": {"mode": "standard", "max_attempts": 8}, "connect_timeout
 _HASTY = {"retries": {"mode": "standard", "max_attempts": 1}, "connect_timeout": 2, "read_timeout": 2}
 
 
-def _client(service: str, *, region: str, profile: str, endpoint_url: str, patience: Mapping[str, Any]) -> Any:
-    core = botocore.session.Session(profile=profile or None)
-    core.register_component("data_loader", _loader)
-    session = boto3.Session(botocore_session=core, region_name=region or None)
-    config = Config(
-        **patience,
-        max_pool_connections=64,  # as many as `[download] connections` may be
-        # botocore would check single answers only, and by a wrapper that copies every byte: the download step checks
-        # the whole object instead.
-        response_checksum_validation="when_required",
-    )
-    return session.client(service, endpoint_url=endpoint_url or None, config=config)
-
-
 def s3_client(*, region: str, profile: str = "", endpoint_url: str = "") -> "S3Client":
     """A client of S3; empty values leave the choice to boto3's own search.
 
     Raises:
         PipelineError: there is no such profile, or no region.
     """
-    return _made("s3", region=region, profile=profile, endpoint_url=endpoint_url)  # type: ignore[no-any-return]  # one maker for both services
+    return _client("s3", region=region, profile=profile, endpoint_url=endpoint_url)  # type: ignore[no-any-return]  # one maker for both services
 
 
 def sqs_client(*, region: str, profile: str = "", endpoint_url: str = "", hasty: bool = False) -> "SQSClient":
     """A client of SQS, as `s3_client`; a hasty one soon gives up, for who has other things to do."""
     patience = _HASTY if hasty else _PATIENT
-    return _made("sqs", region=region, profile=profile, endpoint_url=endpoint_url, patience=patience)  # type: ignore[no-any-return]  # one maker for both services
+    return _client("sqs", region=region, profile=profile, endpoint_url=endpoint_url, patience=patience)  # type: ignore[no-any-return]  # one maker for both services
 
 
-def _made(service: str, *, region: str, profile: str, endpoint_url: str, patience: Mapping[str, Any] = _PATIENT) -> Any:
-    try:
-        return _client(service, region=region, profile=profile, endpoint_url=endpoint_url, patience=patience)
-    except botocore.exceptions.BotoCoreError as error:
-        raise translated(error, f"{service} cannot be reached") from error
+def _client(
+    service: str, *, region: str, profile: str, endpoint_url: str, patience: Mapping[str, Any] = _PATIENT
+) -> Any:
+    with failures_named(f"{service} cannot be reached"):
+        core = botocore.session.Session(profile=profile or None)
+        core.register_component("data_loader", _loader)
+        session = boto3.Session(botocore_session=core, region_name=region or None)
+        config = Config(
+            **patience,
+            max_pool_connections=64,  # as many as `[download] connections` may be
+            # botocore would check single answers only, and by a wrapper that copies every byte: the download step
+            # checks the whole object instead.
+            response_checksum_validation="when_required",
+        )
+        return session.client(service, endpoint_url=endpoint_url or None, config=config)
 
 
 def error_code(error: Exception) -> str:

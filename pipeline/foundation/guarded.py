@@ -270,13 +270,7 @@ def _identity(descriptor: int) -> tuple[int, int]:
 
 def remove_tree(folder: Path) -> None:
     """Remove a folder and all that is in it, however deep; harmless where there is none, or others do so too."""
-    try:
-        descriptor = os.open(folder, _FOLDER)
-    except FileNotFoundError:
-        return
-    try:
-        empty_folder(descriptor)
-    finally:
-        os.close(descriptor)
     with contextlib.suppress(FileNotFoundError):
+        with opened(folder) as descriptor:
+            empty_folder(descriptor)
         os.rmdir(folder)

@@ -24,7 +24,6 @@ from pipeline.lanes.parcel import ENDED, Outcome, Parcel, Verdict
 from pipeline.record import BagState, turns
 from pipeline.tasks import graph
 from pipeline.tasks.context import InHand, Site
-from pipeline.tasks.heartbeat import Heartbeat
 from pipeline.tasks.step_task import way_on
 
 _log = logging.getLogger(__name__)
@@ -47,9 +46,7 @@ def bring_home(here: Site, bags: Sequence[Bag], *, parcel: Parcel | None = None)
         DatabaseUnavailable: the record cannot be read or written; nothing is lost.
     """
     parcel = parcel or Parcel()
-    heartbeat = Heartbeat(
-        here.leases, seconds=here.settings.heartbeat_seconds, stopping=here.stopping, extend_message=parcel.extend
-    )
+    heartbeat = here.new_heartbeat(extend_message=parcel.extend)
     hand = here.in_hand = InHand(heartbeat)
     try:
         with heartbeat:

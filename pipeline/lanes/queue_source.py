@@ -77,7 +77,7 @@ class QueueSource:
         return MessageParcel(self._here, self._source, message)
 
     def pause_seconds(self) -> float | None:
-        """None: in watch mode the poll itself has waited, otherwise an empty queue is the end of the run."""
+        """0 in watch mode, as the poll itself has waited; None otherwise: an empty queue is the end of the run."""
         return 0.0 if self._watch else None
 
 
@@ -211,10 +211,8 @@ class TakenUp(Parcel):
             queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
             if queue.dead_letter_url and not self._here.record.is_dead_lettered(row.bag.work_rid, message_id=name):
                 body, now = intake.body_of(row.bag), datetime.now(UTC).timestamp()
-                verdict = Verdict(
-                    row.bag.work_rid, row.bag.bag_id, Outcome.PERMANENT, reason=str(error), kind=error.kind
-                )
-                _send_letter(self._here, sqs, Message(queue, name, "", body, row.failures, now), verdict)
+                letter = Message(queue, name, "", body, row.failures, now)
+                _send_letter(self._here, sqs, letter, verdict_of(self._here, error, row.bag))
         except DatabaseUnavailable:
             raise
         except PipelineError as refused:

@@ -12,7 +12,6 @@ from pipeline.intake import Dropped
 from pipeline.lanes.parcel import Outcome, Parcel, Verdict
 from pipeline.settings import Folder, WhenDone
 from pipeline.tasks.context import Site
-from pipeline.tasks.heartbeat import Heartbeat
 
 GONE = "object-gone"
 _log = logging.getLogger(__name__)
@@ -55,9 +54,7 @@ class ZipParcel(Parcel):
             error.go_on = f"name it RID.bag.zip, and put it into {self._folder.path} again"
             raise
         here = self._here
-        heartbeat = Heartbeat(
-            here.leases, [self._dropped.claim], seconds=here.settings.heartbeat_seconds, stopping=here.stopping
-        )
+        heartbeat = here.new_heartbeat(self._dropped.claim)
         _log.info("%s: %s was dropped", work_rid, self.name)
         with heartbeat:
             pulse = heartbeat.pulse(work_rid, "intake")

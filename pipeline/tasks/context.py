@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -111,9 +111,7 @@ class Site:
         if not self.leases.take(work_rid, bag_id):
             yield False
             return
-        kept = Heartbeat(
-            self.leases, [work_rid], seconds=self.settings.heartbeat_seconds, stopping=self.stopping
-        )  # it does not beat, and looks when it is asked late
+        kept = self.new_heartbeat(work_rid)  # it does not beat, and looks when it is asked late
         try:
             with failpoints.only_while(lambda: kept.see_held(work_rid)):
                 yield True
@@ -152,6 +150,16 @@ class Site:
         """The heartbeat of what is in hand: a task does not run without."""
         assert self.in_hand is not None
         return self.in_hand.heartbeat
+
+    def new_heartbeat(self, *held: str, extend_message: Callable[[], None] = lambda: None) -> Heartbeat:
+        """A heartbeat that renews the leases of these works, and what a message is hidden by."""
+        return Heartbeat(
+            self.leases,
+            held,
+            seconds=self.settings.heartbeat_seconds,
+            stopping=self.stopping,
+            extend_message=extend_message,
+        )
 
     def backoff_seconds(self, failures: int, *, first: float = math.inf) -> int:
         """Seconds to wait after the n-th failure, as the settings have it; from `first` on where that is less."""

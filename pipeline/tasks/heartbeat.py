@@ -52,11 +52,11 @@ class Heartbeat:
     def __init__(
         self,
         leases: Leases,
-        held: Iterable[str] = (),
+        held: Iterable[str],
         *,
         seconds: float,
         stopping: StopFlag,
-        extend_message: Callable[[], None] = lambda: None,
+        extend_message: Callable[[], None],
     ) -> None:
         self._leases = leases
         self._held = frozenset(held)
