@@ -63,6 +63,7 @@ class Download(StepTask):
         here.record.finished(self.phase, bag, facts)
         staging.vouch(place.download_marker, fetched.path, facts)
         download.settle(place.bag_zip)
+        went_on = f" ({human_bytes(fetched.fetched_bytes)} came now, the rest was here from an earlier try)"
         for wrong in fetched.refetched:
             _log.warning("%s: %s came wrong, and right the second time", self.work_rid, wrong)
         _log.info(
@@ -71,7 +72,7 @@ class Download(StepTask):
             human_bytes(fetched.size_bytes),
             fetched.seconds,
             fetched.verified,
-            "" if fetched.fetched_bytes == fetched.size_bytes or bag.is_local else _went_on(fetched),
+            "" if fetched.fetched_bytes == fetched.size_bytes or bag.is_local else went_on,
         )
 
     def _sized(self, here: Site, bag: Bag) -> Bag:
@@ -98,7 +99,7 @@ class Debag(StepTask):
     def step(self, here: Site, bag: Bag) -> None:
         """Unpack and verify; a bag that breaks the rules is kept in quarantine with its report."""
         place = self.place
-        zip_file = _zip_of(place)
+        zip_file = Path(staging.vouched(place.download_marker)["zip"])
         if place.debag.exists():
             # Had it been whole, this task would have been complete: something has changed what the marker vouches for.
             _log.warning("%s: %s is not as its marker says, and is made again", self.work_rid, place.debag)
@@ -246,10 +247,6 @@ def _look_at_name(here: Site, bag: Bag) -> None:
     record.check_name(here.engine, bag.work_rid)
 
 
-def _went_on(fetched: download.Fetched) -> str:
-    return f" ({human_bytes(fetched.fetched_bytes)} came now, the rest was here from an earlier try)"
-
-
 def _say_what_is_kept(here: Site, bag: Bag, error: InvalidBag, *, kept: Path, report_txt: Path) -> None:
     """Where a refused zip is kept, and how to go on: that depends on where it came from."""
     folder = here.settings.folder(bag.source)
@@ -279,7 +276,3 @@ def _renaming(right_rid: str, bag: Bag, kept: Path, *, into: Path | None) -> str
     key = str(PurePosixPath(bag.key).parent / f"{right_rid}.bag.zip")
     new = shlex.quote(f"s3://{bag.bucket}/{staging_key(right_rid) if bag.key == staging_key(bag.work_rid) else key}")
     return f"aws s3 mv {shlex.quote(bag.address)} {new} && {skipped} && run_pipeline.py work {new}"
-
-
-def _zip_of(place: Place) -> Path:
-    return Path(staging.vouched(place.download_marker)["zip"])

@@ -19,8 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.foundation.errors import SchedulerUnreachable
-from pipeline.lanes.builds import scheduler_paused
-from pipeline.lanes.own_work import OwnWorkOnly
+from pipeline.lanes.builds import OwnWorkOnly, scheduler_paused
 from pipeline.record import BagState
 from pipeline.tasks import graph
 from tests.world.bags import SMALL_WORK, make_bag_zip
