@@ -227,12 +227,11 @@ class Lane:
     def _unfinished(self, *, failed: bool) -> list[str]:
         # A host keeps what it gave back to itself for two leases, and what a lane of it died of for less: that lane is
         # started again after 5 s, unless the host is gone.
-        lease_seconds = self.here.settings.lease_seconds
         return turns.unfinished(
             self.here.engine,
             host=self.here.host,
-            others_after_seconds=2 * lease_seconds,
-            dead_after_seconds=min(lease_seconds, _DEAD_LANE_SECONDS),
+            others_after_seconds=self.here.silent_seconds,
+            dead_after_seconds=min(self.here.settings.lease_seconds, _DEAD_LANE_SECONDS),
             failed=failed,
         )
 

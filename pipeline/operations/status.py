@@ -19,7 +19,6 @@ from pipeline.record.overview import AtRisk, AtWork, Bags
 from pipeline.settings import Folder, Source, WhenDone
 from pipeline.tasks import staging
 from pipeline.tasks.context import Site
-from pipeline.tasks.presence import silent_seconds
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Standing:
     @cached_property
     def hosts(self) -> list[HostLanes]:
         """The hosts that have lanes."""
-        return lanes.hosts(self.here.engine, silent_seconds=silent_seconds(self.here))
+        return lanes.hosts(self.here.engine, silent_seconds=self.here.silent_seconds)
 
     @cached_property
     def bags(self) -> Bags:

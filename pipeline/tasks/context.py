@@ -120,6 +120,11 @@ class Site:
         finally:
             self.leases.release(work_rid)
 
+    @property
+    def silent_seconds(self) -> int:
+        """For how long a lane may not be seen until it is taken for gone: two leases."""
+        return 2 * self.settings.lease_seconds
+
     def place(self, bag: Bag) -> Place:
         """Where the bag's files lie."""
         return Place.of(bag, staging=self.settings.staging, quarantine=self.settings.quarantine)

@@ -17,11 +17,6 @@ _ENDING_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
-def silent_seconds(here: Site) -> int:
-    """For how long a lane may not be seen until it is taken for gone: two leases."""
-    return 2 * here.settings.lease_seconds
-
-
 class Presence:
     """Keeps a lane on the roll while its `with` block runs, from the first `show` on.
 
@@ -60,7 +55,7 @@ class Presence:
             try:
                 lanes.seen(engine, owner, host=host)
                 if not cleared:
-                    lanes.clear_silent(engine, host=host, silent_seconds=silent_seconds(self._here))
+                    lanes.clear_silent(engine, host=host, silent_seconds=self._here.silent_seconds)
                     cleared = True
             except Exception as error:  # noqa: BLE001  # whatever it is: the lane works on, and this is tried again
                 if not told:
