@@ -25,13 +25,13 @@ _TOKEN, _TOKEN_LENGTH = re.compile(r"[0-9a-f]{8}-"), 9
 _NAMES_TRIED = 10_000
 
 
-def move_out(dropped: Dropped, into: Path, *, root: Path | None = None, report: bytes = b"") -> Path | None:
+def move_out(dropped: Dropped, into: Path, *, root: Path, report: bytes = b"") -> Path | None:
     """Move a zip out of its folder, durably, never over another file: where a name is taken, a number is put in.
 
     Args:
         dropped: the zip.
         into: where to; made if it is not there.
-        root: the folder from which on, down to `into`, each has to be ours (`guarded.ours`); None: `into` alone.
+        root: the folder from which on, down to `into`, each has to be ours (`guarded.ours`).
         report: written beside it, as `report.txt`, before it is moved.
 
     Returns:
@@ -43,7 +43,7 @@ def move_out(dropped: Dropped, into: Path, *, root: Path | None = None, report: 
     if not _is_still(dropped):
         return None
     try:
-        with guarded.ours(into, below=_above(root or into, dropped.path.parent), make=True) as target:
+        with guarded.ours(into, below=_above(root, dropped.path.parent), make=True) as target:
             if report:
                 durable.write_file("report.txt", report, at=target)
                 failpoints.point("refusal reported")

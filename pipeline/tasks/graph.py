@@ -117,8 +117,7 @@ class Debag(StepTask):
                 )
         except InvalidBag as error:
             # What debag says of the zip is true until it is moved; the report stays, and says where it then is.
-            kept = staging.kept_zip(place, bag)
-            _say_what_is_kept(here, bag, error, kept=kept, report_txt=place.quarantine / "report.txt")
+            _say_what_is_kept(here, bag, error)
             facts = refusal.as_data(error, bag, zip_name=zip_file.name)
             staging.keep(place, bag, report=facts, text=refusal.as_text(error, zip_name=zip_file.name))
             raise
@@ -247,8 +246,9 @@ def _look_at_name(here: Site, bag: Bag) -> None:
     record.check_name(here.engine, bag.work_rid)
 
 
-def _say_what_is_kept(here: Site, bag: Bag, error: InvalidBag, *, kept: Path, report_txt: Path) -> None:
+def _say_what_is_kept(here: Site, bag: Bag, error: InvalidBag) -> None:
     """Where a refused zip is kept, and how to go on: that depends on where it came from."""
+    kept, report_txt = staging.kept_zip(here.place(bag), bag), here.place(bag).quarantine / "report.txt"
     folder = here.settings.folder(bag.source)
     if folder is not None and folder.done is not WhenDone.KEEP:
         kept = folder.refused_dir(bag.work_rid, bag.bag_id) / kept.name

@@ -58,7 +58,7 @@ def test_a_file_that_was_replaced_is_neither_moved_nor_removed_in_the_other_s_st
     (before,) = intake.look(tmp_path).zips
     path.write_bytes(b"another")
 
-    assert intake.move_out(before, tmp_path / "done") is None
+    assert intake.move_out(before, tmp_path / "done", root=tmp_path / "done") is None
     assert not intake.remove(before)
     assert path.read_bytes() == b"another"
     assert not (tmp_path / "done").exists()
@@ -70,7 +70,7 @@ def test_a_zip_that_cannot_be_moved_on_is_put_back(tmp_path: Path) -> None:
     (tmp_path / "done").write_bytes(b"a file where the folder should be")
 
     with pytest.raises(FolderUnreachable, match="done"):
-        intake.move_out(dropped, tmp_path / "done")
+        intake.move_out(dropped, tmp_path / "done", root=tmp_path / "done")
 
     assert path.is_file()
     assert list(intake.left_aside(tmp_path)) == []
