@@ -134,7 +134,7 @@ def identify(s3: "S3Client", bag: Bag, *, pulse: Pulse = no_pulse) -> Bag:
         PipelineError: S3 cannot be reached, or refuses; or what the pulse raised.
     """
     told = answered(lambda: _head(s3, bag, **_pin(bag)), waiting=lambda: pulse(0, 0))
-    return bag.identified(etag=told["ETag"].strip('"'), version_id=_version(told), size_bytes=told["ContentLength"])
+    return replace(bag, etag=told["ETag"].strip('"'), version_id=_version(told), size_bytes=told["ContentLength"])
 
 
 def look(s3: "S3Client", bag: Bag) -> Remote:

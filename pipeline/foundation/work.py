@@ -9,7 +9,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -21,7 +21,6 @@ Pulse = Callable[[int, int], None]
 MAX_RID_BYTES = 200
 """Leaves room for `.bag.zip.part` and a bag identity in a file name of 255 bytes."""
 
-_ARCHIVE_PARENTS = 4
 _NOT_ASCII = re.compile(r"[^\n -~]+")
 # What words of Armenian, Hebrew, Tibetan (tsheg) and Japanese are written with besides letters: UAX #31, table 3.
 _WITHIN_WORDS = "\u058a\u05f3\u05f4\u0f0b\u30a0\u30fb"
@@ -45,7 +44,6 @@ _PLAIN = dict(zip(_LOOKS[::2], _LOOKS[1::2], strict=True)) | {
 _VARIANT = re.compile(r"LATIN .*(?:SMALL CAPITAL|DOTLESS|SCRIPT|INSULAR|TONE) (?:([A-Z])|(TWO|FIVE|SIX))")
 # Marks that Unicode composes with no letter before them: an underline is no accent.
 _LOOSE_MARKS = re.compile("(?<=[!-~])[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
-_BAG_ZIP = re.compile(r"\.bag\.zip\Z", re.IGNORECASE)
 
 
 def no_pulse(_done: int, _total: int) -> None:
@@ -111,11 +109,9 @@ def json_bytes(value: object, *, indent: int | None = None) -> bytes:
 
 def inert_json(text: str) -> str:
     """JSON text in which what a terminal would obey is written by its number."""
-    return _NOT_ASCII.sub(lambda found: "".join(map(_spelt_out, found[0])), text)
-
-
-def _spelt_out(char: str) -> str:
-    return char if char.isprintable() else json.dumps(char)[1:-1]
+    return _NOT_ASCII.sub(
+        lambda found: "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in found[0]), text
+    )
 
 
 def checked_rid(text: str, *, source: str = "") -> str:
@@ -205,7 +201,7 @@ def rid_from_name(name: str) -> str:
 
 def is_bag_zip(key: str) -> bool:
     """Whether a key has the suffix that the bucket notifications filter on."""
-    return _BAG_ZIP.search(key) is not None
+    return key.lower().endswith(".bag.zip")
 
 
 def shelf(work_rid: str) -> str:
@@ -244,7 +240,7 @@ def without_user(url: str) -> str:
 
 def archive_shares(archive_root: Path) -> list[Path]:
     """The share points of the archive, `Archive0` to `Archive3`."""
-    return [archive_root / f"Archive{number}" for number in range(_ARCHIVE_PARENTS)]
+    return [archive_root / f"Archive{number}" for number in range(4)]
 
 
 @dataclass(frozen=True)
@@ -301,7 +297,3 @@ class Bag:
     def address(self) -> str:
         """Where the zip lies, for a person: `s3://bucket/key` or a path."""
         return self.key if self.is_local else f"s3://{self.bucket}/{self.key}"
-
-    def identified(self, *, etag: str, version_id: str, size_bytes: int) -> "Bag":
-        """The same bag with what S3 says of its bytes."""
-        return replace(self, etag=etag, version_id=version_id, size_bytes=size_bytes)
