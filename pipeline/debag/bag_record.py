@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from pipeline.debag.faults import FaultKind, Findings
 from pipeline.debag.layout import FoundBag, is_litter
-from pipeline.debag.manifests import Manifest, ManifestReader, Names, manifest_name
+from pipeline.debag.manifests import Manifest, ManifestReader, Names, manifest_of
 from pipeline.debag.matching import match_names, settle_cp437
 from pipeline.debag.policy import Policy
 from pipeline.debag.streams import BUFFER_BYTES, BadMember, HashesHere, content
@@ -43,7 +43,6 @@ class BagRecord:
         metadata: labels and values of bag-info.txt.
         manifests: payload manifests, entries by the zip's names.
         tag_manifests: tag manifests, the same.
-        missing: by manifest, listed paths that the zip does not have.
         to_fetch: paths that fetch.txt lists; None without a fetch.txt.
         digests: of the tag files that were read, in every algorithm of the bag, in their order.
         crc_wrong: tag files whose CRC-32 in the zip is not theirs.
@@ -56,7 +55,6 @@ class BagRecord:
     metadata: list[tuple[str, str]] = field(default_factory=list)
     manifests: list[Manifest] = field(default_factory=list)
     tag_manifests: list[Manifest] = field(default_factory=list)
-    missing: dict[str, list[str]] = field(default_factory=dict)
     to_fetch: list[str] | None = None
     digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
     crc_wrong: set[str] = field(default_factory=set)
@@ -102,9 +100,8 @@ class BagReader:
         """Read and parse the tag files of a bag, and bring names in its manifests and those in the zip together."""
         record, say = BagRecord(found), self._say.of(found.folder)
         for path in sorted(found.tag_files):
-            kind = manifest_name(path)
-            if kind is not None:
-                manifest = Manifest(path, *kind)
+            manifest = manifest_of(path)
+            if manifest is not None:
                 (record.tag_manifests if manifest.of_tags else record.manifests).append(manifest)
         self._names.begin((*found.payload, *found.tag_files))
         readable = self._readable(found, say)
@@ -132,7 +129,7 @@ class BagReader:
         readable: set[str] = set()
         total = 0
         for path, member in found.tag_files.items():
-            if path not in _HELD_WHOLE and path != "fetch.txt" and manifest_name(path) is None:
+            if path not in _HELD_WHOLE and path != "fetch.txt" and manifest_of(path) is None:
                 continue
             limit = _SMALL + (0 if path in _HELD_WHOLE else _BYTES_FOR_A_MEMBER * self._members)
             if member.size > limit or total + member.size > self._policy.max_tag_bytes:
@@ -223,5 +220,4 @@ def _match(record: BagRecord, say: Findings) -> None:
         if any(member.other_name for member in files.values()):
             settle_cp437(files, manifests, say, folder=prefix)
         for manifest in manifests:
-            version = record.declaration.version
-            record.missing[manifest.file_name] = match_names(manifest, files, version, say)
+            match_names(manifest, files, record.declaration.version, say)

@@ -5,10 +5,11 @@ hashlib, zlib and the system calls release the GIL. The figures behind the sizes
 
 import errno
 import os
-import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 
 from pipeline.debag.faults import FaultKind, Findings
 from pipeline.debag.jobs import FilePlan
@@ -55,6 +56,7 @@ def _reach(batch: Sequence[FilePlan], index: int) -> int:
     return reach
 
 
+@dataclass
 class CopyPass:
     """Reads the members of some jobs, hashes them, and writes them if there is a folder to write to.
 
@@ -65,24 +67,14 @@ class CopyPass:
         written: called with (descriptor, offset, bytes) after something large was written; to start write-back.
     """
 
-    def __init__(
-        self,
-        source: int,
-        root: int | None,
-        say: Findings,
-        *,
-        written: Callable[[int, int, int], None] | None = None,
-    ) -> None:
-        self.source = source
-        self.root = root
-        self.say = say
-        self.written = written
-        self.stopped = False
-        self._queue: deque[list[FilePlan]] = deque()
-        self._done: list[int] = []
-        self._errors: list[BaseException] = []
-        self._threads = 1
-        self._waiting = 0  # bytes in the queue, as near as threads without a lock know it
+    source: int
+    root: int | None
+    say: Findings
+    written: Callable[[int, int, int], None] | None
+    stopped: bool = False
+    _queue: deque[list[FilePlan]] = field(default_factory=deque)
+    _done: list[int] = field(default_factory=list)
+    _waiting: int = 0  # bytes in the queue, as near as threads without a lock know it
 
     def run(self, jobs: Sequence[FilePlan], *, threads: int, pulse: Pulse) -> None:
         """Do all jobs; returns when every thread has ended, however it ends.
@@ -97,29 +89,17 @@ class CopyPass:
         """
         self._queue.extend(batches(jobs))
         self._waiting = total = sum(job.member.size for job in jobs)
-        self._threads = threads
         self._done = [0] * threads
-        crew = [
-            threading.Thread(target=self._work, args=(number,), name=f"debag-{number}", daemon=True)
-            for number in range(threads)
-        ]
         pulse(0, total)
-        started = []
-        try:
-            for thread in crew:
-                thread.start()
-                started.append(thread)
-            for thread in started:
-                thread.join(_PULSE_SECONDS)
-                while thread.is_alive():
+        with ThreadPoolExecutor(threads, thread_name_prefix="debag") as crew:
+            try:
+                working = [crew.submit(self._work, number) for number in range(threads)]
+                while wait(working, _PULSE_SECONDS).not_done:
                     pulse(sum(self._done), total)
-                    thread.join(_PULSE_SECONDS)
-        finally:
-            self.stopped = True
-            for thread in started:
-                thread.join()
-        if self._errors:
-            raise self._errors[0]
+            finally:
+                self.stopped = True
+        for each in working:
+            each.result()
         pulse(sum(self._done), total)
 
     def _work(self, number: int) -> None:
@@ -132,9 +112,9 @@ class CopyPass:
                     return
                 self._waiting -= sum(job.member.size for job in batch)
                 self._take_batch(batch, buffer, number)
-        except BaseException as error:  # noqa: BLE001  # carried to the thread that called `run`, and raised there
+        except BaseException:
             self.stopped = True
-            self._errors.append(error)
+            raise
 
     def _take_batch(self, batch: list[FilePlan], buffer: memoryview, number: int) -> None:
         """Some files; what lies together in the zip and fits into the buffer is read at once."""
@@ -188,7 +168,7 @@ class CopyPass:
         makers = hash_makers(job.algorithms)
         if out >= 0 and size >= _ALLOCATE_BYTES:
             allocate(out, size)
-        in_line = size >= _LARGE_BYTES and self._threads > 1 and self._waiting < size // 2 and len(makers) > 0
+        in_line = size >= _LARGE_BYTES and len(self._done) > 1 and self._waiting < size // 2 and len(makers) > 0
         hashes = HashesInLine(makers) if in_line else HashesHere(makers, buffer)
         crc = 0
         try:

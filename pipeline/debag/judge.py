@@ -95,7 +95,7 @@ def kept_manifests_list_every_file(bag: BagRecord, _policy: Policy, say: Finding
 def kept_tag_files_are_there(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """Of a bag's tag files BDRC keeps the manifests; the others are missing, and that is no fault."""
     for manifest in bag.tag_manifests:
-        for path in sorted({*bag.missing.get(manifest.file_name, ())} - _NOT_KEPT):
+        for path in sorted({*manifest.missing} - _NOT_KEPT):
             must = path.startswith("manifest-")
             say.judge(FaultKind.TAG_FILE_MISSING, f"listed in {manifest.file_name}", refuse=must, path=path)
 

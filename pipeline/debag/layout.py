@@ -268,15 +268,14 @@ def _number(name: str, work: str) -> int:
 
 def _sort_in(members: Iterable[Member], bags: dict[str, FoundBag], say: Findings) -> None:
     """Give each member to the bag that it lies in."""
-    only = next(iter(bags.values())) if len(bags) == 1 else None
-    prefix = f"{only.folder}/" if only and only.folder else ""
+    homes: dict[str, FoundBag | None] = {}
     litter = []
     for member in say.each(members):
         name = member.name
-        if only is not None and name.startswith(prefix):
-            only.add(name[len(prefix) :], member)
-            continue
-        bag = next((bags[above] for above in _above(name) if above in bags), None)
+        folder = name.rpartition("/")[0]
+        if folder not in homes:
+            homes[folder] = next((bags[above] for above in (folder, *_above(folder)) if above in bags), None)
+        bag = homes[folder]
         if bag is not None:
             bag.add(name[len(bag.folder) + 1 :] if bag.folder else name, member)
         elif is_litter(name):

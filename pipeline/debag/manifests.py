@@ -33,6 +33,7 @@ class Manifest:
         of_tags: whether it is a tag manifest.
         entries: digests, lower-case hexadecimal, by path as it is written (once matched: by the path in the zip).
         raw: by path in `entries`, how it was written before percent-decoding, where that differs.
+        missing: paths that it lists and the zip does not have; they stay in `entries`.
         whole: whether all of it could be read; else nothing can be said of what it does not list.
     """
 
@@ -41,16 +42,17 @@ class Manifest:
     of_tags: bool
     entries: dict[str, str] = field(default_factory=dict)
     raw: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
     whole: bool = False
 
 
-def manifest_name(path: str) -> tuple[str, bool] | None:
-    """Whether a tag file is a manifest: hashlib's name of its algorithm ("" if unknown), and if it is of tag files."""
+def manifest_of(path: str) -> Manifest | None:
+    """The manifest that a tag file is by its name, with nothing in it; None: it is none."""
     match = _MANIFEST_NAME.fullmatch(path)
     if match is None:
         return None
     algorithm = re.sub(r"[^a-z0-9]", "", match["algorithm"].lower())
-    return ALGORITHMS.get(algorithm, ""), match["tag"] is not None
+    return Manifest(path, ALGORITHMS.get(algorithm, ""), match["tag"] is not None)
 
 
 class Names:

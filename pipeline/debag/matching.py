@@ -18,21 +18,16 @@ _HAS_FORMS = re.compile(r"[^\x20-\x7e]|%|//|/\.|\./|\A[/ ]|[/ ]\Z")
 """What has none of these is the same in all forms."""
 
 
-def match_names(manifest: Manifest, files: Mapping[str, Member], version: tuple[int, int], say: Findings) -> list[str]:
-    """Re-key the manifest's entries by the names of the zip's files.
-
-    Returns:
-        Paths that the manifest lists and the zip does not have.
-    """
+def match_names(manifest: Manifest, files: Mapping[str, Member], version: tuple[int, int], say: Findings) -> None:
+    """Re-key the manifest's entries by the names of the zip's files, and name those that are missing."""
     unmatched = sorted(manifest.entries.keys() - files.keys())
     if not unmatched:
-        return []
+        return
     candidates = _Candidates(files, say)
-    missing = []
     for path in say.each(unmatched):
         name = candidates.of(manifest.raw.get(path, path), path)
         if name is None:
-            missing.append(path)
+            manifest.missing.append(path)
             continue
         digest = manifest.entries.pop(path)
         if name in manifest.entries:
@@ -41,7 +36,6 @@ def match_names(manifest: Manifest, files: Mapping[str, Member], version: tuple[
         if name not in {path, unescape(path)}:
             other = "has another Unicode form of the name" if nfc(name) == path else f"spells it {path!r}"
             say.warn(FaultKind.NAME_RESOLVED, f"{manifest.file_name} {other}", path=name)
-    return missing
 
 
 class _Candidates:

@@ -3,13 +3,13 @@
 Its marker `debag.json` is written before it is published: it says what the result must hold.
 """
 
-import errno
 import fcntl
 import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ _PRIVATE = 0o700
 _TRIES = 100
 
 
+@dataclass
 class Staging:
     """A locked, empty, private folder on the target's file system.
 
@@ -34,13 +35,13 @@ class Staging:
         path: where it lies: `.{name}.staging` beside the target.
         descriptor: open on it since before anything was written, so that syncfs(2) reports every failed write.
         target: what it will become.
+        published: whether it is.
     """
 
-    def __init__(self, path: Path, descriptor: int, target: Path) -> None:
-        self.path = path
-        self.descriptor = descriptor
-        self.target = target
-        self.published = False
+    path: Path
+    descriptor: int
+    target: Path
+    published: bool = False
 
     def check_room(self, size: int, files: int, *, reserve_bytes: int) -> None:
         """See that so many bytes in so many files fit on the disk.
@@ -93,8 +94,7 @@ class Staging:
         except FileExistsError as error:
             raise StagingDamaged(f"{self.target} appeared while {self.path} was made") from error
         self.published = True
-        here, there = os.fstat(self.descriptor), self.target.lstat()
-        if (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
+        if not os.path.samestat(os.fstat(self.descriptor), self.target.lstat()):
             raise StagingDamaged(
                 f"{self.target} is not what was made: somebody put another folder in place of {self.path}"
             )
@@ -153,30 +153,18 @@ def _locked(path: Path) -> int:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
-        try:
+        with ExitStack() as closing:
+            closing.callback(os.close, descriptor)
             owners.see_ours(descriptor, path)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        if _lock(descriptor, path):
-            return descriptor
-        os.close(descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WorkBusy(f"another process is at work in {path}") from error
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.lstat()):
+                    closing.pop_all()
+                    return descriptor
     raise WorkBusy(f"{path} comes and goes: others are at work there")
-
-
-def _lock(descriptor: int, path: Path) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno in {errno.EWOULDBLOCK, errno.EAGAIN}:
-            raise WorkBusy(f"another process is at work in {path}") from error
-        raise
-    try:
-        here, there = os.fstat(descriptor), path.lstat()
-    except FileNotFoundError:
-        return False
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def discard(target: Path) -> None:

@@ -52,12 +52,12 @@ def has_strong_digests(bag: BagRecord, policy: Policy, say: Findings) -> None:
 def manifests_keep_to_the_payload(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """2.1.3: a payload manifest lists payload files; 2.2.1: a tag manifest lists neither those nor tag manifests."""
     for manifest in bag.manifests:
-        for path in say.each(bag.missing.get(manifest.file_name, ())):
+        for path in say.each(manifest.missing):
             if not path.startswith(PAYLOAD):
                 detail = f"{manifest.file_name} lists what is not in the payload"
                 say.fault(FaultKind.MANIFEST_PATH_MISPLACED, detail, path=path)
     for manifest in bag.tag_manifests:
-        for path in say.each(chain(manifest.entries, bag.missing.get(manifest.file_name, ()))):
+        for path in say.each(chain(manifest.entries, manifest.missing)):
             if path.startswith((PAYLOAD, "tagmanifest-")):
                 detail = f"{manifest.file_name} may list neither payload nor tag manifests"
                 say.fault(FaultKind.MANIFEST_PATH_MISPLACED, detail, path=path)
@@ -82,7 +82,7 @@ def lists_only_files_that_are_there(bag: BagRecord, _policy: Policy, say: Findin
     to_fetch = set(bag.to_fetch or ())
     where: dict[str, list[str]] = {}
     for manifest in bag.manifests:
-        for path in say.each(bag.missing.get(manifest.file_name, ())):
+        for path in say.each(manifest.missing):
             if path.startswith(PAYLOAD) and path not in to_fetch:
                 where.setdefault(path, []).append(manifest.file_name)
     for path, names in say.each(where.items()):
@@ -136,7 +136,7 @@ def has_a_tag_manifest(bag: BagRecord, policy: Policy, say: Findings) -> None:
 def tag_manifests_list_only_files_that_are_there(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """2.2.1: every tag file that a tag manifest lists is in the bag."""
     for manifest in bag.tag_manifests:
-        for path in say.each(bag.missing.get(manifest.file_name, ())):
+        for path in say.each(manifest.missing):
             if not path.startswith((PAYLOAD, "tagmanifest-")):
                 say.fault(FaultKind.TAG_FILE_MISSING, f"listed in {manifest.file_name}", path=path)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pipeline.debag.bag_record import BagRecord
 from pipeline.debag.faults import FaultKind, Findings
 from pipeline.debag.layout import PAYLOAD, WORK_CHILDREN, FoundBag, is_litter, say_litter
-from pipeline.debag.manifests import manifest_name
+from pipeline.debag.manifests import manifest_of
 from pipeline.debag.policy import Policy
 from pipeline.foundation.errors import InvalidRid
 from pipeline.foundation.work import checked_rid
@@ -94,18 +94,11 @@ def _is_rid(name: str) -> bool:
 
 def _work(found: FoundBag, name: str) -> FoundBag:
     """A work that shares its bag: its files, and the bag's tag files but for the payload manifests."""
-    left = {path for path in found.tag_files if (kind := manifest_name(path)) and not kind[1]}
+    left = {path for path in found.tag_files if (kind := manifest_of(path)) and not kind.of_tags}
     tag_files = {path: member for path, member in found.tag_files.items() if path not in left}
     folders = {path: member for path, member in found.folders.items() if path and not f"{path}/".startswith(PAYLOAD)}
-    return FoundBag(
-        found.folder,
-        rid=name,
-        tag_files=tag_files,
-        folders=folders,
-        has_payload_folder=True,
-        base=f"{PAYLOAD}{name}/",
-        shared=SHARED_FOLDER,
-    )
+    base = f"{PAYLOAD}{name}/"
+    return FoundBag(found.folder, name, tag_files=tag_files, folders=folders, base=base, shared=SHARED_FOLDER)
 
 
 def _told(works: Iterable[str]) -> str:

@@ -13,21 +13,10 @@ from dataclasses import dataclass
 
 from pipeline.debag.faults import FaultKind, Findings
 
-ENCODINGS = {
-    "utf-8": "utf-8",
-    "utf8": "utf-8",
-    "utf-16": "utf-16",
-    "utf-16le": "utf-16-le",
-    "utf-16be": "utf-16-be",
-    "utf-32": "utf-32",
-    "us-ascii": "ascii",
-    "ascii": "ascii",
-    "iso-8859-1": "latin-1",
-    "latin1": "latin-1",
-    "latin-1": "latin-1",
-    "iso-8859-15": "iso-8859-15",
-    "windows-1252": "cp1252",
-}
+_UNICODE = {"utf-8", "utf8", "utf-16", "utf-16le", "utf-16be", "utf-32"}
+_OF_ONE_BYTE = {"us-ascii", "ascii", "iso-8859-1", "latin1", "latin-1", "iso-8859-15", "windows-1252"}
+ENCODINGS = {label: codecs.lookup(label).name for label in _UNICODE | _OF_ONE_BYTE}
+"""Python's names, by those that a declaration may have."""
 VERSIONS = ("0.93", "0.94", "0.95", "0.96", "0.97", "1.0")
 MOST_FAULTS = 1000
 LONGEST_LINE = 1 << 16
