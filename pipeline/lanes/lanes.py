@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """How lanes are to run."""
 
     lanes: int
@@ -58,7 +58,7 @@ class Summary:
     exit_status: int
 
 
-def run_here(chosen: Settings, options: Options) -> Summary:
+def run_here(chosen: Settings, options: RunOptions) -> Summary:
     """One lane in this process: what a debugger can follow."""
     here = context.open_site(chosen, lane="1", local_scheduler=options.local_scheduler)
     lane = Lane(here, watch=options.watch)
@@ -94,7 +94,7 @@ class _Running:
 class Lanes:
     """The parent of the lanes: starts them, starts them again when they die in watch mode, passes signals on."""
 
-    def __init__(self, chosen: Settings, options: Options) -> None:
+    def __init__(self, chosen: Settings, options: RunOptions) -> None:
         self._settings = chosen
         self._options = options
         self._context = multiprocessing.get_context("fork")
@@ -240,7 +240,7 @@ def _restart_seconds(falls: int) -> float:
     return float(min(_RESTART_SECONDS * 2 ** min(falls - 1, 10), _LONGEST_RESTART_SECONDS))
 
 
-def _prepare_process(chosen: Settings, options: Options) -> None:
+def _prepare_process(chosen: Settings, options: RunOptions) -> None:
     """What is done once before the lanes start."""
     failpoints.disarm()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -254,7 +254,7 @@ def _prepare_process(chosen: Settings, options: Options) -> None:
         sys.exit(EXIT_UNREACHABLE)
 
 
-def _lane_process(chosen: Settings, options: Options, number: int, counts: Any, parent: int) -> None:
+def _lane_process(chosen: Settings, options: RunOptions, number: int, counts: Any, parent: int) -> None:
     """The life of one lane process."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
@@ -270,7 +270,7 @@ def _lane_process(chosen: Settings, options: Options, number: int, counts: Any, 
         sys.exit(_DEFECT)
 
 
-def _live(chosen: Settings, options: Options, number: int, counts: Any, parent: int) -> int:
+def _live(chosen: Settings, options: RunOptions, number: int, counts: Any, parent: int) -> int:
     name = f"{number + 1}"
     log_to(chosen.lane_logs, f"lane-{name}", verbose=options.verbose, json_lines=chosen.log_json)
     here = context.open_site(chosen, lane=name, local_scheduler=options.local_scheduler)

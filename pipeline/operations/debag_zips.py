@@ -24,7 +24,7 @@ _BUFFER_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Debagging:
     """What became of some zips.
 
     Attributes:
@@ -58,7 +58,7 @@ class Outcome:
 
 def debag_zips(
     zips: Sequence[Path], into: Path, *, policy: Policy | None = None, threads: int = 0, pulse: Pulse = no_pulse
-) -> Outcome:
+) -> Debagging:
     """Verify and unpack zips, so that each work lies at `{into}/{RID}`.
 
     A work that lies there already is compared, file by file, with the zip's verified digests: the same is success,
@@ -74,11 +74,11 @@ def debag_zips(
     Raises:
         TransientError: the disk is full, reading or writing failed, or another process is at work on the same zip.
     """
-    outcome = Outcome()
+    outcome = Debagging()
     for given in zips:
         one = _debag_zip(given, into, policy or Policy(), threads, pulse)
         prefix = f"{given.name}: " if len(zips) > 1 else ""
-        outcome = Outcome(
+        outcome = Debagging(
             works=outcome.works + one.works,
             faults=outcome.faults + tuple(replace(fault, detail=prefix + fault.detail) for fault in one.faults),
             warnings=outcome.warnings + tuple(replace(fault, detail=prefix + fault.detail) for fault in one.warnings),
@@ -87,11 +87,11 @@ def debag_zips(
     return outcome
 
 
-def _debag_zip(given: Path, into: Path, policy: Policy, threads: int, pulse: Pulse) -> Outcome:
+def _debag_zip(given: Path, into: Path, policy: Policy, threads: int, pulse: Pulse) -> Debagging:
     bag_zip = given.resolve()
     if not bag_zip.is_file():
         detail = "no plain file" if bag_zip.exists() else "no such file"
-        return Outcome(faults=(Fault(str(FaultKind.NOT_A_ZIP), path=str(given), detail=detail),))
+        return Debagging(faults=(Fault(str(FaultKind.NOT_A_ZIP), path=str(given), detail=detail),))
     hidden = _hidden_folder(bag_zip, into)
     try:
         if not os.path.lexists(hidden):
@@ -99,7 +99,7 @@ def _debag_zip(given: Path, into: Path, policy: Policy, threads: int, pulse: Pul
         with _locked(hidden):
             return _publish(hidden, into)
     except InvalidBag as refusal:
-        return Outcome(faults=refusal.faults, warnings=refusal.warnings)
+        return Debagging(faults=refusal.faults, warnings=refusal.warnings)
 
 
 def _hidden_folder(bag_zip: Path, into: Path) -> Path:
@@ -119,7 +119,7 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _publish(hidden: Path, into: Path) -> Outcome:
+def _publish(hidden: Path, into: Path) -> Debagging:
     """Rename the works of a hidden folder into place: all of them, or none if one is there and differs."""
     made = _read(hidden)
     there, faults = [], []
@@ -139,9 +139,9 @@ def _publish(hidden: Path, into: Path) -> Outcome:
         durable.fsync_folder(into)
     debag.discard(hidden)
     if faults:
-        return Outcome(faults=tuple(faults), warnings=made.warnings)
+        return Debagging(faults=tuple(faults), warnings=made.warnings)
     works = tuple(replace(work, path=into / work.rid) for work in made.works)
-    return Outcome(works=works, warnings=made.warnings, already_there=tuple(there))
+    return Debagging(works=works, warnings=made.warnings, already_there=tuple(there))
 
 
 def _read(hidden: Path) -> Debagged:

@@ -56,7 +56,7 @@ class Settings(Pipeline, Queue):
     database_url: str = field(repr=False)  # with its password
     download: download.FetchOptions
     debag: debag.Policy
-    sync: sync.Site
+    sync: sync.SyncSettings
     scheduler: Scheduler
     notify: Notify
     sources: tuple[Source, ...]
@@ -103,7 +103,7 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
     problems += unknown([*sources, *folders])
     credentials = aws_credentials(sources, problems)
     given: dict[str, Any] = {"archive_root": main.archive_root, "logs": main.logs, "aws_credentials": credentials}
-    syncing = _sync(read(sync.Site, "sync", problems, **given), main.environment, problems)
+    syncing = _sync(read(sync.SyncSettings, "sync", problems, **given), main.environment, problems)
     scheduler = _scheduler(main.scheduler_password_file, problems)
     if main.environment == "prod":
         production.refuse_demo_settings(url, sources, problems)
@@ -137,7 +137,7 @@ def _see_ours(main: Pipeline, problems: list[str]) -> None:
             continue  # whoever uses it says what is wrong with it
 
 
-def _sync(read: sync.Site, environment: str, problems: list[str]) -> sync.Site:
+def _sync(read: sync.SyncSettings, environment: str, problems: list[str]) -> sync.SyncSettings:
     """With the site's options: a file that was set has to be there, one in BDRC's place need not."""
     file, options = from_project(read.options_file) if read.options_file else Path.home() / sync.SITE_FILE, read.options
     if read.options_file and not file.exists():

@@ -239,7 +239,7 @@ SECTIONS: dict[str, type] = {
     "queue": Queue,
     "download": download.FetchOptions,
     "debag": debag.Policy,
-    "sync": sync.Site,
+    "sync": sync.SyncSettings,
     "notify": Notify,
 }
 KINDS: dict[str, type[Source] | type[Folder]] = {"queue": Source, "folder": Folder}

@@ -7,5 +7,5 @@ from pipeline.sync.job import audit_logs_of, logs_of
 from pipeline.sync.options import SITE_FILE, Options, of_site
 from pipeline.sync.proof import Proof
 from pipeline.sync.readback import Brake
-from pipeline.sync.site import BUILTIN, DEFAULT_PATH, Site, Synced
+from pipeline.sync.site import BUILTIN, DEFAULT_PATH, Synced, SyncSettings
 from pipeline.sync.verify import FixityVerdict, Verified, verify

@@ -14,7 +14,7 @@ from pipeline.sync import proof as proofs
 from pipeline.sync.call import Call
 from pipeline.sync.options import Options
 from pipeline.sync.readback import Comparison, Difference, compare, not_kept
-from pipeline.sync.site import BUILTIN, Site, Synced
+from pipeline.sync.site import BUILTIN, Synced, SyncSettings
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def archive(  # noqa: PLR0913  # the interface that the tasks are written agains
     digests: Path,
     *,
     work_rid: str,
-    site: Site,
+    site: SyncSettings,
     pulse: Pulse = no_pulse,
     threads: int = 0,
     replace: bool = False,

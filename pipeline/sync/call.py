@@ -26,7 +26,7 @@ from pipeline.sync import options, replaced
 from pipeline.sync.options import Options
 from pipeline.sync.readback import Comparison, Difference
 from pipeline.sync.replaced import Journal
-from pipeline.sync.site import Site
+from pipeline.sync.site import SyncSettings
 from pipeline.sync.trees import staging_faults
 
 _NAMED = 10  # files told in a sentence; all are in the facts
@@ -40,7 +40,7 @@ class Call:
     work_rid: str
     work_dir: Path
     folder: Path
-    site: Site
+    site: SyncSettings
     pulse: Pulse
     threads: int
     replace: bool = False

@@ -16,7 +16,7 @@ from pipeline.foundation.errors import AuditFailed, PipelineError, SyncFailed
 from pipeline.sync import process
 from pipeline.sync.call import Call
 from pipeline.sync.options import Options
-from pipeline.sync.site import BUILTIN, Site
+from pipeline.sync.site import BUILTIN, SyncSettings
 
 LAST_LINES = 12
 LOGGED_LINES = 200
@@ -177,7 +177,7 @@ def _beginning(file: Path, size_bytes: int) -> bytes:
         return b""
 
 
-def _environment(site: Site, job: JobLogs) -> dict[str, str]:
+def _environment(site: SyncSettings, job: JobLogs) -> dict[str, str]:
     """All that the script finds in its environment; nothing is inherited."""
     date, _, time = job.date_time.partition("_")
     variables = {

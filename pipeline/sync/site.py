@@ -25,7 +25,7 @@ def _own_user_name() -> str:
 
 
 @dataclass(frozen=True)
-class Site:
+class SyncSettings:
     """`[sync]`: the sync script and what it is told.
 
     Attributes:

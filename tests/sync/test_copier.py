@@ -21,9 +21,9 @@ MANY = {f"images/{number:03}": bytes([number]) * 700_000 for number in range(60)
 
 # Another process that brings W1 home; what it has to do is in the environment's PIPELINE_TEST_….
 PROGRAM = """
-import sys; from pathlib import Path; from pipeline.sync import Site, archive
+import sys; from pathlib import Path; from pipeline.sync import SyncSettings, archive
 root, logs, work, digests = map(Path, sys.argv[1:5])
-site = Site(root, Path("none.sh"), logs, copier="builtin")
+site = SyncSettings(root, Path("none.sh"), logs, copier="builtin")
 archive(work, digests, work_rid="W1", site=site, replace="--replace" in sys.argv)
 """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.foundation.errors import Stopping, SyncFailed
-from pipeline.sync import Site
+from pipeline.sync import SyncSettings
 from tests.world.works import Home, contents
 
 # A script that hangs, with a child and a grandchild that do not care for TERM; all numbers go to a file.
@@ -246,12 +246,12 @@ def test_a_child_left_in_the_background_does_not_outlive_the_script_nor_hold_up_
     assert eventually(lambda: not any(map(alive, pids(file))), within_seconds=2)
 
 
-def lane_with_a_work(home: Home, site: Site) -> subprocess.Popen[bytes]:
+def lane_with_a_work(home: Home, site: SyncSettings) -> subprocess.Popen[bytes]:
     """Another process that brings W1 home."""
     program = (
-        "import sys; from pathlib import Path; from pipeline.sync import Site, archive; "
+        "import sys; from pathlib import Path; from pipeline.sync import SyncSettings, archive; "
         "root, script, logs, work, digests = map(Path, sys.argv[1:]); "
-        "archive(work, digests, work_rid='W1', site=Site(root, script, logs))"
+        "archive(work, digests, work_rid='W1', site=SyncSettings(root, script, logs))"
     )
     paths = [home.root, site.script, home.logs, home.staging / "W1", home.staging / "W1.digests.json"]
     return subprocess.Popen([sys.executable, "-c", program, *paths], env={**os.environ, "PYTHONPATH": os.getcwd()})

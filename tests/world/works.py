@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.foundation import fixity
 from pipeline.foundation.fixity import FileFixity, Fixity
-from pipeline.sync import Site, Synced, archive
+from pipeline.sync import Synced, SyncSettings, archive
 from tests.world.bags import SMALL_WORK
 
 BUNDLED_SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "syncOneWork.sh"
@@ -96,16 +96,16 @@ class Home:
         (self.staging / fixity.digests_name(rid)).write_bytes(digests)
         return put(self.staging / rid, files)
 
-    def site(self, *, script: str = "", **values: Any) -> Site:
+    def site(self, *, script: str = "", **values: Any) -> SyncSettings:
         """The site; `script` is the text of its own script. If empty: the bundled one, or the built-in copier."""
         path = BUNDLED_SCRIPT
         values = {"copier": "script" if script else self.copier, **values}
         if script:
             path = self.folder / "own-sync.sh"
             path.write_text(script)
-        return Site(**{"archive_root": self.root, "script": path, "logs": self.logs, **values})
+        return SyncSettings(**{"archive_root": self.root, "script": path, "logs": self.logs, **values})
 
-    def archive(self, rid: str = "W1", *, site: Site | None = None, **values: Any) -> Synced:
+    def archive(self, rid: str = "W1", *, site: SyncSettings | None = None, **values: Any) -> Synced:
         """Bring a staged work home."""
         return archive(
             self.staging / rid,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline.debag import Policy
 from pipeline.foundation.work import human_count
 from pipeline.operations import debag_zips, show
-from pipeline.operations.debag_zips import Outcome
+from pipeline.operations.debag_zips import Debagging
 
 
 def main(options: Namespace) -> int:
@@ -28,7 +28,7 @@ def main(options: Namespace) -> int:
     return outcome.exit_status
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: Debagging) -> None:
     out = show.console()
     for work in outcome.works:
         there = ", was there already" if work.rid in outcome.already_there else ""

@@ -27,7 +27,7 @@ def main(options: Namespace) -> int:
         raise SettingsError(
             ["no source is set: luigi.cfg needs a section [source NAME] with region, bucket and queue, or with a path"]
         )
-    how = lanes.Options(
+    how = lanes.RunOptions(
         lanes=chosen.lanes, watch=options.watch, local_scheduler=options.local_scheduler, verbose=options.verbose
     )
     logs.log_to(chosen.lane_logs, "run", verbose=options.verbose, json_lines=chosen.log_json)
@@ -38,7 +38,7 @@ def main(options: Namespace) -> int:
     return summary.exit_status
 
 
-def _tell_start(chosen: Settings, how: lanes.Options) -> None:
+def _tell_start(chosen: Settings, how: lanes.RunOptions) -> None:
     _log.info(
         "%s: %s, sources %s, scheduler %s",
         "watching" if how.watch else "running until the sources are empty",
