@@ -24,7 +24,7 @@ def ours(work: Path, into: Path) -> None:
     """The whole sync step: staging looked through, copied, flushed, read back from the disk, published, proof kept."""
     sys.path.insert(0, str(ROOT))
     sync = importlib.import_module("pipeline.sync")
-    site = sync.Site(into, Path("none"), into.with_name("logs"), copier=sync.BUILTIN)
+    site = sync.SyncSettings(into, Path("none"), into.with_name("logs"), copier=sync.BUILTIN)
     sync.archive(work, work.with_name("W1.digests.json"), work_rid="W1", site=site)
 
 

@@ -16,11 +16,13 @@ from pipeline.foundation.work import Bag
 from pipeline.intake import Message, Queue
 from pipeline.lanes import lane as lane_module
 from pipeline.lanes.lane import Lane
+from pipeline.lanes.parcel import Parcel
 from pipeline.lanes.queue_source import MessageParcel
 from pipeline.record import Leases, Phase, Record, lanes, turns, views
 from pipeline.settings import Source
 from pipeline.tasks import context as site_module
 from tests.line.test_killed import IN_ONE_PROCESS, SHORT_LEASE
+from tests.record.test_superseded import bring_home
 from tests.tasks.test_room import half_a_download
 from tests.world.bags import SMALL_WORK, make_bag_zip
 from tests.world.stack import Site, lines
@@ -185,6 +187,23 @@ def test_a_watch_looks_whenever_it_is_idle(here: site_module.Site) -> None:
     assert not lane._once()
 
     assert not part.exists()
+
+
+def test_what_was_home_before_its_message_came_again_is_not_counted_as_brought_home(here: site_module.Site) -> None:
+    bags = [replace(BAG, work_rid=f"W{number}", etag=f"e{number}") for number in range(12)]
+    for bag in bags:
+        bring_home(here.engine, bag)
+
+    class Announced(Parcel):
+        """More than have their turn at once."""
+
+        def open(self) -> list[Bag]:
+            return bags
+
+    lane = Lane(here)
+    lane._process(Announced())
+
+    assert (lane.tally.done, lane.tally.failed) == (0, 0)
 
 
 def test_what_a_lane_waits_for_after_an_outage_keeps_recovery_within_a_minute_of_the_lease() -> None:
