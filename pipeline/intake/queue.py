@@ -1,4 +1,7 @@
-"""Messages of SQS: received, hidden, acknowledged, sent to the dead letters."""
+"""Messages of SQS: received, hidden, acknowledged, sent to the dead letters.
+
+Whatever asks SQS raises PipelineError, by its name, where SQS cannot be reached, or refuses.
+"""
 
 import hashlib
 import json
@@ -121,11 +124,7 @@ def busy_seconds(message: Message, *, lease_seconds: int) -> int:
 
 
 def depth(sqs: "SQSClient", url: str) -> dict[str, int]:
-    """How many messages wait in a queue, are in flight, and are delayed; approximate, as SQS tells it.
-
-    Raises:
-        PipelineError: SQS cannot be reached, or refuses.
-    """
+    """How many messages wait in a queue, are in flight, and are delayed; approximate, as SQS tells it."""
     names = {
         "waiting": "ApproximateNumberOfMessages",
         "in_flight": "ApproximateNumberOfMessagesNotVisible",
@@ -138,11 +137,7 @@ def depth(sqs: "SQSClient", url: str) -> dict[str, int]:
 
 
 def receive(sqs: "SQSClient", queue: Queue, *, wait_seconds: int, visibility_seconds: int) -> Message | None:
-    """The next message, waiting up to `wait_seconds` for one; hidden from others for `visibility_seconds`.
-
-    Raises:
-        PipelineError: SQS cannot be reached, or refuses.
-    """
+    """The next message, waiting up to `wait_seconds` for one; hidden from others for `visibility_seconds`."""
     now = datetime.now(UTC).timestamp()
     with failures_named(f"receive from {queue.url}"):
         answer = sqs.receive_message(
@@ -211,9 +206,6 @@ def dead_letter(sqs: "SQSClient", message: Message, *, reason: Mapping[str, str]
 
     It is not deleted here: the caller records that it was sent, then acknowledges it. So it is never lost, and sent
     twice only if the process is killed between sending and recording.
-
-    Raises:
-        PipelineError: SQS cannot be reached, or refuses.
     """
     attributes = {"MessageId": message.message_id, "Source": message.queue.source, **reason}
     clean = {name: _sendable(value) for name, value in attributes.items()}
