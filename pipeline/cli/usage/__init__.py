@@ -6,10 +6,10 @@ Nothing of the pipeline is imported here: `--help` does without AWS, database an
 import argparse
 
 from pipeline import __version__
-from pipeline.cli.usage import looking, repairing, telling, working
+from pipeline.cli.usage import looking, repairing, working
 from pipeline.cli.usage.verb import EXITS, PROGRAM, Paragraphs, Verb
 
-VERBS: tuple[Verb, ...] = (*working.VERBS, *looking.VERBS, *repairing.VERBS, *telling.VERBS, working.DEMO)
+VERBS: tuple[Verb, ...] = (*working.VERBS, *looking.VERBS, *repairing.VERBS, *looking.TELLING, working.DEMO)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,7 +24,8 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=__version__)
     # `run_pipeline.py --watch` means `run_pipeline.py run --watch`.
-    working.run_options(made, absent=False)
+    for names, how in working.RUN:
+        made.add_argument(*names, **how)
     verbs = made.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     for verb in VERBS:
         verb.add_to(verbs)

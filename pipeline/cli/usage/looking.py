@@ -1,76 +1,12 @@
-"""The verbs that tell how things stand, and change nothing but tables and checks."""
+"""The verbs that tell how things stand, to a person or to who watches, and change nothing but tables and checks."""
 
-import argparse
+from pathlib import Path
 
-from pipeline.cli.usage.verb import DATABASE, SOURCES, Verb
-from pipeline.foundation.arguments import positive, size
+from pipeline.cli.usage.verb import DATABASE, JSON, RID, SOURCES, THREADS, YES, Verb, option
+from pipeline.foundation.arguments import moment, positive, size
 
 _FOLDERS = "`[pipeline]`: staging, quarantine, archive"
 _NO_WORK = {0: "it was told", 1: "", 2: "wrong usage or settings, or nothing is known of the work"}
-
-
-def _status(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rid", nargs="?", metavar="RID", help="one work, with its history")
-    parser.add_argument("--json", action="store_true", help="one JSON document; see docs/status.md")
-    parser.add_argument(
-        "--watch",
-        type=positive,
-        nargs="?",
-        const=2,
-        default=0,
-        metavar="SECONDS",
-        help="go on until Ctrl-C (every 2 s)",
-    )
-    parser.add_argument("--all", action="store_true", help="every work, not only the latest 200 of those that are home")
-    parser.add_argument(
-        "--expiring", type=positive, default=48, metavar="HOURS", help="restored copies at risk: that end in less (48)"
-    )
-
-
-def _explain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rid", metavar="RID", help="the work")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-
-
-def _log(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rid", metavar="RID", help="the work")
-    parser.add_argument(
-        "--path", action="store_true", help="only where the logs are: sync log and folder of audit logs"
-    )
-    parser.add_argument("--all", action="store_true", help="of every sync that the record knows, the oldest first")
-
-
-def _verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rids", nargs="*", metavar="RID", help="works to check")
-    parser.add_argument("--all", action="store_true", help="every work in the archive")
-    parser.add_argument(
-        "--oldest", type=positive, default=0, metavar="N", help="the N works whose last check, or sync, is longest ago"
-    )
-    parser.add_argument(
-        "--forget", default="", metavar="RID", help="check nothing: end the alarm of this work's failed check"
-    )
-    parser.add_argument("--reason", default="", metavar="TEXT", help="why it is ended; kept in the record")
-    parser.add_argument(
-        "--max-rate", type=size, default=0, metavar="BYTES", help="read no more than so much in a second: 500k, 50M"
-    )
-    parser.add_argument("--threads", type=positive, default=0, metavar="N", help="default: the CPUs available")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-    parser.add_argument("--verbose", action="store_true", help="log more")
-
-
-def _check(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-
-
-def _db(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "action",
-        choices=["status", "upgrade", "downgrade"],
-        help="tell the revision; make the tables this release's, or an earlier one's",
-    )
-    parser.add_argument("revision", nargs="?", default="", metavar="REVISION", help="of downgrade: an earlier one")
-    parser.add_argument("--yes", action="store_true", help="without asking")
-
 
 VERBS = (
     Verb(
@@ -83,7 +19,27 @@ VERBS = (
         "first, and of those that are home the latest 200. A refused bag is over once a later one brought its work "
         "home: then it is only counted. On a terminal --watch is a table that moves. A queue that does not answer is "
         "told as such, and holds up nothing.",
-        options=_status,
+        options=(
+            option("rid", nargs="?", metavar="RID", help="one work, with its history"),
+            option("--json", action="store_true", help="one JSON document; see docs/status.md"),
+            option(
+                "--watch",
+                type=positive,
+                nargs="?",
+                const=2,
+                default=0,
+                metavar="SECONDS",
+                help="go on until Ctrl-C (every 2 s)",
+            ),
+            option("--all", action="store_true", help="every work, not only the latest 200 of those that are home"),
+            option(
+                "--expiring",
+                type=positive,
+                default=48,
+                metavar="HOURS",
+                help="restored copies at risk: that end in less (48)",
+            ),
+        ),
         exits=_NO_WORK,
         reads=(DATABASE, SOURCES, _FOLDERS),
         see=("status.md",),
@@ -94,7 +50,7 @@ VERBS = (
         ("explain W1NLM4700", "explain W1NLM4700 --json"),
         about="When, where and what; how it was verified; attempts and failures; the logs of its syncs; what is on "
         "the disks of this host.",
-        options=_explain,
+        options=(RID, JSON),
         exits=_NO_WORK,
         reads=(DATABASE, _FOLDERS),
     ),
@@ -104,7 +60,11 @@ VERBS = (
         ("log W1NLM4700", "log W1NLM4700 --all", "log W1NLM4700 --path | xargs less"),
         about="It is found through the record, in whichever folder of whichever day it lies. One that another host "
         "wrote is named with that host.",
-        options=_log,
+        options=(
+            RID,
+            option("--path", action="store_true", help="only where the logs are: sync log and folder of audit logs"),
+            option("--all", action="store_true", help="of every sync that the record knows, the oldest first"),
+        ),
         exits={
             0: "it was shown, or there is none as nothing had to be copied",
             1: "it is on another host, or is not there any more",
@@ -126,7 +86,31 @@ VERBS = (
         "is checked, and what the archive has of works that the record never heard of. A check that fails is an alarm "
         "in status, mails and metrics, until the work passes a check or comes home again, or --forget with --reason "
         "ends it. One of RID, --all, --oldest and --forget is needed.",
-        options=_verify,
+        options=(
+            option("rids", nargs="*", metavar="RID", help="works to check"),
+            option("--all", action="store_true", help="every work in the archive"),
+            option(
+                "--oldest",
+                type=positive,
+                default=0,
+                metavar="N",
+                help="the N works whose last check, or sync, is longest ago",
+            ),
+            option(
+                "--forget", default="", metavar="RID", help="check nothing: end the alarm of this work's failed check"
+            ),
+            option("--reason", default="", metavar="TEXT", help="why it is ended; kept in the record"),
+            option(
+                "--max-rate",
+                type=size,
+                default=0,
+                metavar="BYTES",
+                help="read no more than so much in a second: 500k, 50M",
+            ),
+            THREADS,
+            JSON,
+            option("--verbose", action="store_true", help="log more"),
+        ),
         exits={
             0: "nothing is wrong",
             1: "something is wrong, or not all could be checked",
@@ -144,7 +128,7 @@ VERBS = (
         "and the folders of staging, quarantine and logs. It tries in staging and in "
         "each share of the archive what their file systems can do, and leaves nothing there. limited: the pipeline "
         "works, and something of a work is not kept, or not taken.",
-        options=_check,
+        options=(JSON,),
         exits={0: "all is well", 1: "", 2: "settings are wrong", 3: "something does not answer, or cannot be used"},
         reads=("all settings", "everything that they name"),
     ),
@@ -154,7 +138,80 @@ VERBS = (
         ("db status", "db upgrade", "db downgrade 0001 --yes"),
         about="upgrade makes them in an empty database, and changes those of an earlier release; what is in them "
         "stays. downgrade is for going back to an earlier release, and asks first.",
-        options=_db,
+        options=(
+            option(
+                "action",
+                choices=["status", "upgrade", "downgrade"],
+                help="tell the revision; make the tables this release's, or an earlier one's",
+            ),
+            option("revision", nargs="?", default="", metavar="REVISION", help="of downgrade: an earlier one"),
+            YES,
+        ),
         exits={0: "the tables are this release's", 1: "they are not"},
+    ),
+)
+
+TELLING = (
+    Verb(
+        "report",
+        "what a time came to: a page with pictures, or a table",
+        ("report --html /srv/www/pipeline.html --since 7d", "report --csv --since 2026-11-01 > works.csv"),
+        about="Needs what requirements-report.txt lists for --html.",
+        options=(
+            option("--html", type=Path, metavar="FILE", help="one page that needs nothing else"),
+            option("--csv", nargs="?", const="-", metavar="FILE", help="the works as a table; to stdout, or a file"),
+            option(
+                "--since", type=moment, default="30d", metavar="WHEN", help="7d, 12h, 2026-11-01 (UTC); default: 30d"
+            ),
+        ),
+        exits={0: "it was written", 1: ""},
+    ),
+    Verb(
+        "metrics",
+        "figures for Prometheus",
+        ("metrics --listen 9108", "metrics --textfile /var/lib/node_exporter/pipeline.prom"),
+        about="Works by outcome, bytes, durations of steps, queues, lanes, fixity checks, disks. One of --textfile and "
+        "--listen is needed.",
+        options=(
+            option("--textfile", type=Path, metavar="FILE", help="written once, for the node exporter"),
+            option("--listen", metavar="[HOST:]PORT", help="answers until stopped; on loopback, without a HOST"),
+        ),
+        exits={0: "it was written, or stopped; pipeline_up tells what answers", 1: "", 3: ""},
+        reads=(DATABASE, SOURCES, "`[pipeline]`: staging, quarantine, archive"),
+        see=("metrics.md",),
+    ),
+    Verb(
+        "notify",
+        "tell operators what is new, by mail and webhook",
+        ("notify", "notify --test", "notify --watch"),
+        about="Failures, dead letters (also those that SQS moved by itself), restores that expire soon, a daily "
+        "digest: one message where a hundred would do. From cron every five minutes, or with --watch as a service.",
+        options=(
+            option("--test", action="store_true", help="send a sample through each channel"),
+            option("--watch", action="store_true", help="keep going until stopped"),
+        ),
+        exits={
+            0: "what was due is sent",
+            1: "",
+            2: "wrong usage or settings, or no channel is set",
+            3: "a channel did not take its message",
+        },
+        reads=(DATABASE, SOURCES, "`[notify]`, and the files of its secrets"),
+        see=("notifications.md",),
+    ),
+    Verb(
+        "completion",
+        "a script that completes this command line in bash, zsh or fish",
+        (
+            "completion bash > ~/.local/share/bash-completion/completions/run_pipeline.py",
+            'completion zsh > "${fpath[1]}/_run_pipeline.py"',
+            "completion fish > ~/.config/fish/completions/run_pipeline.py.fish",
+        ),
+        about="Verbs, actions, options, choices and files. The folder has to be there (`mkdir -p`), and for bash "
+        "Debian's package bash-completion. Print the script anew after a new release. Under whatever path the command "
+        "is called it is completed, but not as `python …`.",
+        options=(option("shell", choices=["bash", "zsh", "fish"], help="whose script is printed"),),
+        exits={0: "it was printed", 1: "", 3: ""},
+        reads=("nothing",),
     ),
 )

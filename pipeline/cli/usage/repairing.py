@@ -1,94 +1,43 @@
 """The verbs with which an operator decides about works, bags and messages."""
 
-import argparse
-
-from pipeline.cli.usage.verb import DATABASE, SOURCES, Verb
+from pipeline.cli.usage.verb import DATABASE, JSON, RID, SOURCES, YES, Verb, option
 
 _BUSY = "a lane has one of the works"
 _STAGING = "`[pipeline]`: staging, quarantine"
 _NAMES = "a work, or a bag's identity"
 _LETTERS = "its identity, or that under which logs name it; the beginning of it; or a RID"
 
+_BAGS = (option("names", nargs="+", metavar="RID", help=_NAMES),)
 
-def _retry(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rids", nargs="*", metavar="RID", help="the works")
-    parser.add_argument(
-        "--kind", default="", metavar="KIND", help="all that failed or were refused with this error, as audit-failed"
-    )
-
-
-def _skip(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rid", metavar="RID", help="the work")
-    parser.add_argument("--reason", required=True, metavar="TEXT", help="kept in the record")
-    _yes(parser)
-
-
-def _pause(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reason", default="", metavar="TEXT", help="kept in the record, and shown")
-
-
-def _yes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="without asking")
-
-
-def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-
-
-def _bags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="+", metavar="RID", help=_NAMES)
-
-
-def _show_bags(parser: argparse.ArgumentParser) -> None:
-    _bags(parser)
-    _json(parser)
-
-
-def _drop(parser: argparse.ArgumentParser) -> None:
-    _bags(parser)
-    _yes(parser)
-    parser.add_argument("--only-copy", action="store_true", help="also what S3 does not hold any more")
-
-
-def _show_letters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="+", metavar="MESSAGE", help=_LETTERS)
-    _json(parser)
-
-
-def _resend(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="MESSAGE", help=_LETTERS)
-    parser.add_argument("--all", action="store_true", help="all of them")
-
-
-def _drop_letters(parser: argparse.ArgumentParser) -> None:
-    _resend(parser)
-    _yes(parser)
-
+_RESEND = (
+    option("names", nargs="*", metavar="MESSAGE", help=_LETTERS),
+    option("--all", action="store_true", help="all of them"),
+)
 
 _QUARANTINE = (
     Verb(
         "list",
         "all refused bags, and what is kept of each and where",
         ("quarantine list", "quarantine list --json"),
-        options=_json,
+        options=(JSON,),
     ),
     Verb(
         "show",
         "everything that is wrong with a bag, and whether it is the only copy",
         ("quarantine show W1NLM4700", "quarantine show W1NLM4700 --json | jq .kept[].report.faults"),
-        options=_show_bags,
+        options=(*_BAGS, JSON),
     ),
     Verb(
         "release",
         "hand a refused bag back to the lanes; its zip is not fetched again",
         ("quarantine release W1NLM4700",),
-        options=_bags,
+        options=_BAGS,
     ),
     Verb(
         "drop",
         "delete a refused bag; asks first",
         ("quarantine drop W1NLM4700", "quarantine drop W1NLM4700 --yes --only-copy"),
-        options=_drop,
+        options=(*_BAGS, YES, option("--only-copy", action="store_true", help="also what S3 does not hold any more")),
     ),
 )
 
@@ -97,25 +46,25 @@ _DEAD_LETTERS = (
         "list",
         "all dead letters, with their reason and what has become of their works",
         ("dead-letters list", "dead-letters list --json"),
-        options=_json,
+        options=(JSON,),
     ),
     Verb(
         "show",
         "one with all that is known of it",
         ("dead-letters show W1NLM4700", "dead-letters show 5fb4 --json"),
-        options=_show_letters,
+        options=(option("names", nargs="+", metavar="MESSAGE", help=_LETTERS), JSON),
     ),
     Verb(
         "resend",
         "send it back to its queue: its refused works are tried once more",
         ("dead-letters resend W1NLM4700", "dead-letters resend --all"),
-        options=_resend,
+        options=_RESEND,
     ),
     Verb(
         "drop",
         "delete it, asking first; what it said stays in the record",
         ("dead-letters drop 5fb4", "dead-letters drop --all --yes"),
-        options=_drop_letters,
+        options=(*_RESEND, YES),
     ),
 )
 
@@ -126,7 +75,15 @@ VERBS = (
         ("retry W1NLM4700 W1FPL2251", "retry --kind audit-failed"),
         about="They are taken up at once by a lane that is free. Of a work with several bags the newest one is "
         "meant. Either RID or --kind is needed.",
-        options=_retry,
+        options=(
+            option("rids", nargs="*", metavar="RID", help="the works"),
+            option(
+                "--kind",
+                default="",
+                metavar="KIND",
+                help="all that failed or were refused with this error, as audit-failed",
+            ),
+        ),
         exits={
             0: "they are handed back",
             1: _BUSY,
@@ -166,7 +123,7 @@ VERBS = (
         "leave a work out; nothing is deleted",
         ("skip W1NLM4700 --reason 'withdrawn by its owner'", "skip W1NLM4700 --reason duplicate --yes"),
         about="It asks first. The work stays out, also when its message comes again, until retry or work asks for it.",
-        options=_skip,
+        options=(RID, option("--reason", required=True, metavar="TEXT", help="kept in the record"), YES),
         exits={
             1: _BUSY + "; nothing was changed",
             2: "wrong usage or settings, the work is not known or is home, or nobody agreed",
@@ -176,7 +133,7 @@ VERBS = (
         "pause",
         "no lane on any host takes anything in; what runs is finished",
         ("pause --reason 'the archive moves'",),
-        options=_pause,
+        options=(option("--reason", default="", metavar="TEXT", help="kept in the record, and shown"),),
         exits={0: "intake is paused", 1: ""},
         see=("decisions/0014-a-pause-is-in-the-record.md",),
     ),

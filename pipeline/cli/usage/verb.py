@@ -1,8 +1,11 @@
 """What is told of a verb, once: its `--help`, the completion of shells and its page in docs/verbs are made of it."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.foundation.arguments import positive
 
 PROGRAM = "run_pipeline.py"
 EXITS = {
@@ -16,10 +19,18 @@ DATABASE = "`[database]`: the record"
 SOURCES = "`[source NAME]`: queues, buckets, folders"
 
 Subparsers = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
+Option = tuple[tuple[str, ...], dict[str, Any]]
 
 
-def _none(_parser: argparse.ArgumentParser) -> None:
-    """A verb without options."""
+def option(*names: str, **how: Any) -> Option:
+    """An option or argument of a verb, as argparse's `add_argument` takes it."""
+    return names, how
+
+
+RID = option("rid", metavar="RID", help="the work")
+JSON = option("--json", action="store_true", help="one JSON document")
+YES = option("--yes", action="store_true", help="without asking")
+THREADS = option("--threads", type=positive, default=0, metavar="N", help="default: the CPUs available")
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class Verb:
         help: what it does, in a line.
         about: what a person should know besides; paragraphs, between blank lines.
         examples: calls that the command line takes, without the program's name.
-        options: adds its options to its parser.
+        options: its options and arguments.
         actions: what it does by name, as in `quarantine list`.
         exits: what an exit status means where it is not `EXITS`; an empty text: it never ends so.
         reads: settings and files that it goes by.
@@ -42,7 +53,7 @@ class Verb:
     help: str
     examples: tuple[str, ...]
     about: str = ""
-    options: Callable[[argparse.ArgumentParser], None] = _none
+    options: tuple[Option, ...] = ()
     actions: tuple["Verb", ...] = ()
     exits: Mapping[int, str] = field(default_factory=dict)
     reads: tuple[str, ...] = (DATABASE,)
@@ -58,7 +69,8 @@ class Verb:
             epilog=f"examples:\n{lines}",
             formatter_class=Paragraphs,
         )
-        self.options(parser)
+        for names, how in self.options:
+            parser.add_argument(*names, **how)
         if self.actions:
             actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
             for action in self.actions:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.usage.verb import DATABASE, SOURCES, Verb
+from pipeline.cli.usage.verb import DATABASE, JSON, SOURCES, THREADS, Verb, option
 from pipeline.foundation.arguments import positive, size
 
 _LINE = (
@@ -18,67 +18,13 @@ _LINE = (
 _BAG_EXITS = {1: "a bag was refused, or the disk refused something; all reasons are told", 3: ""}
 
 
-def run_options(parser: argparse.ArgumentParser, *, absent: bool) -> None:
-    """The options of `run`, which stand both before and after the verb.
-
-    Args:
-        parser: gets them.
-        absent: leave out what is not given; else the verb's defaults would wipe out what stood before it.
-    """
-    number = argparse.SUPPRESS if absent else None
-    flag = argparse.SUPPRESS if absent else False
-    parser.add_argument("--watch", action="store_true", default=flag, help="keep going until stopped")
-    parser.add_argument("--lanes", type=positive, default=number, metavar="N", help="works at the same time")
-    parser.add_argument(
-        "--local-scheduler", action="store_true", default=flag, help="without luigid (with --lanes 1: in one process)"
-    )
-    parser.add_argument("--verbose", action="store_true", default=flag, help="log more, Luigi's own words too")
-
-
-def _run(parser: argparse.ArgumentParser) -> None:
-    run_options(parser, absent=True)
-
-
-def _work(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("targets", nargs="+", metavar="TARGET", help="a RID, s3://bucket/key, or a local .zip")
-    parser.add_argument(
-        "--from", dest="from_step", choices=["download", "debag", "sync"], help="do this step and those after it again"
-    )
-    parser.add_argument(
-        "--replace",
-        action="store_true",
-        help="let the bag's files replace others of the same names in the archive, which are kept in .replaced there",
-    )
-    parser.add_argument("--local-scheduler", action="store_true", help="without luigid")
-    parser.add_argument("--verbose", action="store_true", help="log more, Luigi's own words too")
-
-
-def _debag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("zips", nargs="+", type=Path, metavar="ZIP", help="a zip of one bag or several")
-    parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="each work becomes DIR/RID")
-    parser.add_argument("--json", action="store_true", help="one JSON document: works and faults")
-    parser.add_argument("--threads", type=positive, default=0, metavar="N", help="default: the CPUs available")
-    parser.add_argument("--refuse-weak-digests", action="store_true", help="refuse bags with md5 or sha1 alone")
-    parser.add_argument("--allow-unbagged", action="store_true", help="accept plain zips of works, verified by nothing")
-
-
-def _bag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("work_dirs", nargs="+", type=Path, metavar="WORKDIR", help="its name is the RID")
-    parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="where RID.bag.zip goes")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
-
-
-def _demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--home", type=Path, metavar="DIR", help="the folder for everything; default: a temporary one")
-    parser.add_argument(
-        "--bags", type=positive, default=6, metavar="N", help="how many, one of them corrupt (default 6)"
-    )
-    parser.add_argument(
-        "--size", type=size, default=2 << 20, metavar="SIZE", help="of each work: 500k, 2M (default), 1G"
-    )
-    parser.add_argument("--lanes", type=positive, default=2, metavar="N", help="works at the same time (default 2)")
-    parser.add_argument("--keep", action="store_true", help="leave the visualiser running until Ctrl-C")
-
+RUN = (
+    option("--watch", action="store_true", help="keep going until stopped"),
+    option("--lanes", type=positive, metavar="N", help="works at the same time"),
+    option("--local-scheduler", action="store_true", help="without luigid (with --lanes 1: in one process)"),
+    option("--verbose", action="store_true", help="log more, Luigi's own words too"),
+)
+"""The options of `run`, which stand both before and after the verb."""
 
 VERBS = (
     Verb(
@@ -88,7 +34,8 @@ VERBS = (
         about="The verb when none is given. Runs that overlap are harmless: what another one has is left to it. "
         "SIGTERM and Ctrl-C let each step stop at its next safe point, within seconds; a second signal "
         "forces.",
-        options=_run,
+        # What is left out after the verb does not wipe out what stood before it.
+        options=tuple((names, {**how, "default": argparse.SUPPRESS}) for names, how in RUN),
         exits={
             1: "some work failed, or was refused; status tells which, and why",
             3: "a queue, a folder, the database or luigid is out of reach; with --watch it is tried again instead",
@@ -107,7 +54,23 @@ VERBS = (
         ),
         about="What is done is not done again, unless --from says so. Other content under the same names in the "
         "archive stops the work, unless --replace lets it go; what is replaced is kept.",
-        options=_work,
+        options=(
+            option("targets", nargs="+", metavar="TARGET", help="a RID, s3://bucket/key, or a local .zip"),
+            option(
+                "--from",
+                dest="from_step",
+                choices=["download", "debag", "sync"],
+                help="do this step and those after it again",
+            ),
+            option(
+                "--replace",
+                action="store_true",
+                help="let the bag's files replace others of the same names in the archive, which are kept in .replaced "
+                "there",
+            ),
+            option("--local-scheduler", action="store_true", help="without luigid"),
+            option("--verbose", action="store_true", help="log more, Luigi's own words too"),
+        ),
         exits={1: "a work failed, was refused, or is at work in a lane"},
         reads=_LINE,
         see=("sync.md", "bags.md"),
@@ -118,7 +81,14 @@ VERBS = (
         ("debag W1NLM4700.bag.zip --into unpacked", "debag *.bag.zip --into unpacked --json"),
         about="Every byte is compared with every manifest while it is unpacked. A bag that breaks a rule is not "
         "unpacked, and all its faults are told. The zips stay as they are.",
-        options=_debag,
+        options=(
+            option("zips", nargs="+", type=Path, metavar="ZIP", help="a zip of one bag or several"),
+            option("--into", type=Path, required=True, metavar="DIR", help="each work becomes DIR/RID"),
+            option("--json", action="store_true", help="one JSON document: works and faults"),
+            THREADS,
+            option("--refuse-weak-digests", action="store_true", help="refuse bags with md5 or sha1 alone"),
+            option("--allow-unbagged", action="store_true", help="accept plain zips of works, verified by nothing"),
+        ),
         exits=_BAG_EXITS,
         reads=("the zips; no settings",),
         see=("bags.md",),
@@ -128,7 +98,11 @@ VERBS = (
         "make bag zips of work folders",
         ("bag works/W1NLM4700 --into bags", "bag works/* --into bags --json"),
         about="In BDRC's shape: sha512 manifests, one bag in one zip. The folders stay as they are.",
-        options=_bag,
+        options=(
+            option("work_dirs", nargs="+", type=Path, metavar="WORKDIR", help="its name is the RID"),
+            option("--into", type=Path, required=True, metavar="DIR", help="where RID.bag.zip goes"),
+            JSON,
+        ),
         exits={**_BAG_EXITS, 1: "a folder cannot become a bag, or the disk refused something; all reasons are told"},
         reads=("the folders; no settings",),
         see=("bags.md",),
@@ -141,7 +115,13 @@ DEMO = Verb(
     ("demo", "demo --bags 20 --size 20M --keep"),
     about="moto's S3 and SQS, luigid and SQLite, on loopback, in one folder; one of the bags is corrupt on "
     "purpose. Needs what requirements-demo.txt lists.",
-    options=_demo,
+    options=(
+        option("--home", type=Path, metavar="DIR", help="the folder for everything; default: a temporary one"),
+        option("--bags", type=positive, default=6, metavar="N", help="how many, one of them corrupt (default 6)"),
+        option("--size", type=size, default=2 << 20, metavar="SIZE", help="of each work: 500k, 2M (default), 1G"),
+        option("--lanes", type=positive, default=2, metavar="N", help="works at the same time (default 2)"),
+        option("--keep", action="store_true", help="leave the visualiser running until Ctrl-C"),
+    ),
     exits={0: "all happened as told", 1: "something did not", 3: ""},
     reads=("no settings: it makes its own",),
 )
