@@ -25,6 +25,8 @@ from pipeline.foundation.work import printable
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE = 0, 1, 2, 3
 
+SHARED = {"resume": "pause", "skip": "retry"}
+"""Verbs that share another one's module."""
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _UNREACHABLE = (
     AccessDenied,
@@ -78,7 +80,7 @@ def _module(verb: str) -> ModuleType:
         SettingsError: luigi.cfg cannot be parsed, which Luigi does while it is imported.
     """
     try:
-        return importlib.import_module(f"pipeline.cli.verbs.{verb.replace('-', '_')}")
+        return importlib.import_module(f"pipeline.cli.verbs.{SHARED.get(verb, verb).replace('-', '_')}")
     except (configparser.Error, UnicodeDecodeError) as error:
         raise SettingsError([f"luigi.cfg is not understood: {' '.join(str(error).split())}"]) from error
 

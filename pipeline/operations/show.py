@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any
@@ -45,6 +46,17 @@ def console(stream: IO[str] | None = None) -> Console:
 def as_json(document: Mapping[str, Any]) -> None:
     """One JSON document on stdout; in ASCII, so that no locale changes it and no terminal obeys it."""
     sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
+
+
+def result(
+    options: Namespace, document: Mapping[str, Any], tell: Callable[[Console], object], *, status: int = 0
+) -> int:
+    """What a verb found: with `--json` one document, else as it tells a person; returns the verb's exit status."""
+    if options.json:
+        as_json(document)
+    else:
+        tell(console())
+    return status
 
 
 def safe(text: str) -> str:

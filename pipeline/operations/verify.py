@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline import record, sync
 from pipeline.foundation.errors import ArchiveMissing, InvalidRid, UsageError
-from pipeline.foundation.work import Pulse, archive_dir, archive_shares, checked_rid, no_pulse
+from pipeline.foundation.work import Pulse, archive_dir, archive_shares, asked_rid, checked_rid, no_pulse
 from pipeline.record import CHECK, FORGOTTEN, Archived, BagRow, stories, views
 from pipeline.sync import Brake, FixityVerdict, Proof, Verified
 from pipeline.tasks.context import Site
@@ -82,12 +82,11 @@ def by_name(here: Site, rids: Iterable[str]) -> list[Archived]:
     """The works of these RIDs, which came home by the record, or lie in the archive since before it was begun.
 
     Raises:
-        InvalidRid: one is none.
-        UsageError: one is not archived: misspelt, on its way, refused, or the name of a zip with other works.
+        UsageError: one is no RID, or not archived: misspelt, on its way, refused, or a zip's name alone.
         ArchiveMissing: the archive, or the share point of such a one, is out of reach.
         DatabaseUnavailable: the database is out of reach.
     """
-    return [_named(here, checked_rid(rid)) for rid in dict.fromkeys(rids)]
+    return [_named(here, asked_rid(rid)) for rid in dict.fromkeys(rids)]
 
 
 def _named(here: Site, rid: str) -> Archived:

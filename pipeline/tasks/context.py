@@ -176,10 +176,14 @@ class Site:
 _current: Site | None = None
 
 
-def open_site(chosen: Settings, *, lane: str = "0", local_scheduler: bool = False) -> Site:
-    """Make the site that the tasks of this process work with."""
+def open_site(chosen: Settings | None = None, *, lane: str = "0", local_scheduler: bool = False) -> Site:
+    """Make the site that the tasks of this process work with, from the settings.
+
+    Raises:
+        SettingsError: settings are missing or wrong.
+    """
     global _current  # noqa: PLW0603  # Luigi makes tasks from parameters alone: one process, one site
-    _current = Site(chosen, lane=lane, local_scheduler=local_scheduler)
+    _current = Site(chosen or settings.load(), lane=lane, local_scheduler=local_scheduler)
     return _current
 
 
@@ -189,7 +193,7 @@ def current() -> Site:
     Raises:
         SettingsError: settings are missing or wrong.
     """
-    return _current or open_site(settings.load())
+    return _current or open_site()
 
 
 def is_open() -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import usage
+from pipeline.cli.main import SHARED
 from pipeline.cli.usage.verb import PROGRAM, Verb
 from tests.world.stack import ROOT, RUN_PIPELINE
 
@@ -47,14 +48,15 @@ def test_every_example_is_one_that_the_command_line_takes(words: str, example: s
 
 @pytest.mark.parametrize("verb", usage.VERBS, ids=lambda verb: verb.name)
 def test_every_verb_has_its_module_and_its_documents(verb: Verb) -> None:
-    assert callable(importlib.import_module(f"pipeline.cli.verbs.{verb.name.replace('-', '_')}").main)
+    name = SHARED.get(verb.name, verb.name).replace("-", "_")
+    assert callable(importlib.import_module(f"pipeline.cli.verbs.{name}").main)
     assert [name for name in verb.see if not (ROOT / "docs" / name).is_file()] == []
 
 
 def test_no_module_of_a_verb_is_left_out() -> None:
     modules = {path.stem.replace("_", "-") for path in (ROOT / "pipeline" / "cli" / "verbs").glob("[!_]*.py")}
 
-    assert modules == {verb.name for verb in usage.VERBS}
+    assert modules == {SHARED.get(verb.name, verb.name) for verb in usage.VERBS}
 
 
 @pytest.mark.parametrize(

@@ -38,21 +38,13 @@ def main(options: Namespace) -> int:
         chosen = settings.load()
     except SettingsError as error:
         rows = [_row("settings", "wrong", problem) for problem in error.problems]
-        return _show(rows, 2, as_json=options.json)
+        return show.result(options, {"checks": rows}, lambda out: show.tell(out, rows), status=2)
     rows = [
         _row("settings", "ok", f"environment {chosen.environment}, {human_count(chosen.lanes, 'lane')}"),
         *_checks(chosen),
     ]
     wrong = any(row["verdict"] == "wrong" for row in rows)
-    return _show(rows, 3 if wrong else 0, as_json=options.json)
-
-
-def _show(rows: list[_Row], status: int, *, as_json: bool) -> int:
-    if as_json:
-        show.as_json({"checks": rows})
-    else:
-        show.tell(show.console(), rows)
-    return status
+    return show.result(options, {"checks": rows}, lambda out: show.tell(out, rows), status=3 if wrong else 0)
 
 
 def _row(what: str, verdict: str, detail: str) -> _Row:
@@ -61,8 +53,8 @@ def _row(what: str, verdict: str, detail: str) -> _Row:
 
 def _checks(chosen: Settings) -> Iterator[_Row]:
     here = Site(chosen, lane="check")
-    yield _try("database", lambda: _database(chosen))
-    yield _try("scheduler", lambda: _scheduler(chosen))
+    yield _try("database", partial(_database, here))
+    yield _try("scheduler", partial(_scheduler, chosen))
     if not (chosen.sources or chosen.folders):
         wanted = "[source NAME] with region, bucket and queue, or with a path"
         yield _row("sources", "wrong", f"luigi.cfg has no section {wanted}")
@@ -110,13 +102,9 @@ def _try(what: str, probe: Callable[[], str]) -> _Row:
         return _row(what, "wrong", str(error))
 
 
-def _database(chosen: Settings) -> str:
-    url = record.parsed_url(chosen.database_url)
-    engine = record.connect(chosen.database_url)
-    try:
-        record.prepare(engine)
-    finally:
-        engine.dispose()
+def _database(here: Site) -> str:
+    url = record.parsed_url(here.settings.database_url)
+    here.engine.dispose()  # to open it is to ask it, and to make its tables
     return f"answers: {url.render_as_string(hide_password=True)}"
 
 

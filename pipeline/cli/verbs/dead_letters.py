@@ -1,14 +1,14 @@
 """`run_pipeline.py dead-letters list|show|resend|drop`: messages that could never succeed, and what becomes of them."""
 
 from argparse import Namespace
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
-from pipeline import intake, settings
+from pipeline import intake
 from pipeline.foundation.errors import NotUnderstood, UsageError, WorkBusy
 from pipeline.foundation.work import Bag, human_count, rfc3339, stamp
 from pipeline.intake import DeadLetter, Queue
@@ -60,13 +60,13 @@ def main(options: Namespace) -> int:
             changed.
         PipelineError: a queue is out of reach.
     """
-    here = context.open_site(settings.load(), lane="dead-letters")
+    here = context.open_site(lane="dead-letters")
     with ExitStack() as stack:
         letters = list(_letters(here, stack))
         if options.action == "list":
-            return _list(show.console(), letters, as_json=options.json)
+            return _told(options, letters, _list)
         if options.action == "show":
-            return _show(show.console(), _named(letters, options.names), as_json=options.json)
+            return _told(options, _named(letters, options.names), _show)
         if options.all == bool(options.names):
             raise UsageError(
                 "either MESSAGE… (or RID…) or --all is needed", go_on="run_pipeline.py dead-letters --help"
@@ -113,19 +113,18 @@ def _named(letters: Sequence[_Letter], names: Sequence[str]) -> list[_Letter]:
     return found
 
 
-def _list(out: Console, letters: Sequence[_Letter], *, as_json: bool) -> int:
-    if as_json:
-        show.as_json({"dead_letters": [_document(one) for one in letters]})
-    elif not letters:
+def _told(options: Namespace, letters: Sequence[_Letter], tell: Callable[[Console, Sequence[_Letter]], None]) -> int:
+    document = {"dead_letters": [_document(one) for one in letters]}
+    return show.result(options, document, lambda out: tell(out, letters))
+
+
+def _list(out: Console, letters: Sequence[_Letter]) -> None:
+    if not letters:
         out.print("no dead letters")
-    show.tell(out, [] if as_json else [_row(one) for one in letters])
-    return 0
+    show.tell(out, [_row(one) for one in letters])
 
 
-def _show(out: Console, letters: Sequence[_Letter], *, as_json: bool) -> int:
-    if as_json:
-        show.as_json({"dead_letters": [_document(one) for one in letters]})
-        return 0
+def _show(out: Console, letters: Sequence[_Letter]) -> None:
     for one in letters:
         out.print(f"message {one.message_id}, dead since {stamp(one.letter.since)}, from queue {one.source.queue}")
         for name, value in one.letter.attributes.items():
@@ -138,7 +137,6 @@ def _show(out: Console, letters: Sequence[_Letter], *, as_json: bool) -> int:
         out.print()
         out.print(f"send it back: run_pipeline.py dead-letters resend {one.message_id}")
         out.print(f"delete it:    run_pipeline.py dead-letters drop {one.message_id}")
-    return 0
 
 
 def _resend(here: Site, out: Console, letters: Sequence[_Letter]) -> int:

@@ -4,6 +4,8 @@ import sys
 from argparse import Namespace
 from dataclasses import replace
 
+from rich.console import Console
+
 from pipeline.debag import Policy
 from pipeline.foundation.work import human_count
 from pipeline.operations import debag_zips, show
@@ -21,15 +23,10 @@ def main(options: Namespace) -> int:
     )
     with show.progress("debagging") as pulse:
         outcome = debag_zips.debag_zips(options.zips, options.into, policy=policy, threads=options.threads, pulse=pulse)
-    if options.json:
-        show.as_json(outcome.as_dict())
-    else:
-        _tell(outcome)
-    return outcome.exit_status
+    return show.result(options, outcome.as_dict(), lambda out: _tell(out, outcome), status=outcome.exit_status)
 
 
-def _tell(outcome: Debagging) -> None:
-    out = show.console()
+def _tell(out: Console, outcome: Debagging) -> None:
     for work in outcome.works:
         there = ", was there already" if work.rid in outcome.already_there else ""
         size = f"{human_count(work.files, 'file')}, {human_count(work.bytes, 'byte')}"

@@ -5,7 +5,6 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline import settings
 from pipeline.foundation.work import human_bytes, human_count
 from pipeline.operations import explain, show
 from pipeline.record import stories
@@ -26,13 +25,9 @@ def main(options: Namespace) -> int:
     Raises:
         UsageError: it is no RID, or nothing is known of the work.
     """
-    here = context.open_site(settings.load(), lane="explain")
+    here = context.open_site(lane="explain")
     told = explain.document(here, stories.asked_story(here.engine, options.rid))
-    if options.json:
-        show.as_json(told)
-    else:
-        _tell(show.console(), told)
-    return 0
+    return show.result(options, told, lambda out: _tell(out, told))
 
 
 def _tell(out: Console, told: dict[str, Any]) -> None:

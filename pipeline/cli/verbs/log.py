@@ -5,7 +5,6 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from pipeline import settings
 from pipeline.operations import show, sync_logs
 from pipeline.operations.sync_logs import SyncLog
 from pipeline.record import stories
@@ -19,7 +18,7 @@ def main(options: Namespace) -> int:
     Raises:
         UsageError: it is no RID, or nothing is known of the work.
     """
-    work_rid, here = options.rid, context.open_site(settings.load(), lane="log")
+    work_rid, here = options.rid, context.open_site(lane="log")
     found = sync_logs.of(here, work_rid, stories.asked_story(here.engine, work_rid).events)
     if not found:
         again = f"go on with: run_pipeline.py explain {shlex.quote(work_rid)}"

@@ -5,7 +5,6 @@ from argparse import Namespace
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
-from pipeline import settings
 from pipeline.foundation import durable, guarded
 from pipeline.foundation.errors import UsageError
 from pipeline.foundation.signals import StopFlag, stopping_on_signals
@@ -23,7 +22,7 @@ def main(options: Namespace) -> int:
         raise UsageError("one of --textfile FILE and --listen [HOST:]PORT is needed")
     registry = CollectorRegistry()
     # Described by asking nobody: the first scrape counts, not the registration.
-    registry.register(_Described(Collector(context.open_site(settings.load(), lane="metrics"))))
+    registry.register(_Described(Collector(context.open_site(lane="metrics"))))
     if options.textfile:
         try:
             durable.write_file(guarded.behind_our_links(options.textfile), generate_latest(registry))

@@ -2,12 +2,12 @@
 
 import shlex
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 
-from pipeline import settings
 from pipeline.foundation.errors import UsageError
 from pipeline.foundation.work import human_count, rfc3339, stamp
 from pipeline.operations import quarantine, repair, show
@@ -25,28 +25,29 @@ def main(options: Namespace) -> int:
     Raises:
         UsageError: nothing is kept of a work that was named, or nobody agreed; nothing was changed.
     """
-    here = context.open_site(settings.load(), lane="quarantine")
-    return _ACTIONS[options.action](here, show.console(), options)
+    here = context.open_site(lane="quarantine")
+    return _ACTIONS[options.action](here, options)
 
 
-def _list(here: Site, out: Console, options: Namespace) -> int:
+def _list(here: Site, options: Namespace) -> int:
     """All that are refused, wherever they are kept: `status` counts them all."""
     found = quarantine.kept(here)
     here_kept = {one.bag_id for one in found}
     others = [row for row in overview.refused(here.engine) if row.bag.bag_id not in here_kept]
-    if options.json:
-        told = {"host": here.host, "folder": str(here.settings.quarantine), "kept": [_document(one) for one in found]}
-        show.as_json({**told, "not_kept_here": [_not_kept(here, row) for row in others]})
-        return 0
-    if not found:
-        out.print(f"nothing is in quarantine on {here.host} ({here.settings.quarantine})")
-    show.tell(out, [*map(_row, found), *(_not_kept(here, row) for row in others)])
-    if others:
-        out.print(
-            f"not kept here: {human_count(len(others), 'refused bag')}; put mended ones to S3, or leave their works "
-            "out: run_pipeline.py skip RID --reason WHY; more of each: run_pipeline.py explain RID"
-        )
-    return 0
+    elsewhere = [_not_kept(here, row) for row in others]
+
+    def tell(out: Console) -> None:
+        if not found:
+            out.print(f"nothing is in quarantine on {here.host} ({here.settings.quarantine})")
+        show.tell(out, [*map(_row, found), *elsewhere])
+        if others:
+            out.print(
+                f"not kept here: {human_count(len(others), 'refused bag')}; put mended ones to S3, or leave their "
+                "works out: run_pipeline.py skip RID --reason WHY; more of each: run_pipeline.py explain RID"
+            )
+
+    told = {"host": here.host, "folder": str(here.settings.quarantine), "kept": [_document(one) for one in found]}
+    return show.result(options, {**told, "not_kept_here": elsewhere}, tell)
 
 
 def _not_kept(here: Site, row: BagRow) -> dict[str, str]:
@@ -61,11 +62,13 @@ def _not_kept(here: Site, row: BagRow) -> dict[str, str]:
     }
 
 
-def _show(here: Site, out: Console, options: Namespace) -> int:
+def _show(here: Site, options: Namespace) -> int:
     found = quarantine.named(here, options.names)
-    if options.json:
-        show.as_json({"kept": [_document(one) for one in found]})
-        return 0
+    document = {"kept": [_document(one) for one in found]}
+    return show.result(options, document, lambda out: _tell(here, out, found))
+
+
+def _tell(here: Site, out: Console, found: Sequence[Kept]) -> None:
     for one in found:
         out.print(f"{one.work_rid}, bag {one.bag_id}: {one.state}, kept since {stamp(one.since)} in {one.folder}")
         for path, size in one.zips.items():
@@ -82,10 +85,9 @@ def _show(here: Site, out: Console, options: Namespace) -> int:
         if not one.superseded:
             out.print(f"try it again: run_pipeline.py quarantine release {shlex.quote(one.work_rid)}")
         out.print(f"delete it:    run_pipeline.py quarantine drop {shlex.quote(one.work_rid)}")
-    return 0
 
 
-def _release(here: Site, out: Console, options: Namespace) -> int:
+def _release(here: Site, options: Namespace) -> int:
     """The zip itself is taken back to staging by the lane that takes the bag up, in one rename: no state in between."""
     found = quarantine.named(here, options.names)
     for one in found:
@@ -97,10 +99,11 @@ def _release(here: Site, out: Console, options: Namespace) -> int:
                 go_on=f"run_pipeline.py work {shlex.quote(str(kept))}" if kept else drop,
             )
     rows = [one.row for one in found if one.row is not None]
-    return 1 if repair.hand_back_each(here, rows, reason="released from quarantine", say=out.print) else 0
+    return 1 if repair.hand_back_each(here, rows, reason="released from quarantine", say=show.console().print) else 0
 
 
-def _drop(here: Site, out: Console, options: Namespace) -> int:
+def _drop(here: Site, options: Namespace) -> int:
+    out = show.console()
     found = quarantine.named(here, options.names)
     others = {one.bag_id: quarantine.other_copy(here, one) for one in found}
     alone = [one for one in found if not others[one.bag_id]]

@@ -8,7 +8,6 @@ from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
-from pipeline import settings
 from pipeline.foundation import durable, guarded
 from pipeline.foundation.errors import UsageError
 from pipeline.operations.report import figures, table
@@ -28,7 +27,7 @@ def main(options: Namespace) -> int:
     if not (options.html or options.csv):
         raise UsageError("what is to be written? --html FILE, --csv [FILE], or both")
     page = _page() if options.html else None
-    here, since = context.open_site(settings.load(), lane="report"), options.since
+    here, since = context.open_site(lane="report"), options.since
     if page is not None:
         _write(options.html, page.html(figures.story(here, since=since), host=here.host))
     if options.csv == "-":

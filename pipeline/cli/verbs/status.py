@@ -11,7 +11,6 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from pipeline import settings
 from pipeline.foundation.work import human_bytes, human_count, human_seconds, rfc3339
 from pipeline.operations import show, sync_logs
 from pipeline.operations.status import Standing
@@ -32,17 +31,13 @@ def main(options: Namespace) -> int:
     Raises:
         UsageError: nothing is known of the work that is asked for.
     """
-    here = context.open_site(settings.load(), lane="status")
+    here = context.open_site(lane="status")
     if options.rid:
-        return _one(here, options.rid, as_json=options.json)
+        return _one(here, options)
     if options.watch:
         return _watch(here, show.console(), options)
     told = _document(here, options)
-    if options.json:
-        show.as_json(told)
-    else:
-        _print(show.console(), told)
-    return 0
+    return show.result(options, told, lambda out: _print(out, told))
 
 
 def _document(here: Site, options: Namespace) -> dict[str, Any]:
@@ -190,20 +185,21 @@ def _lane_row(lane: dict[str, Any]) -> show.Row:
     }
 
 
-def _one(here: Site, work_rid: str, *, as_json: bool) -> int:
-    story = stories.asked_story(here.engine, work_rid)
+def _one(here: Site, options: Namespace) -> int:
+    story = stories.asked_story(here.engine, options.rid)
+    work_rid = story.work_rid
     own = {known.row.bag.bag_id for known in story.bags if known.row.bag.work_rid == work_rid}
     works = views.works(here.engine, bag_ids=[known.row.bag.bag_id for known in story.bags])
     works = [work for work in works if work.work_rid == work_rid or work.bag_id in own]
     history = [{**event, "at": rfc3339(event["at"])} for event in story.events]
     logs = [asdict(one) for one in sync_logs.of(here, work_rid, story.events)]
-    if as_json:
-        show.as_json({"works": [asdict(work) for work in works], "history": history, "sync_logs": logs})
-        return 0
-    out = show.console()
-    show.tell(out, show.works_rows(works))
-    for event in history:
-        out.print(show.event_line(event))
-    for line in show.sync_log_lines(logs):
-        out.print(f"sync log: {line}", soft_wrap=True)
-    return 0
+
+    def tell(out: Console) -> None:
+        show.tell(out, show.works_rows(works))
+        for event in history:
+            out.print(show.event_line(event))
+        for line in show.sync_log_lines(logs):
+            out.print(f"sync log: {line}", soft_wrap=True)
+
+    document = {"works": [asdict(work) for work in works], "history": history, "sync_logs": logs}
+    return show.result(options, document, tell)

@@ -7,9 +7,8 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline import settings
 from pipeline.foundation import logs
-from pipeline.foundation.errors import InvalidRid, Stopping, UsageError
+from pipeline.foundation.errors import Stopping, UsageError
 from pipeline.foundation.signals import stopping_on_signals
 from pipeline.foundation.work import Pulse, asked_rid, human_bytes, human_count
 from pipeline.lanes import lanes
@@ -36,11 +35,10 @@ def main(options: Namespace) -> int:
     if sum(map(bool, ways)) != 1 or bool(options.forget) != bool(options.reason):
         wanted = "one of RID…, --all, --oldest N, and --forget RID with --reason TEXT is needed"
         raise UsageError(wanted, go_on="run_pipeline.py verify --help")
-    chosen = settings.load()
+    here = context.open_site(lane="verify")
     if options.forget:
-        return _forget(context.open_site(chosen, lane="verify"), asked_rid(options.forget), options.reason)
-    logs.log_to(chosen.logs, "verify", verbose=options.verbose, json_lines=chosen.log_json)
-    here = context.open_site(chosen, lane="verify")
+        return _forget(here, asked_rid(options.forget), options.reason)
+    logs.log_to(here.settings.logs, "verify", verbose=options.verbose, json_lines=here.settings.log_json)
     verify.see_archive(here)
     works = _asked_for(here, options)
     run = _Run(here, works, options)
@@ -62,10 +60,7 @@ def _asked_for(here: Site, options: Namespace) -> list[Archived]:
     if not options.rids:
         works = verify.everything(here)
         return works[: options.oldest] if options.oldest else works
-    try:
-        return verify.by_name(here, options.rids)
-    except InvalidRid as error:
-        raise UsageError(f"{error.what}: a RID was expected") from error
+    return verify.by_name(here, options.rids)
 
 
 class _Run:
