@@ -21,9 +21,9 @@ from pipeline.settings.sections import (
     KINDS,
     Database,
     Folder,
+    Messages,
     Notify,
     Pipeline,
-    Queue,
     Source,
     wrong_address,
 )
@@ -50,7 +50,7 @@ class Scheduler:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Pipeline, Queue):
+class Settings(Pipeline, Messages):
     """Everything that was set, checked: `[pipeline]` and `[queue]`, and each other section as a value of its own."""
 
     database_url: str = field(repr=False)  # with its password
@@ -95,7 +95,7 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
     read_named_files()
     problems: list[str] = []
     main = read(Pipeline, "pipeline", problems)
-    messages, notify = read(Queue, "queue", problems), read(Notify, "notify", problems)
+    messages, notify = read(Messages, "queue", problems), read(Notify, "notify", problems)
     fetching = read(download.FetchOptions, "download", problems)
     policy = read(debag.Policy, "debag", problems, reserve_bytes=main.margin_bytes)
     url = database_url(read(Database, "database", problems), problems, make_password=make_password)

@@ -73,7 +73,7 @@ class Database:
 
 
 @dataclass(frozen=True)
-class Queue:
+class Messages:
     """`[queue]`: how messages are taken and given back."""
 
     wait_seconds: int = setting(20, "long poll of watch mode, 1 to 20 s", within(0, 20, " (a limit of SQS)"))
@@ -236,7 +236,7 @@ class Folder:
 SECTIONS: dict[str, type] = {
     "pipeline": Pipeline,
     "database": Database,
-    "queue": Queue,
+    "queue": Messages,
     "download": download.FetchOptions,
     "debag": debag.Policy,
     "sync": sync.SyncSettings,

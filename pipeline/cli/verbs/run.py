@@ -8,7 +8,7 @@ from pipeline import settings
 from pipeline.foundation import logs
 from pipeline.foundation.errors import SettingsError
 from pipeline.foundation.work import human_count
-from pipeline.lanes import lanes
+from pipeline.lanes import processes
 from pipeline.settings import Settings
 
 _log = logging.getLogger("pipeline.run")
@@ -27,18 +27,18 @@ def main(options: Namespace) -> int:
         raise SettingsError(
             ["no source is set: luigi.cfg needs a section [source NAME] with region, bucket and queue, or with a path"]
         )
-    how = lanes.RunOptions(
+    how = processes.RunOptions(
         lanes=chosen.lanes, watch=options.watch, local_scheduler=options.local_scheduler, verbose=options.verbose
     )
     logs.log_to(chosen.lane_logs, "run", verbose=options.verbose, json_lines=chosen.log_json)
     _tell_start(chosen, how)
     in_one_process = how.lanes == 1 and how.local_scheduler
-    summary = lanes.run_here(chosen, how) if in_one_process else lanes.Lanes(chosen, how).run()
+    summary = processes.run_here(chosen, how) if in_one_process else processes.Lanes(chosen, how).run()
     _log.info("ended: %d done, %d failed", summary.done, summary.failed)
     return summary.exit_status
 
 
-def _tell_start(chosen: Settings, how: lanes.RunOptions) -> None:
+def _tell_start(chosen: Settings, how: processes.RunOptions) -> None:
     _log.info(
         "%s: %s, sources %s, scheduler %s",
         "watching" if how.watch else "running until the sources are empty",

@@ -11,7 +11,7 @@ from pipeline.foundation import logs
 from pipeline.foundation.errors import Stopping, UsageError
 from pipeline.foundation.signals import stopping_on_signals
 from pipeline.foundation.work import Pulse, asked_rid, human_bytes, human_count
-from pipeline.lanes import lanes
+from pipeline.lanes import processes
 from pipeline.operations import repair, show, verify
 from pipeline.operations.verify import Checked
 from pipeline.record import Archived
@@ -41,7 +41,7 @@ def main(options: Namespace) -> int:
     logs.log_to(here.settings.logs, "verify", verbose=options.verbose, json_lines=here.settings.log_json)
     verify.see_archive(here)
     works = _asked_for(here, options)
-    run = _Run(here, works, options)
+    run = _Check(here, works, options)
     try:
         with stopping_on_signals(here.stopping.set), show.progress("verify") as pulse:
             run.check(pulse)
@@ -53,7 +53,7 @@ def main(options: Namespace) -> int:
 def _forget(here: Site, rid: str, reason: str) -> int:
     verify.forget(here, rid, reason=reason, by=repair.operator())
     show.console().print(f"{rid}: its failed fixity check needs nobody any more; the next one that fails will")
-    return lanes.EXIT_DONE
+    return processes.EXIT_DONE
 
 
 def _asked_for(here: Site, options: Namespace) -> list[Archived]:
@@ -63,7 +63,7 @@ def _asked_for(here: Site, options: Namespace) -> list[Archived]:
     return verify.by_name(here, options.rids)
 
 
-class _Run:
+class _Check:
     """One call: the works asked for, and what was found so far."""
 
     def __init__(self, here: Site, works: Sequence[Archived], options: Namespace) -> None:
@@ -104,7 +104,7 @@ class _Run:
         """The exit status: a work named by hand that could not be checked is no success either."""
         counts = Counter(checked.verdict for checked in self._checked)
         wrong = counts[FixityVerdict.FAILED] or self._left or (self._options.rids and counts[FixityVerdict.NO_PROOF])
-        return lanes.EXIT_FAILED if wrong else lanes.EXIT_DONE
+        return processes.EXIT_FAILED if wrong else processes.EXIT_DONE
 
     def tell(self) -> None:
         """The report of all works, on stdout."""

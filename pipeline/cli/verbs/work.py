@@ -12,7 +12,7 @@ from pipeline.foundation import logs
 from pipeline.foundation.errors import InvalidRid, ObjectGone, ObjectReplaced, UsageError
 from pipeline.foundation.signals import stopping_on_signals
 from pipeline.foundation.work import Bag, checked_rid, rid_from_name, staging_key
-from pipeline.lanes import lanes
+from pipeline.lanes import processes
 from pipeline.lanes.bring_home import bring_home
 from pipeline.lanes.builds import scheduler_paused
 from pipeline.lanes.parcel import Outcome, Verdict
@@ -39,14 +39,14 @@ def main(options: Namespace) -> int:
     if not options.local_scheduler:
         scheduler_paused(chosen.scheduler.url)  # only to see that it answers, before anything is begun
     bags = [_bag(here, target) for target in options.targets]
-    worst = lanes.EXIT_DONE
+    worst = processes.EXIT_DONE
     with stopping_on_signals(here.stopping.set):
         for bag in bags:
             _again(here, bag, options.from_step)
             (verdict,) = bring_home(here, [bag])
             _tell(verdict)
             if verdict.outcome is not Outcome.DONE:
-                worst = lanes.EXIT_FAILED
+                worst = processes.EXIT_FAILED
             if here.stopping.is_set():
                 break
     return worst
