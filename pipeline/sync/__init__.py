@@ -3,9 +3,9 @@
 from pipeline.sync.archive import archive
 from pipeline.sync.audit import TOOL as AUDIT_TOOL
 from pipeline.sync.call import unmarked, unmounted
+from pipeline.sync.fixity_check import FixityVerdict, Verified, verify
 from pipeline.sync.job import audit_logs_of, logs_of
-from pipeline.sync.options import SITE_FILE, Options, of_site
+from pipeline.sync.narrowing import SITE_FILE, SyncOptions, of_site
 from pipeline.sync.proof import Proof
 from pipeline.sync.readback import Brake
 from pipeline.sync.site import BUILTIN, DEFAULT_PATH, Synced, SyncSettings
-from pipeline.sync.verify import FixityVerdict, Verified, verify

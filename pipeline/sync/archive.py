@@ -9,10 +9,10 @@ from pathlib import Path
 from pipeline.foundation import durable
 from pipeline.foundation.fixity import Fixity
 from pipeline.foundation.work import Pulse, archive_dir, checked_rid, human_count, no_pulse
-from pipeline.sync import by_copier, by_script, options, replaced
+from pipeline.sync import by_copier, by_script, narrowing, replaced
 from pipeline.sync import proof as proofs
 from pipeline.sync.call import Call
-from pipeline.sync.options import Options
+from pipeline.sync.narrowing import SyncOptions
 from pipeline.sync.readback import Comparison, Difference, compare, not_kept
 from pipeline.sync.site import BUILTIN, Synced, SyncSettings
 
@@ -111,10 +111,10 @@ class _Home(Call):
             not_kept=lost,
         )
 
-    def chosen(self) -> Options:
+    def chosen(self) -> SyncOptions:
         """The site's options, narrowed by the work's own file where such files are heeded."""
         site = self.site.options
-        return options.of_work(self.work_dir, work_rid=self.work_rid, site=site) if self.site.heed_works else site
+        return narrowing.of_work(self.work_dir, work_rid=self.work_rid, site=site) if self.site.heed_works else site
 
     def joined(self, known: Fixity, proved: Fixity | None) -> Fixity:
         """What the copy is measured by: the bag's digests, and what was proved earlier unless it is replaced."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.foundation import durable, failpoints
 from pipeline.sync.call import Call
 from pipeline.sync.job import LoggedJob, begun
-from pipeline.sync.options import Options
+from pipeline.sync.narrowing import SyncOptions
 from pipeline.sync.process import Ended
 
 TOOL = "audit-tool"
@@ -80,7 +80,7 @@ class Auditor:
         log: what the tool printed; None where it is not installed.
     """
 
-    def __init__(self, call: Call, chosen: Options, job: LoggedJob | None) -> None:
+    def __init__(self, call: Call, chosen: SyncOptions, job: LoggedJob | None) -> None:
         self._site = call.site
         self._words = {"pre": chosen.audit_pre, "post": chosen.audit_post}
         self._job = job
@@ -122,7 +122,7 @@ class Auditor:
 
 
 @contextmanager
-def audited(call: Call, chosen: Options) -> Iterator[Auditor]:
+def audited(call: Call, chosen: SyncOptions) -> Iterator[Auditor]:
     """An auditor for one call, with logs of its own where the tool is installed.
 
     `call.unfinished` stands until the block has ended well: a test that failed after the copy must not pass for

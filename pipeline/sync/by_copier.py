@@ -16,16 +16,16 @@ from pathlib import Path
 from pipeline.foundation import abilities, durable, failpoints, guarded
 from pipeline.foundation.fixity import Fixity
 from pipeline.sync.audit import Audits, audited, none_run
+from pipeline.sync.bringing import bring
 from pipeline.sync.call import Call
-from pipeline.sync.copying import bring
-from pipeline.sync.options import Options
+from pipeline.sync.narrowing import SyncOptions
 from pipeline.sync.readback import Comparison, Difference
 from pipeline.sync.trees import scan
 
 _OWN = stat.S_IRWXU
 
 
-def run(call: Call, known: Fixity, before: Comparison, chosen: Options) -> tuple[Comparison, Path | None, Audits]:
+def run(call: Call, known: Fixity, before: Comparison, chosen: SyncOptions) -> tuple[Comparison, Path | None, Audits]:
     """Audit the work, copy what is missing, prove it, publish it, audit the copy.
 
     Where all is there already, what a killed copier left is swept, and nothing more is done; unless an audit of an
@@ -97,7 +97,7 @@ def _hidden(folder: Path) -> Path:
 def _copy(call: Call, files: Fixity) -> tuple[Comparison, list[Difference]]:
     """Write files of a work into the hidden folder beside its place, and prove them there; `_publish` is the next.
 
-    What is complete stays in the hidden folder, whatever happens. Returns what `copying.bring` does.
+    What is complete stays in the hidden folder, whatever happens. Returns what `bringing.bring` does.
     """
     part = _hidden(call.folder)
     durable.make_folders(part.parent)

@@ -8,12 +8,14 @@ from pipeline.foundation.fixity import Fixity
 from pipeline.sync import audit
 from pipeline.sync.call import Call
 from pipeline.sync.job import LoggedJob, begun
-from pipeline.sync.options import Options
+from pipeline.sync.narrowing import SyncOptions
 from pipeline.sync.process import Ended
 from pipeline.sync.readback import Comparison, compare
 
 
-def run(call: Call, known: Fixity, before: Comparison, chosen: Options) -> tuple[Comparison, Path | None, audit.Audits]:
+def run(
+    call: Call, known: Fixity, before: Comparison, chosen: SyncOptions
+) -> tuple[Comparison, Path | None, audit.Audits]:
     """Run the site's script where something is missing, or it has to run, and prove what it made.
 
     Args:
@@ -46,7 +48,7 @@ def run(call: Call, known: Fixity, before: Comparison, chosen: Options) -> tuple
     return _read_back(call, known, job.logs.log), job.logs.log, audits
 
 
-def _run(call: Call, job: LoggedJob, known: Fixity, chosen: Options) -> audit.Audits:
+def _run(call: Call, job: LoggedJob, known: Fixity, chosen: SyncOptions) -> audit.Audits:
     site, logs = call.site, job.logs
     command = ["bash", str(site.script.absolute())]
     command += chosen.arguments(archive_parent=f"{site.archive_root.absolute()}/Archive", web_parent=site.web_parent)

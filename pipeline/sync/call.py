@@ -22,10 +22,10 @@ from pipeline.foundation.errors import (
 )
 from pipeline.foundation.fixity import Fixity
 from pipeline.foundation.work import Pulse, archive_shares, human_bytes
-from pipeline.sync import options, replaced
-from pipeline.sync.options import Options
+from pipeline.sync import narrowing, replaced
+from pipeline.sync.narrowing import SyncOptions
 from pipeline.sync.readback import Comparison, Difference
-from pipeline.sync.replaced import Journal
+from pipeline.sync.replaced import ArchiveJournal
 from pipeline.sync.site import SyncSettings
 from pipeline.sync.trees import staging_faults
 
@@ -53,9 +53,9 @@ class Call:
         return self.folder.parent.parent
 
     @property
-    def journal(self) -> Journal:
+    def journal(self) -> ArchiveJournal:
         """What was done with the work's archive copy; it lies beside the work in staging."""
-        return Journal.load(self.work_dir.with_name(f".{self.work_rid}.sync-journal"))
+        return ArchiveJournal.load(self.work_dir.with_name(f".{self.work_rid}.sync-journal"))
 
     @property
     def unfinished(self) -> Path:
@@ -199,11 +199,11 @@ class Call:
                 log=str(log or ""),
             )
 
-    def kept_out(self, chosen: Options) -> NotToBeArchived:
+    def kept_out(self, chosen: SyncOptions) -> NotToBeArchived:
         """The work is not home, and by its own options never will be."""
         return self.failure(
             NotToBeArchived,
-            f"its own {options.WORK_FILE} says sync.archive: false, and the archive does not have all of it",
+            f"its own {narrowing.WORK_FILE} says sync.archive: false, and the archive does not have all of it",
             go_on=f"if it is to be archived all the same: PIPELINE_SYNC_WORK_OPTIONS=ignore {self.command}",
             options=chosen.facts(),
         )

@@ -15,7 +15,7 @@ from typing import Self
 from pipeline.foundation.errors import AuditFailed, PipelineError, SyncFailed
 from pipeline.sync import process
 from pipeline.sync.call import Call
-from pipeline.sync.options import Options
+from pipeline.sync.narrowing import SyncOptions
 from pipeline.sync.site import BUILTIN, SyncSettings
 
 LAST_LINES = 12
@@ -61,7 +61,7 @@ class LoggedJob:
         transcript: takes what is printed.
     """
 
-    def __init__(self, call: Call, chosen: Options, logs: JobLogs, transcript: "Transcript") -> None:
+    def __init__(self, call: Call, chosen: SyncOptions, logs: JobLogs, transcript: "Transcript") -> None:
         self._call = call
         self._environment = {**_environment(call.site, logs), **chosen.environment()}
         self.logs = logs
@@ -115,7 +115,7 @@ class LoggedJob:
 
 
 @contextmanager
-def begun(call: Call, chosen: Options) -> Iterator[LoggedJob]:
+def begun(call: Call, chosen: SyncOptions) -> Iterator[LoggedJob]:
     """A job with log folders of its own; at the end those that are empty are taken away.
 
     Raises:

@@ -23,7 +23,7 @@ _PROVED_WRONG = "proved-wrong"
 
 
 @dataclass
-class Journal:
+class ArchiveJournal:
     """What this pipeline has done with a work's archive copy since the work was unpacked.
 
     Attributes:
@@ -39,7 +39,7 @@ class Journal:
     to: str = ""
 
     @classmethod
-    def load(cls, file: Path) -> "Journal":
+    def load(cls, file: Path) -> "ArchiveJournal":
         """The journal, empty where none was begun; one that cannot be read is none, which is the careful side."""
         try:
             facts = json.loads(file.read_bytes())
@@ -72,7 +72,7 @@ def place(folder: Path) -> Path:
     return folder.parent.parent / ".replaced" / folder.name
 
 
-def move_replaced(folder: Path, journal: Journal, names: Iterable[str]) -> None:
+def move_replaced(folder: Path, journal: ArchiveJournal, names: Iterable[str]) -> None:
     """Move other content of the archive copy at `folder` to where the journal says; what is moved already is left.
 
     Raises:

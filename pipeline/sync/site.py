@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.foundation.declared import Setting, at_least, holds, setting
-from pipeline.sync.options import BUILT_IN, Options
+from pipeline.sync.narrowing import BUILT_IN, SyncOptions
 from pipeline.sync.proof import Proof
 
 SCRIPT, BUILTIN = "script", "builtin"
@@ -83,7 +83,7 @@ class SyncSettings:
         text="heed",
         choices={"heed": True, "ignore": False},
     )
-    options: Options = BUILT_IN
+    options: SyncOptions = BUILT_IN
     aws_credentials: Path | None = None
     host_name: str = field(default_factory=socket.gethostname)
     user_name: str = field(default_factory=_own_user_name)
@@ -132,7 +132,7 @@ class Synced:
     seconds: float
     algorithms: tuple[str, ...]
     cache_dropped: bool
-    options: Options
+    options: SyncOptions
     audits: Mapping[str, str]
     proof: Proof
     replaced: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.foundation.errors import ArchiveConflict, AuditFailed, NotToBeArchived, OptionsNotUnderstood, SyncFailed
-from pipeline.sync import Options
+from pipeline.sync import SyncOptions
 from pipeline.sync.site import BUILTIN, SCRIPT
 from tests.sync.test_running import alive, eventually
 from tests.world.bags import SMALL_WORK
@@ -87,7 +87,7 @@ def test_update_web_false_leaves_the_web_copy_as_it_is(home: Home, tools: Tools)
 def test_a_payload_cannot_publish_what_the_site_does_not(home: Home, tools: Tools) -> None:
     tools.add("aws")
     home.stage(files=with_options("sync: {web: true, update_web: true}"))
-    site = home.site(web_parent=WEB, path=str(tools.folder), options=Options(web=False, update_web=False))
+    site = home.site(web_parent=WEB, path=str(tools.folder), options=SyncOptions(web=False, update_web=False))
     synced = home.archive(site=site)
     assert tools.called() == []
     assert len(synced.options.not_granted) == 2
@@ -117,14 +117,14 @@ def test_options_that_are_not_understood_stop_a_work_before_anything_is_written(
     with pytest.raises(OptionsNotUnderstood, match="'webb' is unknown"):
         home.archive()
     assert list(home.root.iterdir()) == []
-    assert home.archive(site=home.site(heed_works=False)).options == Options()
+    assert home.archive(site=home.site(heed_works=False)).options == SyncOptions()
 
 
 @pytest.mark.parametrize("copier", [SCRIPT, BUILTIN])
 def test_the_audit_tool_gets_the_options_and_its_success_is_recorded(home: Home, tools: Tools, copier: str) -> None:
     tools.add("audit-tool")
     work = home.stage(files=with_options("audit: {post: ['-T', 'A']}"))
-    options = Options(audit_pre=("-T", "X,Y"), audit_post=("-D", "p=1", "-T", "A,B"))
+    options = SyncOptions(audit_pre=("-T", "X,Y"), audit_post=("-D", "p=1", "-T", "A,B"))
     synced = home.archive(site=home.site(copier=copier, path=str(tools.folder), options=options))
     before, after = tools.called()
     assert before.endswith(f" -T X,Y {work}")

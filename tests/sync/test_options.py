@@ -5,25 +5,25 @@ from pathlib import Path
 import pytest
 
 from pipeline.foundation.errors import OptionsNotUnderstood
-from pipeline.sync import options
-from pipeline.sync.options import BUILT_IN, Options
+from pipeline.sync import narrowing
+from pipeline.sync.narrowing import BUILT_IN, SyncOptions
 from pipeline.sync.options_file import LIMIT_BYTES
 
 
-def of_site(folder: Path, text: str) -> Options:
+def of_site(folder: Path, text: str) -> SyncOptions:
     (folder / "site-sync.yml").write_text(text)
-    return options.of_site(folder / "site-sync.yml")
+    return narrowing.of_site(folder / "site-sync.yml")
 
 
-def of_work(folder: Path, text: str | bytes, site: Options = BUILT_IN) -> Options:
+def of_work(folder: Path, text: str | bytes, site: SyncOptions = BUILT_IN) -> SyncOptions:
     (folder / "W1/config").mkdir(parents=True, exist_ok=True)
     (folder / "W1/config/sync.yml").write_bytes(text.encode() if isinstance(text, str) else text)
-    return options.of_work(folder / "W1", work_rid="W1", site=site)
+    return narrowing.of_work(folder / "W1", work_rid="W1", site=site)
 
 
 def test_without_any_file_the_options_are_those_built_in(tmp_path: Path) -> None:
-    site = options.of_site(tmp_path / "none.yml")
-    assert options.of_work(tmp_path, work_rid="W1", site=site) == Options() == BUILT_IN
+    site = narrowing.of_site(tmp_path / "none.yml")
+    assert narrowing.of_work(tmp_path, work_rid="W1", site=site) == SyncOptions() == BUILT_IN
     assert BUILT_IN.environment() == {}
     assert BUILT_IN.arguments(archive_parent="/mnt/Archive", web_parent="s3://web") == [
         *("-a", "/mnt/Archive"),
@@ -55,7 +55,7 @@ def test_a_work_can_refuse_the_web_copy_and_its_refresh(tmp_path: Path) -> None:
 
 
 def test_a_work_can_turn_on_nothing_that_the_site_has_off(tmp_path: Path) -> None:
-    site = Options(web=False, update_web=False)
+    site = SyncOptions(web=False, update_web=False)
     found = of_work(tmp_path, "sync: {archive: true, web: true, update_web: true, replace: true}", site)
     assert (found.web, found.update_web) == (False, False)
     assert [text.partition(":")[0] for text in found.not_granted] == ["sync.web", "sync.update_web", "sync.replace"]
@@ -74,7 +74,7 @@ def test_a_work_can_turn_on_nothing_that_the_site_has_off(tmp_path: Path) -> Non
     ],
 )
 def test_a_work_can_choose_fewer_tests(tmp_path: Path, had: str, asked: str, granted: str) -> None:
-    found = of_work(tmp_path, f"audit: {{pre: {asked}}}", Options(audit_pre=tuple(had.split())))
+    found = of_work(tmp_path, f"audit: {{pre: {asked}}}", SyncOptions(audit_pre=tuple(had.split())))
     assert " ".join(found.audit_pre) == granted
     assert found.not_granted == ()
 
@@ -94,14 +94,14 @@ def test_a_work_can_choose_fewer_tests(tmp_path: Path, had: str, asked: str, gra
     ],
 )
 def test_a_work_puts_nothing_else_on_the_audit_tools_command_line(tmp_path: Path, asked: str) -> None:
-    site = Options(audit_pre=("-T", "A,B"), audit_post=("-D", "x=1", "-T", "A,B"))
+    site = SyncOptions(audit_pre=("-T", "A,B"), audit_post=("-D", "x=1", "-T", "A,B"))
     found = of_work(tmp_path, f"audit: {{pre: {asked}, post: {asked}}}", site)
     assert (found.audit_pre, found.audit_post) == (site.audit_pre, site.audit_post)
     assert [text.partition(":")[0] for text in found.not_granted] == ["audit.pre", "audit.post"]
 
 
 def test_of_the_tests_asked_for_only_those_of_the_site_are_run(tmp_path: Path) -> None:
-    found = of_work(tmp_path, "audit: {post: ['-T', 'B,Z']}", Options(audit_post=("-T", "A,B")))
+    found = of_work(tmp_path, "audit: {post: ['-T', 'B,Z']}", SyncOptions(audit_post=("-T", "A,B")))
     assert found.audit_post == ("-T", "B")
     assert "does not run Z" in found.not_granted[0]
 
@@ -164,4 +164,4 @@ def test_a_site_can_neither_replace_in_passing_nor_do_without_the_archive(tmp_pa
 def test_a_sites_file_that_is_a_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "site-sync.yml").mkdir()
     with pytest.raises(OptionsNotUnderstood, match=r"site-sync\.yml"):
-        options.of_site(tmp_path / "site-sync.yml")
+        narrowing.of_site(tmp_path / "site-sync.yml")

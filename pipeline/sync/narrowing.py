@@ -25,7 +25,7 @@ _TESTS = re.compile(r"\w+(?:,\w+)*")
 
 
 @dataclass(frozen=True)
-class Options:
+class SyncOptions:
     """What a sync does, besides proving.
 
     Attributes:
@@ -69,10 +69,10 @@ class Options:
         }
 
 
-BUILT_IN = Options()
+BUILT_IN = SyncOptions()
 
 
-def of_site(path: Path) -> Options:
+def of_site(path: Path) -> SyncOptions:
     """The site's options: those of its file over those built in; those built in where there is no file.
 
     Raises:
@@ -107,7 +107,7 @@ def of_site(path: Path) -> Options:
     )
 
 
-def of_work(work_dir: Path, *, work_rid: str, site: Options) -> Options:
+def of_work(work_dir: Path, *, work_rid: str, site: SyncOptions) -> SyncOptions:
     """The site's options as far as the work's own file leaves them.
 
     Args:
@@ -137,13 +137,13 @@ def of_work(work_dir: Path, *, work_rid: str, site: Options) -> Options:
     return chosen
 
 
-def _merged(asked: Asked, *, source: str) -> Options:
+def _merged(asked: Asked, *, source: str) -> SyncOptions:
     lists: Mapping[str, Any] = {f"audit_{name}": asked.get(f"audit.{name}", ()) for name in ("pre", "post")}
     switches: Mapping[str, Any] = {name: asked.get(f"sync.{name}", True) for name in ("archive", "web", "update_web")}
-    return Options(**lists, **switches, source=source)
+    return SyncOptions(**lists, **switches, source=source)
 
 
-def _narrowed(site: Options, asked: Asked) -> Options:
+def _narrowed(site: SyncOptions, asked: Asked) -> SyncOptions:
     refused: list[str] = []
     changes: dict[str, Any] = {}
     for name in ("archive", "web", "update_web"):
