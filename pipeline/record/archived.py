@@ -1,6 +1,6 @@
 """What the record knows of archived works: which proof was kept with each, and when it was last checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,11 +56,7 @@ class Archived:
 
 
 def archived(engine: Engine, *, work_rid: str = "") -> dict[str, Archived]:
-    """All works with a sync row, a sync's date, or a fixity check (or one of them), by RID, each by its latest row.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """All works with a sync row, a sync's date, or a fixity check (or one of them), by RID, each by its latest row."""
     rows = select(syncs.c.id, syncs.c.work_rid, syncs.c.bag_id, syncs.c.bytes, syncs.c.facts, syncs.c.synced_on)
     checks = select(events.c.work_rid, func.max(events.c.at).label("at")).where(
         events.c.step == CHECK, events.c.outcome != FORGOTTEN
@@ -70,18 +66,16 @@ def archived(engine: Engine, *, work_rid: str = "") -> dict[str, Archived]:
     with reading(engine) as connection:
         checked = {row.work_rid: row.at for row in connection.execute(checks.group_by(events.c.work_rid))}
         dated = _dated(connection, work_rid)
-        names = {*checked, *dated}
-        found = {rid: Archived(rid, checked_on=aware(checked.get(rid)), dated=rid in dated) for rid in names}
+        known = {*checked, *dated}
+        found = {rid: Archived(rid, checked_on=aware(checked.get(rid)), dated=rid in dated) for rid in known}
         for row in connection.execute(rows.order_by(syncs.c.id)):
-            found[row.work_rid] = Archived(
-                work_rid=row.work_rid,
+            found[row.work_rid] = replace(
+                found.get(row.work_rid, Archived(row.work_rid)),
                 bag_id=row.bag_id,
                 bytes=row.bytes,
                 proof=_proof(row.facts),
                 sync_id=row.id,
                 synced_on=aware(row.synced_on),
-                checked_on=aware(checked.get(row.work_rid)),
-                dated=row.work_rid in dated,
             )
     return found
 
@@ -96,11 +90,7 @@ def _dated(connection: Connection, work_rid: str) -> set[str]:
 
 
 def on_the_way(engine: Engine) -> set[str]:
-    """The works of bags that are not home: what the archive has under their names may be a part of them.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """The works of bags that are not home: what the archive has under their names may be a part of them."""
     query = select(bags.c.work_rid, bags.c.works).where(bags.c.state != BagState.DONE)
     with reading(engine) as connection:
         return {name for row in connection.execute(query) for name in (row.work_rid, *(row.works or ()))}
@@ -128,9 +118,6 @@ def broken(engine: Engine) -> list[Broken]:
     """The works whose archive copy failed its last fixity check, and of which nothing in `ENDS_ALARM` was told since.
 
     By RID. A check that found no proof says nothing about the copy, and takes nothing back.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
     """
     later = events.alias("later")
     told = [*ENDS_ALARM, (CHECK, "failed")]

@@ -6,14 +6,14 @@ import random
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy
-from sqlalchemy import Connection, Dialect, Engine, event
+from sqlalchemy import Connection, Dialect, Engine, Select, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -98,16 +98,12 @@ def parsed_url(text: str) -> URL:
 
 
 def preload(text: str) -> None:
-    """Import the driver of the URL's database, so that processes forked afterwards share it; nothing is connected.
-
-    Raises:
-        SettingsError: the URL is wrong, or its driver is not installed.
-    """
+    """Import the driver of the URL's database, so that processes forked afterwards share it; raises as `connect`."""
     url = parsed_url(text)
     try:
         url.get_dialect().import_dbapi()
     except (ImportError, NoSuchModuleError) as error:
-        raise SettingsError([f"[database] url: its driver is not installed ({error})"]) from error
+        raise _no_driver(error) from error
 
 
 def connect(text: str) -> Engine:
@@ -117,32 +113,37 @@ def connect(text: str) -> Engine:
         SettingsError: the URL is wrong, or its driver is not installed.
     """
     url = parsed_url(text)
+    backend = url.get_backend_name()
     try:
-        if url.get_backend_name() != "sqlite":
+        if backend == "sqlite":
+            Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+            patience = {} if "timeout" in url.query else {"timeout": _BUSY_SECONDS}
+            engine = sqlalchemy.create_engine(url, connect_args=patience, json_serializer=_json)
+        else:
             engine = sqlalchemy.create_engine(
                 url,
                 pool_pre_ping=True,
                 isolation_level="READ COMMITTED",
-                connect_args=_PATIENCE[url.get_backend_name()],
+                connect_args=_PATIENCE[backend],
                 json_serializer=_json,
             )
-            event.listen(engine, "do_connect", partial(_connected, url))
-            if url.get_backend_name() == "postgresql":
-                event.listen(engine, "connect", _limit_postgresql)
-            return engine
-        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
-        patience = {} if "timeout" in url.query else {"timeout": _BUSY_SECONDS}
-        engine = sqlalchemy.create_engine(url, connect_args=patience, json_serializer=_json)
     except (ImportError, NoSuchModuleError) as error:
-        raise SettingsError([f"[database] url: its driver is not installed ({error})"]) from error
+        raise _no_driver(error) from error
     except OSError as error:
         raise SettingsError([f"[database] url: {error}"]) from error
     except (ArgumentError, TypeError, ValueError) as error:
         raise _not_taken(url, error) from error
     event.listen(engine, "do_connect", partial(_connected, url))
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_immediate)
+    if backend == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    elif backend == "postgresql":
+        event.listen(engine, "connect", _limit_postgresql)
     return engine
+
+
+def _no_driver(error: Exception) -> SettingsError:
+    return SettingsError([f"[database] url: its driver is not installed ({error})"])
 
 
 def _connected(url: URL, dialect: Dialect, _record: Any, args: Any, options: Any) -> Any:
@@ -180,7 +181,7 @@ def _json(value: Any) -> str:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # Transactions are begun by _begin_immediate, not by the driver at the first write: two that have read and then
+    # Transactions are begun by `connect`'s listener, not by the driver at the first write: two that have read and then
     # both want to write would fail at once instead of waiting for one another.
     connection.isolation_level = None
     cursor = connection.cursor()
@@ -205,10 +206,6 @@ def _turn_to_wal(cursor: Any) -> None:
             return
 
 
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """Turns failures of the database that may pass into `DatabaseUnavailable`, without the statement or its values."""
@@ -230,9 +227,8 @@ def translated() -> Iterator[None]:
 def _unavailable(what: str, error: Exception) -> DatabaseUnavailable:
     reason = str(error.orig if isinstance(error, DBAPIError) else error)
     told = reason.strip().partition("\nLINE ")[0]  # PostgreSQL tells the statement further down
-    named = DatabaseUnavailable(
-        f"the progress database {what}: {' '.join(told.split())}", go_on="run_pipeline.py check"
-    )
+    told = " ".join(told.split())
+    named = DatabaseUnavailable(f"the progress database {what}: {told}", go_on="run_pipeline.py check")
     named.locked = not _codes(error).isdisjoint(_LOCKED)
     named.rolled_back = named.locked or not _codes(error).isdisjoint(_ENDED)
     return named
@@ -274,9 +270,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
             yield connection
             failpoints.before(failpoints.Act.COMMIT)
             if engine.dialect.name != "sqlite" and time.monotonic() - begun > _SURE_SECONDS:
-                connection.exec_driver_sql(
-                    "SELECT 1"
-                )  # is it there at all? A commit without an answer may have been one
+                # Is it there at all? A commit without an answer may have been one.
+                connection.exec_driver_sql("SELECT 1")
         failpoints.after(failpoints.Act.COMMIT)
 
 
@@ -294,10 +289,12 @@ def _rolled_back_if_cut() -> Iterator[None]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection for reading only, which never waits for writers.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """A connection for reading only, which never waits for writers."""
     with translated(), engine.connect() as connection:
         yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def read(engine: Engine, query: Select[Any]) -> Sequence[Any]:
+    """All rows that a query finds."""
+    with reading(engine) as connection:
+        return connection.execute(query).all()

@@ -1,19 +1,19 @@
-"""What happened, counted by the database: all of it for `metrics`; what happened in a time for reports.
+"""What happens is added to the events here; and counted by the database: all for `metrics`, of a time for reports.
 
 However many works there are, few rows are read: an index has all that is counted, in the order in which it is.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Connection, Engine, func, insert, literal, select, union_all
 
-from pipeline.record.engine import reading
-from pipeline.record.states import Phase, aware, naive
-from pipeline.record.tables import events
+from pipeline.record.engine import read, reading
+from pipeline.record.states import Phase, aware, bounded, naive
+from pipeline.record.tables import events, utc_in
 
 STEPS = (Phase.DOWNLOAD, Phase.DEBAG, Phase.SYNC)
 """The steps that take time, in order."""
@@ -52,16 +52,31 @@ class Kind:
     latest: str
 
 
-def endings(engine: Engine) -> list[Ending]:
-    """All that ever happened.
+def add(
+    connection: Connection,
+    step: str,
+    outcome: str,
+    detail: Mapping[str, Any],
+    *,
+    agent: str,
+    work_rid: str = "",
+    bag_id: str = "",
+) -> None:
+    """Add an event, as of now; what the figures count of it, only what failed or is done has."""
+    counted: dict[str, Any] = {}
+    if outcome == "failed":
+        counted = {"kind": str(detail.get("kind") or "")[:64]}
+    elif outcome == "done":
+        counted = {name: detail.get(name) or 0 for name in ("seconds", "bytes")}
+    row = {"step": step, "outcome": outcome, "detail": bounded(detail), "agent": agent, **counted}
+    connection.execute(insert(events).values(at=utc_in(), work_rid=work_rid, bag_id=bag_id, **row))
 
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+
+def endings(engine: Engine) -> list[Ending]:
+    """All that ever happened."""
     of = (events.c.step, events.c.outcome, events.c.kind)
     query = select(*of, func.count().label("n"), func.sum(events.c.bytes), func.sum(events.c.seconds)).group_by(*of)
-    with reading(engine) as connection:
-        rows = connection.execute(query).all()
+    rows = read(engine, query)
     return [
         Ending(step, outcome, kind or "", count, int(size or 0), float(seconds or 0))
         for step, outcome, kind, count, size, seconds in rows
@@ -69,21 +84,13 @@ def endings(engine: Engine) -> list[Ending]:
 
 
 def taking(engine: Engine, step: str, bounds: Sequence[float]) -> list[int]:
-    """How often a step took no longer than the first bound, longer than that but not than the second, and so on.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """How often a step took no longer than the first bound, longer than that but not than the second, and so on."""
     found = _ranges(engine, events.c.seconds, [-1, *bounds], [func.count()], [*_done(step), events.c.kind.is_(None)])
     return [count for (count,) in found]
 
 
 def home(engine: Engine, *, since: datetime) -> tuple[int, int]:
-    """How many works came home, and their bytes.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """How many works came home, and their bytes."""
     query = select(func.count(events.c.work_rid.distinct()), func.sum(events.c.bytes))
     with reading(engine) as connection:
         works, size = connection.execute(query.where(*_done(Phase.SYNC), events.c.at >= naive(since))).one()
@@ -91,22 +98,14 @@ def home(engine: Engine, *, since: datetime) -> tuple[int, int]:
 
 
 def home_over_time(engine: Engine, moments: Sequence[datetime]) -> list[tuple[int, int]]:
-    """The bytes that came home, and how often some did, after each moment up to the next one.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """The bytes that came home, and how often some did, after each moment up to the next one."""
     what = [func.sum(events.c.bytes), func.count()]
     found = _ranges(engine, events.c.at, list(map(naive, moments)), what, _done(Phase.SYNC))
     return [(int(size or 0), count) for size, count in found]
 
 
 def failures(engine: Engine, *, since: datetime) -> list[Kind]:
-    """Failures on the way by kind, the most frequent first.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """Failures on the way by kind, the most frequent first."""
     newest = func.max(events.c.id).label("newest")
     query = select(events.c.kind, func.count().label("n"), func.count(events.c.work_rid.distinct()).label("works"))
     failed = (events.c.outcome == "failed", events.c.step.in_(["intake", *STEPS]), events.c.at >= naive(since))
@@ -119,11 +118,7 @@ def failures(engine: Engine, *, since: datetime) -> list[Kind]:
 
 
 def quantiles(engine: Engine, step: str, shares: Sequence[float], *, since: datetime) -> tuple[Ending, list[float]]:
-    """What a step that was done came to, and within how many seconds these shares of it were; none where it was not.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """What a step that was done came to, and within how many seconds these shares of it were; none where it was not."""
     mine = [*_done(step), events.c.at >= naive(since)]
     amounts = select(func.count().label("n"), func.sum(events.c.bytes), func.sum(events.c.seconds)).where(*mine)
     ordered = select(events.c.seconds).where(*mine, events.c.kind.is_(None)).order_by(events.c.seconds).limit(1)
@@ -136,11 +131,7 @@ def quantiles(engine: Engine, step: str, shares: Sequence[float], *, since: date
 
 
 def first(engine: Engine, *, since: datetime) -> datetime | None:
-    """When the first thing was seen, done, or failed.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """When the first thing was seen, done, or failed."""
     ends = [("intake", "seen"), *((step, outcome) for step in STEPS for outcome in ("done", "failed"))]
     earliest = select(func.min(events.c.at)).where(events.c.at >= naive(since))
     looks = [earliest.where(events.c.step == step, events.c.outcome == outcome) for step, outcome in ends]
@@ -152,11 +143,7 @@ def first(engine: Engine, *, since: datetime) -> datetime | None:
 
 
 def happenings(engine: Engine, work_rids: Collection[str], *, since: datetime) -> list[Happening]:
-    """What was seen of these works, done, and what failed, oldest first.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """What was seen of these works, done, and what failed, oldest first."""
     # Few works have few events, which are found by the work; of their other facts an index would name many more.
     query = select(events.c.at, events.c.work_rid, events.c.step, events.c.outcome, events.c.seconds)
     with reading(engine) as connection:

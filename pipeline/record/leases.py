@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError
 
 from pipeline.foundation.errors import DatabaseUnavailable, LeaseLost
 from pipeline.foundation.work import Bag
-from pipeline.record.clock import utc_in
+from pipeline.record import history
 from pipeline.record.engine import reading, tried_again, writing
-from pipeline.record.tables import bags, events, leases
+from pipeline.record.tables import bags, leases, utc_in
 from pipeline.record.turns import TO_COME
 
 
@@ -33,11 +33,7 @@ class Leases:
 
     @tried_again
     def take(self, work_rid: str, bag_id: str) -> bool:
-        """Take the work's lease if it is free, expired, or ours already; nobody waits for who is just taking it.
-
-        Raises:
-            DatabaseUnavailable: the database is out of reach.
-        """
+        """Take the work's lease if it is free, expired, or ours already; nobody waits for who is just taking it."""
         values = {
             "bag_id": bag_id,
             "owner": self.owner,
@@ -58,7 +54,10 @@ class Leases:
                 taken = connection.execute(update(leases).where(leases.c.work_rid == work_rid, free).values(values))
                 if taken.rowcount:
                     if silent is not None:
-                        self._taken_over(connection, work_rid, bag_id, silent)
+                        agent, detail = self.owner.rpartition("/")[0], {"from": silent}
+                        history.add(
+                            connection, "lease", "taken-over", detail, agent=agent, work_rid=work_rid, bag_id=bag_id
+                        )
                     return True
                 if connection.execute(select(leases.c.owner).where(leases.c.work_rid == work_rid)).first():
                     return False
@@ -70,19 +69,6 @@ class Leases:
                 raise
             return False  # another has the row in hand, and may be frozen with it
         return True
-
-    def _taken_over(self, connection: Connection, work_rid: str, bag_id: str, silent: str) -> None:
-        connection.execute(
-            insert(events).values(
-                at=utc_in(),
-                work_rid=work_rid,
-                bag_id=bag_id,
-                step="lease",
-                outcome="taken-over",
-                agent=self.owner.rpartition("/")[0],
-                detail={"from": silent},
-            )
-        )
 
     @tried_again
     def renew(self, work_rid: str, *, step: str = "", done_bytes: int = 0, total_bytes: int = 0) -> bool:
@@ -100,11 +86,7 @@ class Leases:
             return renewed.rowcount > 0
 
     def are_mine(self, work_rids: Collection[str]) -> bool:
-        """Whether these works' leases are ours; not whether they have ended, as long as nobody has taken them over.
-
-        Raises:
-            DatabaseUnavailable: the database is out of reach.
-        """
+        """Whether these works' leases are ours; not whether they have ended, as long as nobody has taken them over."""
         query = select(func.count()).where(leases.c.work_rid.in_(work_rids), leases.c.owner == self.owner)
         with reading(self._engine) as connection:
             return connection.scalar(query) == len(set(work_rids))
@@ -123,9 +105,6 @@ class Leases:
         """Remove leases that ended without being given back; returns how many. Their owners were killed.
 
         That of a bag which is still to come home stays until it is taken over: it tells that a lane died of it.
-
-        Raises:
-            DatabaseUnavailable: the database is out of reach.
         """
         to_come = select(bags.c.bag_id).where(bags.c.bag_id == leases.c.bag_id, bags.c.state.in_(TO_COME)).exists()
         over = and_(leases.c.until < utc_in(), ~to_come)
@@ -144,11 +123,7 @@ class Leases:
             return 0
 
     def remaining_seconds(self, work_rid: str) -> int:
-        """For how long somebody still holds the work's lease; 0 when nobody does.
-
-        Raises:
-            DatabaseUnavailable: the database is out of reach.
-        """
+        """For how long somebody still holds the work's lease; 0 when nobody does."""
         with reading(self._engine) as connection:
             row = connection.execute(
                 select(leases.c.until, utc_in().label("now")).where(leases.c.work_rid == work_rid)
@@ -162,9 +137,6 @@ class Leases:
 
         Args:
             bag: with the size that S3 tells.
-
-        Raises:
-            DatabaseUnavailable: the database is out of reach.
         """
         mine = and_(leases.c.work_rid == bag.work_rid, leases.c.owner == self.owner)
         with writing(self._engine) as connection:
@@ -172,11 +144,7 @@ class Leases:
             connection.execute(update(leases).where(mine).values(taken_on=utc_in()))
 
     def before_mine(self, work_rid: str, *, host: str) -> list[tuple[str, str, int]]:
-        """Bags (RID, identity, zip bytes) that lanes of this host lease, and took before our lease of `work_rid`.
-
-        Raises:
-            DatabaseUnavailable: the database is out of reach.
-        """
+        """Bags (RID, identity, zip bytes) that lanes of this host lease, and took before our lease of `work_rid`."""
         mine = select(leases.c.taken_on).where(leases.c.work_rid == work_rid).scalar_subquery()
         query = (
             select(bags.c.work_rid, bags.c.bag_id, bags.c.size_bytes)

@@ -8,10 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from pipeline.record.clock import utc_in
-from pipeline.record.engine import reading, tried_again, writing
+from pipeline.record.engine import read, reading, tried_again, writing
 from pipeline.record.states import aware
-from pipeline.record.tables import bags, events, notices
+from pipeline.record.tables import bags, events, notices, utc_in
 
 _SETTLE_SECONDS = 2
 """An event may become visible after one with a higher number; what is younger waits for the next time."""
@@ -67,11 +66,7 @@ class Moved:
 
 @tried_again
 def told(engine: Engine, channel: str, *, today: str) -> Told:
-    """What a channel knows; a new one knows everything up to now, and begins here.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """What a channel knows; a new one knows everything up to now, and begins here."""
     with reading(engine) as connection:
         row = connection.execute(select(notices).where(notices.c.channel == channel)).first()
     if row is not None:
@@ -91,11 +86,7 @@ def told(engine: Engine, channel: str, *, today: str) -> Told:
 
 @tried_again
 def claim(engine: Engine, channel: str, known: Told, *, interval_seconds: int) -> bool:
-    """Whether the caller is to send now: nobody else did since `known` was read, nor within the interval.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """Whether the caller is to send now: nobody else did since `known` was read, nor within the interval."""
     with writing(engine) as connection:
         mine = connection.execute(
             update(notices)
@@ -116,11 +107,7 @@ def _unchanged(channel: str, known: Told) -> ColumnElement[bool]:
 
 @tried_again
 def expect(engine: Engine, channel: str, known: Told, dead_letters: Mapping[str, int]) -> None:
-    """So many dead letters are no news to the channel, though it is not told: they are fewer, or it begins here.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """So many dead letters are no news to the channel, though it is not told: they are fewer, or it begins here."""
     with writing(engine) as connection:
         changed = update(notices).where(_unchanged(channel, known))
         connection.execute(changed.values(dead_letters=dict(dead_letters)))
@@ -147,11 +134,7 @@ def sent(engine: Engine, channel: str, now: Told) -> None:
 
 
 def troubles(engine: Engine, *, after: int) -> list[Trouble]:
-    """Failures and dead letters after an event, oldest first.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """Failures and dead letters after an event, oldest first."""
     query = (
         select(events, bags.c.state, bags.c.failures, utc_in(-_SETTLE_SECONDS).label("settled"))
         .outerjoin(bags, bags.c.bag_id == events.c.bag_id)
@@ -169,11 +152,7 @@ def troubles(engine: Engine, *, after: int) -> list[Trouble]:
 
 
 def moved(engine: Engine, *, after: int, recent_seconds: int) -> list[Moved]:
-    """What lanes moved to dead-letter queues after an event, or so lately, oldest first, also the very youngest.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """What lanes moved to dead-letter queues after an event, or so lately, oldest first, also the very youngest."""
     query = (
         select(events.c.id, events.c.at, events.c.detail, utc_in().label("now"))
         .where(
@@ -183,8 +162,7 @@ def moved(engine: Engine, *, after: int, recent_seconds: int) -> list[Moved]:
         )
         .order_by(events.c.id)
     )
-    with reading(engine) as connection:
-        rows: Sequence[Any] = connection.execute(query).all()
+    rows: Sequence[Any] = read(engine, query)
     return [
         Moved(row.id, str(row.detail.get("queue", "")), (aware(row.now) - aware(row.at)).total_seconds())
         for row in rows

@@ -1,23 +1,23 @@
-"""How the whole line stands: who is at work, what is at risk, what waits longest."""
+"""How the whole line stands: who is at work, what is at risk, what waits longest, what nobody need decide about."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, case, func, select
+from sqlalchemy import Connection, Engine, case, func, select
 
 from pipeline.foundation.work import rfc3339
-from pipeline.record.clock import utc_in
-from pipeline.record.engine import reading
+from pipeline.record.engine import read, reading
 from pipeline.record.states import SUPERSEDED, BagRow, BagState, aware, bag_row
-from pipeline.record.superseded import superseded_in
-from pipeline.record.tables import bags, events, leases
+from pipeline.record.tables import bags, batches, events, leases, syncs, utc_in
 from pipeline.record.turns import TO_COME
 
 _MOST_LOOKED_AT = 1000
 _CLEARED = ("dropped", "resent")
+_STUCK = (BagState.REFUSED, BagState.NOT_RESTORED)
+"""What no lane takes up by itself: any other bag comes home, or ends in one of these."""
 SAID = 2000
 """So many characters of a message that was not understood are kept."""
 
@@ -43,19 +43,14 @@ class AtWork:
 
 
 def holders(engine: Engine) -> list[AtWork]:
-    """Every lane that holds a work, by its name.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """Every lane that holds a work, by its name."""
     query = (
         select(leases, bags.c.updated_on, utc_in().label("now"))
         .outerjoin(bags, bags.c.bag_id == leases.c.bag_id)
         .where(leases.c.until > utc_in())
         .order_by(leases.c.owner, leases.c.work_rid)
     )
-    with reading(engine) as connection:
-        rows = connection.execute(query).all()
+    rows = read(engine, query)
     return [
         AtWork(
             work_rid=row.work_rid,
@@ -72,11 +67,7 @@ def holders(engine: Engine) -> list[AtWork]:
 
 
 def held(engine: Engine) -> tuple[int, int]:
-    """How many leases are held, and how many ran out and were not taken over yet.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """How many leases are held, and how many ran out and were not taken over yet."""
     query = select(func.count(), func.sum(case((leases.c.until < utc_in(), 1), else_=0))).select_from(leases)
     with reading(engine) as connection:
         row = connection.execute(query).one()
@@ -85,11 +76,7 @@ def held(engine: Engine) -> tuple[int, int]:
 
 
 def refused(engine: Engine) -> list[BagRow]:
-    """The bags that are refused and not superseded, the oldest first.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """The bags that are refused and not superseded, the oldest first."""
     query = select(bags).where(bags.c.state == BagState.REFUSED).order_by(bags.c.seen_on, bags.c.bag_id)
     with reading(engine) as connection:
         over = superseded_in(connection)
@@ -97,11 +84,7 @@ def refused(engine: Engine) -> list[BagRow]:
 
 
 def failed_with(engine: Engine, kind: str) -> list[str]:
-    """The bags that failed or were refused with an error of this kind, and are not superseded, the oldest first.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """The bags that failed or were refused with an error of this kind, and are not superseded, the oldest first."""
     query = (
         select(bags.c.bag_id)
         .where(bags.c.state.in_([BagState.FAILED, BagState.REFUSED, BagState.NOT_RESTORED]), bags.c.error_kind == kind)
@@ -123,11 +106,7 @@ class AtRisk:
 
 
 def at_risk(engine: Engine, *, within_hours: int) -> list[AtRisk]:
-    """Bags that need a restored copy which lasts no longer than that, the first one first.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """Bags that need a restored copy which lasts no longer than that, the first one first."""
     query = (
         select(bags.c.work_rid, bags.c.bag_id, bags.c.restore_expires_on, utc_in().label("now"))
         .where(
@@ -137,8 +116,7 @@ def at_risk(engine: Engine, *, within_hours: int) -> list[AtRisk]:
         )
         .order_by(bags.c.restore_expires_on, bags.c.bag_id)
     )
-    with reading(engine) as connection:
-        rows = connection.execute(query).all()
+    rows = read(engine, query)
     return [
         AtRisk(
             work_rid=row.work_rid,
@@ -166,11 +144,7 @@ class Bags:
 
 
 def bags_now(engine: Engine) -> Bags:
-    """The bags as they stand.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """The bags as they stand."""
     waits = select(func.min(bags.c.seen_on)).where(bags.c.state.in_(TO_COME))
     stays = select(bags.c.updated_on, bags.c.bag_id).where(bags.c.state == BagState.REFUSED)
     with reading(engine) as connection:
@@ -189,9 +163,6 @@ def unreadable_messages(engine: Engine, *, limit: int = 20) -> list[dict[str, An
     """The latest messages that were not understood, newest first; not those that were dropped or sent back since.
 
     Among the dead letters a message has another identity: it is known again by what it says.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
     """
     query = (
         select(events.c.at, events.c.outcome, events.c.detail)
@@ -211,3 +182,51 @@ def unreadable_messages(engine: Engine, *, limit: int = 20) -> list[dict[str, An
             elif "message_id" in row.detail or "file" in row.detail:  # else it was understood, and S3 did not answer
                 found.append({"at": rfc3339(aware(row.at)), **row.detail})
     return found[:limit]
+
+
+def superseded(engine: Engine) -> dict[str, str]:
+    """The bags that are refused or frozen, and whose works are all home in bags that were seen later; with their state.
+
+    By when they were seen, as `explain` and `retry` choose a work's newest bag: a bag that is refused because the
+    archive has other content was seen after the one that brought it, and stays for a person to decide.
+    """
+    with reading(engine) as connection:
+        return superseded_in(connection)
+
+
+def superseded_in(connection: Connection) -> dict[str, str]:
+    """As `superseded`, on a connection that is there."""
+    query = select(bags.c.bag_id, bags.c.work_rid, bags.c.works, bags.c.state, bags.c.seen_on)
+    stuck = connection.execute(query.where(bags.c.state.in_(_STUCK))).all()
+    home = _home(connection, {name for row in stuck for name in _names(row)})
+    return {row.bag_id: str(row.state) for row in stuck if _is_over(row, home)}
+
+
+def _names(row: Any) -> tuple[str, ...]:
+    """What a bag holds; until it was debagged all that is known is what its zip is called."""
+    return tuple(row.works or (row.work_rid,))
+
+
+def _is_over(row: Any, home: Mapping[str, datetime]) -> bool:
+    names = _names(row)
+    since = [home[name] for name in names if name in home]
+    # Some of a zip's works may be home by the zip itself; those that are not have to be by a later one.
+    return len(since) == len(names) and min(since) >= row.seen_on and bool(max(since) > row.seen_on)
+
+
+def _home(connection: Connection, names: Collection[str]) -> dict[str, datetime]:
+    """When the latest bag was first seen by which each work is home, or the zip of that name with all that it held."""
+    found: dict[str, datetime] = {}
+    for some in batches(sorted(names)):
+        works = (
+            select(syncs.c.work_rid, func.max(bags.c.seen_on))
+            .join(bags, bags.c.bag_id == syncs.c.bag_id)
+            .where(syncs.c.work_rid.in_(some))
+            .group_by(syncs.c.work_rid)
+        )
+        # The state is compared here: SQLite would look for the few names among all that are done.
+        zips = select(bags.c.work_rid, bags.c.seen_on, bags.c.state).where(bags.c.work_rid.in_(some))
+        home = [(row.work_rid, row.seen_on) for row in connection.execute(zips) if row.state == BagState.DONE]
+        for name, seen_on in (*connection.execute(works), *home):
+            found[name] = max(seen_on, found.get(name, seen_on))
+    return found

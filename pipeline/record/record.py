@@ -9,12 +9,21 @@ from sqlalchemy.exc import IntegrityError
 
 from pipeline.foundation.errors import InvalidBag, NotRestored, PermanentError, PipelineError
 from pipeline.foundation.work import Bag
-from pipeline.record import stages
-from pipeline.record.clock import utc_in
-from pipeline.record.engine import reading, tried_again, writing
+from pipeline.record import history, stages
+from pipeline.record.engine import read, reading, tried_again, writing
 from pipeline.record.leases import Leases
-from pipeline.record.states import BagRow, BagState, Phase, bag_row, bounded, failure_facts, naive, storable
-from pipeline.record.tables import bags, events, syncs
+from pipeline.record.states import (
+    BagRow,
+    BagState,
+    Phase,
+    bag_columns,
+    bag_row,
+    bounded,
+    failure_facts,
+    naive,
+    storable,
+)
+from pipeline.record.tables import bags, events, syncs, utc_in
 
 _NO_FAILURE = {"failures": 0, "error_kind": None, "error": None, "retry_on": None}
 
@@ -84,13 +93,9 @@ class Record:
 
     def bags_of(self, work_rid: str) -> list[BagRow]:
         """The bags of a work, or those whose zip turned out to hold it, newest first."""
-        with reading(self._engine) as connection:
-            inside = select(syncs.c.bag_id).where(syncs.c.work_rid == work_rid)
-            rows = connection.execute(
-                select(bags)
-                .where((bags.c.work_rid == work_rid) | bags.c.bag_id.in_(inside))
-                .order_by(bags.c.seen_on.desc(), bags.c.bag_id)
-            ).all()
+        inside = select(syncs.c.bag_id).where(syncs.c.work_rid == work_rid)
+        query = select(bags).where((bags.c.work_rid == work_rid) | bags.c.bag_id.in_(inside))
+        rows = read(self._engine, query.order_by(bags.c.seen_on.desc(), bags.c.bag_id))
         return [bag_row(row) for row in rows]
 
     @tried_again
@@ -99,7 +104,7 @@ class Record:
         with self._held(bag.work_rid) as connection:
             held_now = {"works": list(works)} if works else {}
             _change(connection, bag, phase=phase, host=self._host, **held_now)
-            self._event(connection, bag.work_rid, bag.bag_id, phase, "done", facts)
+            self._event(connection, bag, phase, "done", facts)
             held = works or self._works(connection, bag.bag_id)
             if held and bag.work_rid not in held:
                 stages.hand_over(connection, bag.work_rid, bag.bag_id, held)
@@ -140,7 +145,7 @@ class Record:
                         synced_on=utc_in(),
                     )
                 )
-            self._event(connection, work_rid, bag.bag_id, Phase.SYNC, "done", facts)
+            history.add(connection, Phase.SYNC, "done", facts, agent=self._agent, work_rid=work_rid, bag_id=bag.bag_id)
             stages.date(connection, work_rid, Phase.SYNC, facts)
 
     def synced(self, bag_id: str) -> frozenset[str]:
@@ -181,7 +186,7 @@ class Record:
                 retry_on=utc_in(retry_seconds),
                 host=self._host,
             )
-            self._event(connection, bag.work_rid, bag.bag_id, step, "failed", facts)
+            self._event(connection, bag, step, "failed", facts)
 
     @tried_again
     def reopen(self, bag: Bag, *, reason: str, undo_syncs: bool = False) -> None:
@@ -190,7 +195,7 @@ class Record:
             _change(connection, bag, state=BagState.UNFINISHED, **_NO_FAILURE)
             if undo_syncs:
                 connection.execute(syncs.delete().where(syncs.c.bag_id == bag.bag_id))
-            self._event(connection, bag.work_rid, bag.bag_id, "work", "asked", {"reason": reason})
+            self._event(connection, bag, "work", "asked", {"reason": reason})
 
     @tried_again
     def skip(self, bag: Bag, *, reason: str, by: str) -> None:
@@ -204,7 +209,7 @@ class Record:
                 error=storable(f"skipped by {by}: {reason}"),
                 retry_on=None,
             )
-            self._event(connection, bag.work_rid, bag.bag_id, "work", BagState.SKIPPED, {"reason": reason, "by": by})
+            self._event(connection, bag, "work", BagState.SKIPPED, {"reason": reason, "by": by})
 
     @tried_again
     def note(
@@ -222,7 +227,7 @@ class Record:
         One that is `held` tells of what a lane does with a work it has leased, and not of a message or a file.
         """
         with self._held(work_rid) if held else writing(self._engine) as connection:
-            self._event(connection, work_rid, bag_id, step, outcome, detail)
+            history.add(connection, step, outcome, detail, agent=self._agent, work_rid=work_rid, bag_id=bag_id)
 
     def is_dead_lettered(self, work_rid: str, **known: str) -> bool:
         """Whether the work has a dead letter of which this is recorded: of that message, or with that seal."""
@@ -253,16 +258,7 @@ class Record:
     def _first_seen(self, connection: Connection, bag: Bag) -> None:
         connection.execute(
             insert(bags).values(
-                bag_id=bag.bag_id,
-                work_rid=bag.work_rid,
-                source=bag.source,
-                bucket=bag.bucket,
-                object_key=bag.key,
-                etag=bag.etag,
-                version_id=bag.version_id,
-                size_bytes=bag.size_bytes,
-                event_time=naive(bag.event_time),
-                restore_expires_on=naive(bag.restore_expires_on),
+                **bag_columns(bag),
                 state=BagState.UNFINISHED,
                 phase="",
                 host="",
@@ -271,36 +267,16 @@ class Record:
                 updated_on=utc_in(),
             )
         )
-        self._event(connection, bag.work_rid, bag.bag_id, "intake", "seen", _origin(bag))
+        self._event(connection, bag, "intake", "seen", _origin(bag))
         if bag.event_time is not None and not bag.only_created:
             stages.date(connection, bag.work_rid, Phase.RESTORE, _origin(bag), at=naive(bag.event_time))
 
-    def _event(
-        self, connection: Connection, work_rid: str, bag_id: str, step: str, outcome: str, detail: Mapping[str, Any]
-    ) -> None:
-        connection.execute(
-            insert(events).values(
-                at=utc_in(),
-                work_rid=work_rid,
-                bag_id=bag_id,
-                step=step,
-                outcome=outcome,
-                agent=self._agent,
-                detail=bounded(detail),
-                **_counted(outcome, detail),
-            )
-        )
+    def _event(self, connection: Connection, bag: Bag, step: str, outcome: str, detail: Mapping[str, Any]) -> None:
+        history.add(connection, step, outcome, detail, agent=self._agent, work_rid=bag.work_rid, bag_id=bag.bag_id)
 
 
 def _change(connection: Connection, bag: Bag, **values: Any) -> None:
     connection.execute(update(bags).where(bags.c.bag_id == bag.bag_id).values(**values, updated_on=utc_in()))
-
-
-def _counted(outcome: str, detail: Mapping[str, Any]) -> dict[str, Any]:
-    """What the figures count of an event, which only what failed or is done has."""
-    if outcome == "failed":
-        return {"kind": str(detail.get("kind") or "")[:64]}
-    return {name: detail.get(name) or 0 for name in ("seconds", "bytes")} if outcome == "done" else {}
 
 
 def _origin(bag: Bag) -> dict[str, object]:

@@ -73,20 +73,12 @@ def _all() -> list[str]:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the tables to this release, from empty, from any earlier one, or from where an upgrade was killed.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """Bring the tables to this release, from empty, from any earlier one, or from where an upgrade was killed."""
     _migrate(engine, "upgrade", "head")
 
 
 def downgrade(engine: Engine, revision: str) -> None:
-    """Bring the tables back to an earlier revision; what only later ones hold is gone. `base`: to none of ours.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """Bring the tables back to an earlier revision; what only later ones hold is gone. `base`: to none of ours."""
     _migrate(engine, "downgrade", revision)
 
 

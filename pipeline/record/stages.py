@@ -12,9 +12,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, literal_column, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
-from pipeline.record.clock import utc_in
 from pipeline.record.states import Phase, aware, bounded
-from pipeline.record.tables import bags, progress, syncs
+from pipeline.record.tables import bags, progress, syncs, utc_in
 
 _log = logging.getLogger(__name__)
 _LIST_BYTES = 16 << 10  # a row of theirs is read whole with each stage, and by their reports

@@ -15,6 +15,9 @@ from pipeline.foundation.work import Bag
 
 _MANY = 100
 _MOST_BYTES = 1 << 20
+# What a bag and its row call the same.
+_AS_TOLD = ("work_rid", "source", "bucket", "etag", "version_id", "size_bytes")
+_MOMENTS_TOLD = ("event_time", "restore_expires_on")
 
 
 class Phase(StrEnum):
@@ -127,20 +130,17 @@ def aware(told: Any) -> Any:
     return moment and moment.replace(tzinfo=UTC)
 
 
+def bag_columns(bag: Bag) -> dict[str, Any]:
+    """What the table `bags` holds of what was told of a bag."""
+    told = {name: getattr(bag, name) for name in ("bag_id", *_AS_TOLD)}
+    return told | {"object_key": bag.key, **{name: naive(getattr(bag, name)) for name in _MOMENTS_TOLD}}
+
+
 def bag_row(row: Row[Any]) -> BagRow:
     """A row of the table `bags`."""
+    told = {name: getattr(row, name) for name in _AS_TOLD}
     return BagRow(
-        bag=Bag(
-            work_rid=row.work_rid,
-            bucket=row.bucket,
-            key=row.object_key,
-            etag=row.etag,
-            version_id=row.version_id,
-            source=row.source,
-            size_bytes=row.size_bytes,
-            event_time=aware(row.event_time),
-            restore_expires_on=aware(row.restore_expires_on),
-        ),
+        bag=Bag(key=row.object_key, **told, **{name: aware(getattr(row, name)) for name in _MOMENTS_TOLD}),
         state=BagState(row.state),
         phase=row.phase,
         works=tuple(row.works or ()),

@@ -4,17 +4,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, or_, select
+from sqlalchemy import Connection, Engine, or_, select
 
 from pipeline.foundation.work import asked_rid
 from pipeline.record import stages
-from pipeline.record.clock import utc_in
 from pipeline.record.engine import reading
+from pipeline.record.overview import superseded_in
 from pipeline.record.states import BagRow, BagState, aware, bag_row, stage_of
-from pipeline.record.superseded import superseded_in
-from pipeline.record.tables import bags, events, leases, syncs
+from pipeline.record.tables import bags, events, leases, syncs, utc_in
 from pipeline.record.turns import lane_died
 from pipeline.record.views import not_known
+
+_OF_AN_EVENT = ("at", "work_rid", "bag_id", "step", "outcome", "agent", "detail")
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,7 @@ class WorkStory:
 
 
 def story(engine: Engine, work_rid: str, *, limit: int = 5000) -> WorkStory | None:
-    """All that is known of a work, with its latest `limit` events; None when it is not known at all.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """All that is known of a work, with its latest `limit` events; None when it is not known at all."""
     with reading(engine) as connection:
         now = connection.execute(select(utc_in().label("now"))).scalar_one()
         known = _bags(connection, work_rid)
@@ -159,18 +156,6 @@ def _events(connection: Connection, work_rid: str, known: list[KnownBag], limit:
     if elsewhere:
         names, ids = {bag.work_rid for bag in elsewhere}, {bag.bag_id for bag in elsewhere}
         own = or_(own, events.c.work_rid.in_(names) & events.c.bag_id.in_(ids))
-    rows: list[Row[Any]] = list(
-        connection.execute(select(events).where(own).order_by(events.c.id.desc()).limit(limit)).all()
-    )
-    return [
-        {
-            "at": aware(row.at),
-            "work_rid": row.work_rid,
-            "bag_id": row.bag_id,
-            "step": row.step,
-            "outcome": row.outcome,
-            "agent": row.agent,
-            "detail": row.detail,
-        }
-        for row in reversed(rows)
-    ]
+    query = select(*(events.c[name] for name in _OF_AN_EVENT)).where(own).order_by(events.c.id.desc()).limit(limit)
+    rows = connection.execute(query).mappings().all()
+    return [{**row, "at": aware(row["at"])} for row in reversed(rows)]

@@ -1,8 +1,12 @@
 """The tables of the progress database.
 
 `glacier_sync_progress` is BDRC's own: their reports read it, so its name and columns stay as they are. All times are
-UTC without a zone, to the microsecond, the database's own clock.
+UTC without a zone, to the microsecond, by the database's own clock, so that hosts whose clocks differ agree on when a
+lease ends.
 """
+
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -20,6 +24,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 from sqlalchemy.dialects import mysql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+_AT_ONCE = 500
 
 metadata = MetaData(
     naming_convention={
@@ -151,3 +160,37 @@ names = Table(
     Column("skeleton", String(32), primary_key=True),  # of a name: `work.skeleton`
     Column("work_rid", Rid, nullable=False),  # the first work that came home under a name that looks so
 )
+
+
+class utc_in(FunctionElement[Any]):  # noqa: N801  # an SQL function, named as SQL functions are
+    """The database's time in UTC, so many whole seconds from now."""
+
+    type = DateTime()
+    inherit_cache = False
+
+    def __init__(self, seconds: int = 0) -> None:
+        self.seconds = int(seconds)
+        super().__init__()
+
+
+@compiles(utc_in, "sqlite")
+def _sqlite(element: utc_in, _compiler: SQLCompiler, **_: Any) -> str:
+    # SQLAlchemy keeps datetimes in SQLite as text of microseconds; SQLite tells milliseconds.
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.seconds:+d} seconds')"
+
+
+@compiles(utc_in, "postgresql")
+def _postgresql(element: utc_in, _compiler: SQLCompiler, **_: Any) -> str:
+    return f"(timezone('utc', clock_timestamp()) + interval '{element.seconds:d} seconds')"
+
+
+@compiles(utc_in, "mysql")
+@compiles(utc_in, "mariadb")
+def _mysql(element: utc_in, _compiler: SQLCompiler, **_: Any) -> str:
+    return f"TIMESTAMPADD(SECOND, {element.seconds:d}, UTC_TIMESTAMP(6))"
+
+
+def batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many at once as a statement may have parameters."""
+    for first in range(0, len(values), _AT_ONCE):
+        yield values[first : first + _AT_ONCE]

@@ -8,10 +8,9 @@ from sqlalchemy import ColumnElement, Engine, and_, func, or_, select, true
 
 from pipeline.foundation.errors import LeaseLost, NotRestored, RestoreExpired
 from pipeline.foundation.work import Bag
-from pipeline.record.clock import utc_in
-from pipeline.record.engine import reading
+from pipeline.record.engine import read, reading
 from pipeline.record.states import BagState
-from pipeline.record.tables import bags, events, lanes, leases
+from pipeline.record.tables import bags, events, lanes, leases, utc_in
 
 TO_COME = (BagState.UNFINISHED, BagState.FAILED)
 """What a lane takes up by itself, when its time has come."""
@@ -48,9 +47,6 @@ def unfinished(
         dead_after_seconds: the same of what a lane of another host died of, from the end of its lease.
         failed: only those that failed and are to be tried again, or only the others; None: all.
         limit: so many at most.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
     """
     due = or_(bags.c.retry_on.is_(None), bags.c.retry_on <= utc_in())
     begun_here = bags.c.host.in_([host, ""])
@@ -85,9 +81,6 @@ def deaths(engine: Engine, bag: Bag) -> int:
     """How many lanes have died of a bag since a step of it last ended in order, or a person asked for it again.
 
     A lane that lost its lease and says so, or was seen since, was alive: it stood still, or was cut off.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
     """
     query = (
         select(events.c.at, events.c.step, events.c.outcome, events.c.agent, events.c.detail)
@@ -109,9 +102,6 @@ def failing_seconds(engine: Engine, bag: Bag) -> float:
     """For how long a bag has failed for reasons that may pass, since it was first seen or last asked for by a person.
 
     Time in which it was frozen does not count: nothing was tried.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
     """
     query = (
         select(events.c.at, events.c.outcome, events.c.detail, utc_in().label("now"))
@@ -119,8 +109,7 @@ def failing_seconds(engine: Engine, bag: Bag) -> float:
         .order_by(events.c.id.desc())
         .limit(_MOST_FAILURES)
     )
-    with reading(engine) as connection:
-        rows = connection.execute(query).all()
+    rows = read(engine, query)
     failures = list(takewhile(lambda row: row.outcome == "failed" and row.detail.get("kind") not in _FROZEN, rows))
     return float((failures[-1].now - failures[-1].at).total_seconds()) if failures else 0.0
 

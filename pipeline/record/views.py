@@ -11,14 +11,12 @@ from sqlalchemy import ColumnElement, Engine, Select, and_, func, select, union
 
 from pipeline.foundation.errors import UsageError
 from pipeline.foundation.work import rfc3339
-from pipeline.record.clock import utc_in
 from pipeline.record.engine import reading
+from pipeline.record.overview import superseded_in
 from pipeline.record.states import BagRow, BagState, aware, bag_row, naive, stage_of
-from pipeline.record.superseded import superseded_in
-from pipeline.record.tables import bags, leases, syncs
+from pipeline.record.tables import bags, batches, leases, syncs, utc_in
 from pipeline.record.turns import lane_died, turn_of
 
-_AT_ONCE = 500  # parameters of one statement
 _ENDED = (BagState.DONE, BagState.SKIPPED)
 
 
@@ -63,9 +61,6 @@ def works(engine: Engine, *, bag_ids: Collection[str] | None = None, since: date
         engine: the record.
         bag_ids: of these alone.
         since: of those alone that were heard of since then.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
     """
     query = _works_query().where(*_heard_of(since))
     if bag_ids is not None:
@@ -85,9 +80,6 @@ def latest_works(engine: Engine, *, most_ended: int, since: datetime | None = No
 
     Returns:
         The works, and how many bags were left out.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
     """
     heard_of = _heard_of(since)
     count, latest = select(func.count()), select(bags.c.updated_on, bags.c.bag_id)
@@ -103,8 +95,7 @@ def latest_works(engine: Engine, *, most_ended: int, since: datetime | None = No
             ended += connection.execute(newest).all()
         shown = [row.bag_id for row in sorted(ended, key=lambda row: row.updated_on, reverse=True)[:most_ended]]
         rows = list(connection.execute(_works_query().where(on_the_way, *heard_of)))
-        for first in range(0, len(shown), _AT_ONCE):
-            some = shown[first : first + _AT_ONCE]
+        for some in batches(shown):
             rows += connection.execute(_works_query().where(bags.c.bag_id.in_(some)))
     rows.sort(key=lambda row: row.updated_on, reverse=True)
     return _statuses(rows, over), max(0, known - len(shown))
@@ -138,11 +129,7 @@ def _works_query() -> Select[Any]:
 
 
 def other_spelling(engine: Engine, work_rid: str) -> str:
-    """For a RID of which the record has no work: `; it knows W1FPL2251`, where w1fpl2251 was asked for; else empty.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
+    """For a RID of which the record has no work: `; it knows W1FPL2251`, where w1fpl2251 was asked for; else empty."""
     alike = union(
         *(select(table.c.work_rid).where(func.lower(table.c.work_rid) == work_rid.lower()) for table in (bags, syncs))
     )
@@ -164,16 +151,11 @@ def not_known(engine: Engine, work_rid: str) -> UsageError:
 
 
 def local_zips(engine: Engine, work_rids: Collection[str]) -> dict[tuple[str, str], BagRow]:
-    """The bags of these works that are zips on a local disk, by path and by the stamp that the file had.
-
-    Raises:
-        DatabaseUnavailable: the database is out of reach.
-    """
-    names = sorted(work_rids)
+    """The bags of these works that are zips on a local disk, by path and by the stamp that the file had."""
     found: dict[tuple[str, str], BagRow] = {}
     with reading(engine) as connection:
-        for first in range(0, len(names), _AT_ONCE):
-            query = select(bags).where(bags.c.bucket == "", bags.c.work_rid.in_(names[first : first + _AT_ONCE]))
+        for some in batches(sorted(work_rids)):
+            query = select(bags).where(bags.c.bucket == "", bags.c.work_rid.in_(some))
             for row in connection.execute(query):
                 found[row.object_key, row.version_id] = bag_row(row)
     return found

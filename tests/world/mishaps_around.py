@@ -12,7 +12,7 @@ from pipeline import record
 from pipeline.embedded import embedded
 from pipeline.foundation import guarded
 from pipeline.record import tables
-from pipeline.record.clock import utc_in
+from pipeline.record.tables import utc_in
 from tests.world import servers
 from tests.world.mishaps import announced, run
 from tests.world.session import Happenings, Session
