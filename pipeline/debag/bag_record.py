@@ -137,11 +137,11 @@ class BagReader:
                 say.fault(FaultKind.TAG_FILE_TOO_BIG, detail, path=path)
                 continue
             total += member.size
-            if member.packed > member.size + member.size // 8 + _SLACK:
+            if member.is_readable and member.packed <= member.size + member.size // 8 + _SLACK:
+                readable.add(path)
+            elif member.is_readable:
                 detail = f"{member.packed} bytes in the zip for {member.size}"
                 say.fault(FaultKind.MEMBER_TOO_LONG, detail, path=path)
-            elif member.is_readable:
-                readable.add(path)
         return readable
 
     def _pieces(self, record: BagRecord, say: Findings) -> Iterator[bytes]:

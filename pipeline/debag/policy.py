@@ -26,7 +26,6 @@ class Policy:
         several_works: whether a zip may hold other works than the one that its key names, if it holds several.
         allow_unbagged: accept plain zips with works but no bag; they are recorded as not verified.
         reserve_bytes: disk that has to stay free.
-        full_report: read the payload of a zip that is already refused too, so that altered files are in the report.
     """
 
     threads: int = setting(0, "threads a bag; 0: the CPUs available to the process", at_least(0))
@@ -46,7 +45,6 @@ class Policy:
     several_works: bool = True
     allow_unbagged: bool = False
     reserve_bytes: int = 64 * _MEBIBYTE
-    full_report: bool = True
 
 
 @dataclass(frozen=True)

@@ -80,13 +80,11 @@ def manifests_of_one_algorithm_agree(bag: BagRecord, _policy: Policy, say: Findi
 def lists_only_files_that_are_there(bag: BagRecord, _policy: Policy, say: Findings) -> None:
     """3: every file that a payload manifest lists is in the bag."""
     to_fetch = set(bag.to_fetch or ())
-    where: dict[str, list[str]] = {}
-    for manifest in bag.manifests:
-        for path in say.each(manifest.missing):
-            if path.startswith(PAYLOAD) and path not in to_fetch:
-                where.setdefault(path, []).append(manifest.file_name)
-    for path, names in say.each(where.items()):
-        say.fault(FaultKind.FILE_MISSING, f"listed in {', '.join(names)}", path=path)
+    absent = dict.fromkeys(path for manifest in bag.manifests for path in say.each(manifest.missing))
+    for path in say.each(absent):
+        if path.startswith(PAYLOAD) and path not in to_fetch:
+            names = [manifest.file_name for manifest in bag.manifests if path in manifest.entries]
+            say.fault(FaultKind.FILE_MISSING, f"listed in {', '.join(names)}", path=path)
 
 
 def lists_every_payload_file(bag: BagRecord, _policy: Policy, say: Findings) -> None:

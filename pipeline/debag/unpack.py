@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from json.encoder import encode_basestring
 from pathlib import Path
 
-from pipeline.debag.copying import CopyPass
+from pipeline.debag.copy_pass import CopyPass
 from pipeline.debag.faults import FaultKind, Findings, UnreadableZip
 from pipeline.debag.jobs import WorkPlan, plan
 from pipeline.debag.judge import examine
@@ -65,7 +65,7 @@ def unpack(
         if not os.path.lexists(into):
             with staged(into) as staging:
                 if not os.path.lexists(into):
-                    run = _Run(staging, policy or Policy(), threads or available_cpus(), pulse, durable=durable)
+                    run = _Unpacking(staging, policy or Policy(), threads or available_cpus(), pulse, durable=durable)
                     return run.unpack(bag_zip, work_rid, begun)
         return load_marker(into, of=bag_zip)
     except TransientError:
@@ -74,7 +74,7 @@ def unpack(
         raise transient(error, what=f"{bag_zip.name} could not be unpacked", work_rid=work_rid) from error
 
 
-class _Run:
+class _Unpacking:
     """One zip on its way."""
 
     def __init__(self, staging: Staging, policy: Policy, threads: int, pulse: Pulse, *, durable: bool) -> None:
@@ -94,7 +94,7 @@ class _Run:
                 try:
                     found = examine(source, self.policy, self.say, work_rid=work_rid)
                     self.works = plan(found.records, self.say)
-                    if not self.say.count or (found.readable and self.policy.full_report):
+                    if not self.say.count or found.readable:
                         self._copy(source)
                 finally:
                     source.check_unchanged()

@@ -9,6 +9,6 @@
 """
 
 from pipeline.download.fetch import fetch, settle
+from pipeline.download.fetch_options import Bandwidth, Fetched, FetchOptions
 from pipeline.download.local import adopt, identify_local
-from pipeline.download.options import Bandwidth, Fetched, FetchOptions
 from pipeline.download.remote import identify, look

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pipeline.download.journal import Begun, Journal
-from pipeline.download.options import FetchOptions
+from pipeline.download.fetch_options import FetchOptions
+from pipeline.download.journal import Begun, RangeJournal
 from pipeline.download.plan import By, Plan
 from pipeline.download.remote import BODY_BROKE, Body, RangeIgnored, WrongAnswer, open_range
 from pipeline.foundation import durable, failpoints
@@ -115,7 +115,7 @@ class Connection:
             self.done_bytes += len(block)
         return digest.values()
 
-    def fetch(self, journal: Journal, number: int, first: Body | None = None) -> None:
+    def fetch(self, journal: RangeJournal, number: int, first: Body | None = None) -> None:
         """Bring a range to the disk, and claim it in the journal with its digests, taken of the bytes as they came.
 
         Args:
@@ -150,7 +150,7 @@ class Connection:
         if self._options.durable and attempt.unclaimed_bytes:
             durable.start_write_back(self._file, attempt.position - attempt.unclaimed_bytes, attempt.unclaimed_bytes)
 
-    def _resumed(self, journal: Journal, number: int) -> Begun:
+    def _resumed(self, journal: RangeJournal, number: int) -> Begun:
         """Where to go on in a range."""
         attempt = Begun(journal, number)
         attempt.go_on(partial(blocks, self._file, buffer=self._buffer, halted=self._halted))

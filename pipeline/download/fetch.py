@@ -7,13 +7,13 @@ import os
 import shlex
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.download.journal import Journal
-from pipeline.download.options import Fetched, FetchOptions
+from pipeline.download.fetch_options import Fetched, FetchOptions
+from pipeline.download.journal import RangeJournal
 from pipeline.download.plan import Plan, plan
 from pipeline.download.remote import Body, RangeIgnored, answered, look, open_whole
 from pipeline.download.transfer import Transfer
@@ -63,9 +63,7 @@ def fetch(
             failpoints.see_allowed()
             os.replace(to, part)  # killed before anything vouched for the file: it is looked at again, not paid again
         with _locked(part, bag) as file:
-            return _Attempt(s3, bag, to=to, part=part, file=file, options=options or FetchOptions(), pulse=pulse).run(
-                started
-            )
+            return _Attempt(s3, bag, to, part, file, options or FetchOptions(), pulse).run(started)
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, "see to the staging disk")
         raise NoRoom(f"{to}: {error.strerror}", work_rid=bag.work_rid, go_on=advice) from error
@@ -104,6 +102,7 @@ def _locked(part: Path, bag: Bag) -> Iterator[int]:
             os.close(file)
 
 
+@dataclass
 class _Attempt:
     """One attempt.
 
@@ -117,20 +116,17 @@ class _Attempt:
         pulse: told how much is there; what it raises ends the attempt.
     """
 
-    def __init__(
-        self, s3: "S3Client", bag: Bag, *, to: Path, part: Path, file: int, options: FetchOptions, pulse: Pulse
-    ) -> None:
-        self._s3 = s3
-        self._bag = bag
-        self._to = to
-        self._part = part
-        self._file = file
-        self._options = options
-        self._pulse = pulse
-        self._journal: Journal | None = None
-        self._fetched_bytes = 0
-        self._in_sequence: list[str] = []
-        self._refetched: list[str] = []
+    s3: "S3Client"
+    bag: Bag
+    to: Path
+    part: Path
+    file: int
+    options: FetchOptions
+    pulse: Pulse
+    journal: RangeJournal | None = None
+    fetched_bytes: int = 0
+    in_sequence: list[str] = field(default_factory=list)
+    refetched: list[str] = field(default_factory=list)
 
     def run(self, started: float) -> Fetched:
         """Everything, up to the final name.
@@ -144,49 +140,49 @@ class _Attempt:
                 self._bring(journal, range(journal.plan.chunks), first=first)
             except RangeIgnored:
                 remote = journal.plan.remote
-                whole = plan(remote, chunk_bytes=max(1, remote.size_bytes), verify=self._options.verify)
+                whole = plan(remote, chunk_bytes=max(1, remote.size_bytes), verify=self.options.verify)
                 journal = self._anew(whole)
                 self._bring(journal, [0])
-            found = journal.plan.found(journal.claims, self._in_sequence)
+            found = journal.plan.found(journal.claims, self.in_sequence)
             if journal.plan.is_not(found):
                 found = self._mended(journal, found)
-            if self._options.durable:
-                os.fsync(self._file)
-                durable.publish(self._part, self._to)
+            if self.options.durable:
+                os.fsync(self.file)
+                durable.publish(self.part, self.to)
             else:
                 failpoints.see_allowed()
-                os.replace(self._part, self._to)
+                os.replace(self.part, self.to)
         known = journal.plan
         return Fetched(
-            path=self._to,
+            path=self.to,
             size_bytes=known.remote.size_bytes,
             etag=known.remote.etag,
             version_id=known.remote.version_id,
             verified=str(known.level),
             digests=known.digests(found),
-            fetched_bytes=self._fetched_bytes,
-            refetched=tuple(self._refetched),
+            fetched_bytes=self.fetched_bytes,
+            refetched=tuple(self.refetched),
             seconds=time.monotonic() - started,
         )
 
-    def _begun(self) -> tuple[Journal, Body | None]:
+    def _begun(self) -> tuple[RangeJournal, Body | None]:
         """The journal to go on with; and for a small object its answer, with which everything comes in one request."""
-        there = os.fstat(self._file).st_size
-        old = Journal.go_on(_journal_of(self._to), self._bag.etag) if there else None
+        there = os.fstat(self.file).st_size
+        old = RangeJournal.go_on(_journal_of(self.to), self.bag.etag) if there else None
         if old is not None and old.plan.remote.size_bytes == there:
-            if self._bag.version_id:  # the same bytes may have been put again, and their first version be gone
-                remote = replace(old.plan.remote, version_id=self._bag.version_id)
+            if self.bag.version_id:  # the same bytes may have been put again, and their first version be gone
+                remote = replace(old.plan.remote, version_id=self.bag.version_id)
                 old.plan = replace(old.plan, remote=remote)
-            self._journal = old
+            self.journal = old
             return old, None
         if old is not None:
             old.close()
-        options, first = self._options, None
-        if 0 < self._bag.size_bytes <= options.chunk_bytes:
-            ask = partial(open_whole, self._s3, self._bag, stall_seconds=options.stall_seconds)
+        options, first = self.options, None
+        if 0 < self.bag.size_bytes <= options.chunk_bytes:
+            ask = partial(open_whole, self.s3, self.bag, stall_seconds=options.stall_seconds)
             remote, first = answered(ask, waiting=self._waiting, unwanted=lambda answer: answer[1].close())
         else:
-            remote = answered(partial(look, self._s3, self._bag), waiting=self._waiting)
+            remote = answered(partial(look, self.s3, self.bag), waiting=self._waiting)
         try:
             journal = self._anew(plan(remote, chunk_bytes=options.chunk_bytes, verify=options.verify))
         except BaseException:
@@ -199,34 +195,32 @@ class _Attempt:
         return journal, first
 
     def _waiting(self) -> None:
-        self._pulse(0, self._bag.size_bytes)
+        self.pulse(0, self.bag.size_bytes)
 
-    def _anew(self, chosen: Plan) -> Journal:
+    def _anew(self, chosen: Plan) -> RangeJournal:
         """An empty file of the full size, and its journal."""
-        if self._journal is not None:
-            self._journal.close()
-        os.ftruncate(self._file, 0)
+        if self.journal is not None:
+            self.journal.close()
+        os.ftruncate(self.file, 0)
         if chosen.remote.size_bytes:
-            os.posix_fallocate(
-                self._file, 0, chosen.remote.size_bytes
-            )  # a full disk is found before a byte is paid for
-        self._journal = Journal.begin(_journal_of(self._to), chosen)
-        return self._journal
+            os.posix_fallocate(self.file, 0, chosen.remote.size_bytes)  # a full disk is found before a byte is paid for
+        self.journal = RangeJournal.begin(_journal_of(self.to), chosen)
+        return self.journal
 
     def _bring(
-        self, journal: Journal, numbers: Iterable[int], *, first: Body | None = None, follow: bool = True
+        self, journal: RangeJournal, numbers: Iterable[int], *, first: Body | None = None, follow: bool = True
     ) -> None:
         transfer = self._transfer(journal)
         try:
-            transfer.run(numbers, pulse=self._pulse, first=first, follow=follow)
+            transfer.run(numbers, pulse=self.pulse, first=first, follow=follow)
         finally:
-            self._fetched_bytes += transfer.fetched_bytes
-        self._in_sequence = transfer.in_sequence
+            self.fetched_bytes += transfer.fetched_bytes
+        self.in_sequence = transfer.in_sequence
 
-    def _transfer(self, journal: Journal) -> Transfer:
-        return Transfer(self._s3, self._bag, journal=journal, file=self._file, options=self._options)
+    def _transfer(self, journal: RangeJournal) -> Transfer:
+        return Transfer(self.s3, self.bag, journal=journal, file=self.file, options=self.options)
 
-    def _mended(self, journal: Journal, found: str) -> str:
+    def _mended(self, journal: RangeJournal, found: str) -> str:
         """Find the ranges that are wrong, and fetch them once more; returns what the whole then amounts to.
 
         S3 tells a digest of the whole only. So ranges that lie on the disk otherwise than they came are suspected; if
@@ -236,27 +230,27 @@ class _Attempt:
             DownloadMismatch: it is still not what S3 has.
         """
         if not journal.doubted:
-            damaged = self._transfer(journal).differing(range(journal.plan.chunks), pulse=self._pulse)
+            damaged = self._transfer(journal).differing(range(journal.plan.chunks), pulse=self.pulse)
             for numbers in [damaged] if damaged else ([number] for number in range(journal.plan.chunks)):
                 before = [journal.claims.pop(number) for number in numbers]
                 self._bring(journal, numbers, follow=False)
                 if damaged or before != [journal.claims[number] for number in numbers]:
-                    self._refetched += map(journal.plan.named, numbers)
+                    self.refetched += map(journal.plan.named, numbers)
                     self._bring(journal, [])
-                    found = journal.plan.found(journal.claims, self._in_sequence)
+                    found = journal.plan.found(journal.claims, self.in_sequence)
                     if not journal.plan.is_not(found):
                         return found
             journal.doubt()
         raise self._mismatch(journal.plan, found)
 
     def _mismatch(self, known: Plan, found: str) -> DownloadMismatch:
-        ranges = ", ".join(self._refetched[:_TOLD_RANGES])
+        ranges = ", ".join(self.refetched[:_TOLD_RANGES])
         twice = f"{ranges} came otherwise the second time" if ranges else "the same bytes came twice"
         return DownloadMismatch(
-            f"{self._bag.address}: what came has {known.level} {found}, S3 says {known.expected}; {twice}",
-            work_rid=self._bag.work_rid,
-            go_on=f"run_pipeline.py work {shlex.quote(self._bag.work_rid)} --from download, which fetches it all again",
-            facts={"refetched": self._refetched},
+            f"{self.bag.address}: what came has {known.level} {found}, S3 says {known.expected}; {twice}",
+            work_rid=self.bag.work_rid,
+            go_on=f"run_pipeline.py work {shlex.quote(self.bag.work_rid)} --from download, which fetches it all again",
+            facts={"refetched": self.refetched},
         )
 
     @contextlib.contextmanager
@@ -273,28 +267,28 @@ class _Attempt:
             if not there:
                 self._discard()
                 raise
-            size = self._journal.plan.remote.size_bytes if self._journal else 0
-            kept = f"{human_bytes(there)} of {human_bytes(size)} are kept in {self._part}, and not fetched again"
+            size = self.journal.plan.remote.size_bytes if self.journal else 0
+            kept = f"{human_bytes(there)} of {human_bytes(size)} are kept in {self.part}, and not fetched again"
             if isinstance(error, PipelineError):
                 error.kept = error.kept or kept
             if isinstance(error, NotRestored):
                 raise RestoreExpired(
-                    f"download of {self._bag.address}: the restored copy expired half-way",
-                    work_rid=self._bag.work_rid,
+                    f"download of {self.bag.address}: the restored copy expired half-way",
+                    work_rid=self.bag.work_rid,
                     kept=kept,
                     go_on="ask S3 to restore the object once more; the event brings the rest home",
                 ) from error
             raise
         finally:
-            if self._journal is not None:
-                self._journal.close()
+            if self.journal is not None:
+                self.journal.close()
 
     @property
     def _there_bytes(self) -> int:
         """What the journal claims."""
-        return self._journal.claimed_bytes if self._journal is not None else 0
+        return self.journal.claimed_bytes if self.journal is not None else 0
 
     def _discard(self) -> None:
         failpoints.see_allowed()
-        self._part.unlink(missing_ok=True)
-        _journal_of(self._to).unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
+        _journal_of(self.to).unlink(missing_ok=True)

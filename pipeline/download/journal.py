@@ -20,7 +20,7 @@ from pipeline.download.plan import By, Level, Plan, Remote
 from pipeline.foundation import durable
 
 
-class Journal:
+class RangeJournal:
     """The journal of one download.
 
     Attributes:
@@ -39,7 +39,7 @@ class Journal:
         self._descriptor = -1
 
     @classmethod
-    def begin(cls, path: Path, plan: Plan) -> "Journal":
+    def begin(cls, path: Path, plan: Plan) -> "RangeJournal":
         """A new journal in the place of any other."""
         made = cls(path, plan)
         made._open(os.O_TRUNC)
@@ -47,7 +47,7 @@ class Journal:
         return made
 
     @classmethod
-    def go_on(cls, path: Path, etag: str) -> "Journal | None":
+    def go_on(cls, path: Path, etag: str) -> "RangeJournal | None":
         """The journal of an earlier try; None: there is none, or nothing that can be relied on.
 
         Args:
@@ -132,7 +132,7 @@ class Begun:
         digest: of what lies there.
     """
 
-    def __init__(self, journal: Journal, number: int) -> None:
+    def __init__(self, journal: RangeJournal, number: int) -> None:
         self._journal = journal
         self._number = number
         self.start, self.end = journal.plan.span(number)

@@ -1,11 +1,12 @@
 """A zip that lies on a local disk already: known by its SHA-256, left where its owner put it."""
 
+import contextlib
 import hashlib
 import os
 import time
 from pathlib import Path
 
-from pipeline.download.options import Fetched
+from pipeline.download.fetch_options import Fetched
 from pipeline.foundation import guarded
 from pipeline.foundation.errors import ObjectGone, ObjectReplaced, ZipUnreadable
 from pipeline.foundation.work import Bag, Pulse, no_pulse, stamp_of
@@ -53,7 +54,10 @@ def adopt(bag: Bag, *, pulse: Pulse = no_pulse) -> Fetched:
     """
     started = time.monotonic()
     path, size = Path(bag.key), bag.size_bytes
-    if not _has_stamp(path, bag.version_id):
+    stamp: str | None = None
+    with contextlib.suppress(OSError):  # why, the reading tells
+        stamp = stamp_of(path.stat())
+    if stamp != bag.version_id:
         found = identify_local(path, bag.work_rid, pulse=pulse)
         size = found.size_bytes
         if found.etag != bag.etag:
@@ -69,10 +73,3 @@ def adopt(bag: Bag, *, pulse: Pulse = no_pulse) -> Fetched:
         refetched=(),
         seconds=time.monotonic() - started,
     )
-
-
-def _has_stamp(path: Path, stamp: str) -> bool:
-    try:
-        return stamp_of(path.stat()) == stamp
-    except OSError:
-        return False  # why, the reading tells

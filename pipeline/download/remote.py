@@ -5,6 +5,7 @@ import http.client
 import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -87,37 +88,29 @@ def answered(
         waiting: called a few times a second until the answer is there; what it raises is raised at once.
         unwanted: given an answer that comes after that, to be cleared away.
     """
-    told: list[Answer] = []
-    failed: list[BaseException] = []
-    lock, over, left = threading.Lock(), threading.Event(), threading.Event()
+    future: Future[Answer] = Future()
 
     def work() -> None:
         try:
             answer = ask()
         except BaseException as error:  # noqa: BLE001  # it is raised again in the caller's thread
-            failed.append(error)
-        else:
-            with lock:
-                if left.is_set():
-                    unwanted(answer)
-                else:
-                    told.append(answer)
-        finally:
-            over.set()
+            with contextlib.suppress(InvalidStateError):  # nobody waits any more
+                future.set_exception(error)
+            return
+        try:
+            future.set_result(answer)
+        except InvalidStateError:
+            unwanted(answer)
 
     threading.Thread(target=work, daemon=True, name="asking S3").start()
     try:
-        while not over.wait(_TICK_SECONDS):
+        while not wait([future], _TICK_SECONDS).done:
             waiting()
     except BaseException:
-        with lock:
-            left.set()
-            for answer in told:
-                unwanted(answer)
+        if not future.cancel() and future.exception() is None:  # the answer has just come
+            unwanted(future.result())
         raise
-    if failed:
-        raise failed[0]
-    return told[0]
+    return future.result()
 
 
 def identify(s3: "S3Client", bag: Bag, *, pulse: Pulse = no_pulse) -> Bag:

@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.download.connection import Connection, DiskFailed, Halted, blocks
-from pipeline.download.journal import Journal
-from pipeline.download.options import FetchOptions
+from pipeline.download.fetch_options import FetchOptions
+from pipeline.download.journal import RangeJournal
 from pipeline.download.remote import Body
 from pipeline.foundation.work import Bag, Pulse
 
@@ -40,7 +40,7 @@ class Transfer:
         in_sequence: afterwards, the digests of the whole in order, where the plan needs them.
     """
 
-    def __init__(self, s3: "S3Client", bag: Bag, *, journal: Journal, file: int, options: FetchOptions) -> None:
+    def __init__(self, s3: "S3Client", bag: Bag, *, journal: RangeJournal, file: int, options: FetchOptions) -> None:
         self._journal = journal
         self._plan = journal.plan
         self._file = file
