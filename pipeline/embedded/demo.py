@@ -1,5 +1,6 @@
 """The whole pipeline on an embedded stack: real protocols of S3 and SQS, a real scheduler and database, sample bags."""
 
+import argparse
 import json
 import os
 import shlex
@@ -10,9 +11,8 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,10 @@ from rich.live import Live
 
 from pipeline import intake, record
 from pipeline.embedded.samples import make_sample_bag, sample_rid
-from pipeline.embedded.stack import BUCKET, QUEUE, Stack, stack
-from pipeline.foundation import guarded
-from pipeline.foundation.errors import PipelineError
+from pipeline.embedded.stack import BUCKET, DEAD_LETTERS, QUEUE, Stack, clients, set_up_aws, stack
+from pipeline.foundation import guarded, start
+from pipeline.foundation.arguments import positive, size
+from pipeline.foundation.errors import PipelineError, UsageError
 from pipeline.foundation.work import SCHEDULER_USER, human_bytes, human_count, rid_from_name, staging_key
 from pipeline.operations import show
 from pipeline.record import views
@@ -40,48 +41,52 @@ class DemoFailed(PipelineError):
     """Something did not happen as the demo tells it."""
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What was asked for on the command line.
+def run(options: argparse.Namespace) -> int:
+    """The demo, from nothing to the last table; 0 when all happened as told.
 
-    Attributes:
-        home: the folder for everything; None: a new one under the system's temporary folder.
-        bags: how many, the corrupt one included.
-        size_bytes: of each work.
-        lanes: how many works are brought home at the same time.
-        keep: leave the visualiser running until Ctrl-C.
-    """
-
-    home: Path | None
-    bags: int
-    size_bytes: int
-    lanes: int
-    keep: bool
-
-
-def run(choices: Choices) -> int:
-    """The demo, from nothing to the last table.
+    Args:
+        options: as `usage.working.DEMO` has them; `bags`: the corrupt one included, `size`: of each work, in bytes.
 
     Raises:
+        UsageError: fewer than two bags leave nothing to show.
         DemoFailed: it did not end as told.
     """
+    if options.bags < 2:
+        raise UsageError("--bags: at least 2, one of them is the corrupt one")
     out = show.console()
-    home = choices.home or Path(tempfile.mkdtemp(prefix="pipeline-demo-"))
+    home = options.home or Path(tempfile.mkdtemp(prefix="pipeline-demo-"))
     try:
         guarded.make_ours_alone(home.absolute())
     except OSError as error:
         raise DemoFailed(f"{home} cannot be used: {error.strerror}", go_on="name another one: --home DIR") from error
     home = home.resolve()
-    with _ended_by_signals(), stack(home, lanes=choices.lanes) as running:
+    with _ended_by_signals(), stack(home, lanes=options.lanes) as running:
         out.print(f"S3 and SQS: moto at {running.moto_url}; scheduler: luigid at {running.luigid_url}")
         before = {work.work_rid: work.stage for work in _works(home)}
-        zips = make_bags(out, home, bags=choices.bags, size_bytes=choices.size_bytes)
-        _restore(out, running, zips)
-        _run_lanes(out, running, choices)
+        zips = _make_bags(out, home, options)
+        _announce(out, running, zips)
+        _run_lanes(out, running, options.lanes)
         _judge(out, running, zips, before)
-        _tell_places(out, running, choices)
-        if choices.keep:
+        _tell_places(out, running, keep=options.keep)
+        if options.keep:
             _wait_for_ctrl_c(out)
+    return 0
+
+
+def feed(arguments: Sequence[str]) -> int:
+    """Sample bags for workers elsewhere, as in the compose stack; each of them is announced by S3 itself."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.embedded.demo", description=feed.__doc__)
+    parser.add_argument("url", metavar="URL", help="where moto answers")
+    parser.add_argument("--bags", type=positive, default=6, metavar="N", help="how many, one of them corrupt")
+    parser.add_argument("--size", type=size, default=2 << 20, metavar="SIZE", help="of each work: 500k, 2M (default)")
+    options = parser.parse_args(arguments)
+    out, (s3, sqs) = show.console(), clients(options.url)
+    set_up_aws(s3, sqs, bucket=BUCKET, queue=QUEUE, dead_letters=DEAD_LETTERS)
+    if s3.list_objects_v2(Bucket=BUCKET)["KeyCount"]:
+        out.print("the bags were put before; after a restart of moto they will be put again")
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        _restore(out, _make_bags(out, Path(folder), options), s3=s3, moto_url=options.url)
     return 0
 
 
@@ -97,16 +102,17 @@ def _works(home: Path) -> list[views.WorkStatus]:
         engine.dispose()
 
 
-def make_bags(out: Console, home: Path, *, bags: int, size_bytes: int) -> list[Path]:
+def _make_bags(out: Console, home: Path, options: argparse.Namespace) -> list[Path]:
     """Sample bags, the last one corrupt."""
-    folder = home / f"bags-{size_bytes}"
-    out.print(f"making {bags} sample bags of {human_bytes(size_bytes)}, the last one corrupt")
+    out.print(f"making {options.bags} sample bags of {human_bytes(options.size)}, the last one corrupt")
+    folder = home / f"bags-{options.size}"
     return [
-        make_sample_bag(folder, number, size_bytes=size_bytes, corrupt=number == 0) for number in [*range(1, bags), 0]
+        make_sample_bag(folder, number, size_bytes=options.size, corrupt=number == 0)
+        for number in [*range(1, options.bags), 0]
     ]
 
 
-def restore(out: Console, zips: list[Path], *, s3: "S3Client", moto_url: str) -> None:
+def _restore(out: Console, zips: list[Path], *, s3: "S3Client", moto_url: str) -> None:
     """Put the bags as frozen objects and ask S3 to restore them; S3 itself then tells the queue."""
     for path in zips:
         with path.open("rb") as body:
@@ -132,10 +138,10 @@ def restore(out: Console, zips: list[Path], *, s3: "S3Client", moto_url: str) ->
             s3.head_object(Bucket=BUCKET, Key=key)
 
 
-def _restore(out: Console, running: Stack, zips: list[Path]) -> None:
+def _announce(out: Console, running: Stack, zips: list[Path]) -> None:
     queue = intake.find_queue(running.sqs, source="demo", queue=QUEUE)
     before = intake.depth(running.sqs, queue.url)["waiting"]
-    restore(out, zips, s3=running.s3, moto_url=running.moto_url)
+    _restore(out, zips, s3=running.s3, moto_url=running.moto_url)
     waiting = intake.depth(running.sqs, queue.url)["waiting"] - before
     out.print(
         f"S3 has sent {human_count(waiting, 'message')} to the queue" + (", after its test event" if before else "")
@@ -144,9 +150,9 @@ def _restore(out: Console, running: Stack, zips: list[Path]) -> None:
         raise DemoFailed(f"messages in the queue: {waiting}, {len(zips)} were expected")
 
 
-def _run_lanes(out: Console, running: Stack, choices: Choices) -> None:
-    command = [sys.executable, str(RUN_PIPELINE), "run", "--lanes", str(choices.lanes)]
-    out.print(f"run_pipeline.py run --lanes {choices.lanes}")
+def _run_lanes(out: Console, running: Stack, lanes: int) -> None:
+    command = [sys.executable, str(RUN_PIPELINE), "run", "--lanes", str(lanes)]
+    out.print(f"run_pipeline.py run --lanes {lanes}")
     log = running.home / "logs" / "run.log"
     with log.open("ab") as sink:
         process = subprocess.Popen(
@@ -230,18 +236,18 @@ def _judge(out: Console, running: Stack, zips: list[Path], before: dict[str, str
         )
 
 
-def _tell_places(out: Console, running: Stack, choices: Choices) -> None:
+def _tell_places(out: Console, running: Stack, *, keep: bool) -> None:
     places: dict[str, Any] = {
         "archive": running.home / "archive",
         "database": running.home / "pipeline.db",
         "refused bags": running.home / "quarantine",
         "logs": running.home / "logs",
         "visualiser": f"{running.luigid_url}/static/visualiser/index.html"
-        + (f"  (user {SCHEDULER_USER}, password in {running.password_file})" if choices.keep else _ENDED),
+        + (f"  (user {SCHEDULER_USER}, password in {running.password_file})" if keep else _ENDED),
     }
     for name, place in places.items():
         out.print(f"{name:13} {place}")
-    verb = "status" if choices.keep else f"explain {sample_rid(0)}"
+    verb = "status" if keep else f"explain {sample_rid(0)}"
     command = f"{running.by_hand} {shlex.join([sys.executable, str(RUN_PIPELINE)])}"
     # So that what is typed next, as failures tell it, goes by the demo's settings too.
     out.print(f"look around   alias run_pipeline.py={shlex.quote(command)}", soft_wrap=True)
@@ -268,3 +274,8 @@ def _ended_by_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    start.use_utf8()
+    sys.exit(feed(sys.argv[1:]))

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
                 return _down(home)
             chosen = settings.load(make_password=options.verb == "up")
             return _VERBS[options.verb](chosen, list(_services(chosen, home)), options)
-    except (SettingsError, UsageError, PipelineError, OSError) as error:
+    except (PipelineError, OSError) as error:
         for line in error.problems if isinstance(error, SettingsError) else [str(error)]:
             sys.stderr.write(f"local-services: {line}\n")
         return EXIT_USAGE if isinstance(error, SettingsError | UsageError) else EXIT_UNREACHABLE
@@ -101,9 +101,7 @@ def _moto(chosen: Settings, home: Path, host: str, port: int) -> Service:
     def make_queues() -> None:
         for source in chosen.sources:
             if urlsplit(source.endpoint_url).port == port:
-                with stack.credentials():
-                    s3 = aws.s3_client(region=source.region, endpoint_url=source.endpoint_url)
-                    sqs = aws.sqs_client(region=source.region, endpoint_url=source.endpoint_url)
+                s3, sqs = stack.clients(source.endpoint_url, region=source.region)
                 dead_letters = f"{source.queue}DeadLetters"
                 with aws.failures_named(f"[source {source.name}] cannot be made on moto"):
                     stack.set_up_aws(s3, sqs, bucket=source.bucket, queue=source.queue, dead_letters=dead_letters)

@@ -59,9 +59,7 @@ def stack(home: Path, *, lanes: int = 2) -> Iterator[Stack]:
         embedded.moto(log=logs / "moto.log") as moto_url,
         embedded.luigid(state=home / _LUIGID_STATE, log=logs / "luigid.log") as with_password,
     ):
-        with credentials():
-            s3 = aws.s3_client(region="us-east-1", endpoint_url=moto_url)
-            sqs = aws.sqs_client(region="us-east-1", endpoint_url=moto_url)
+        s3, sqs = clients(moto_url)
         set_up_aws(s3, sqs, bucket=BUCKET, queue=QUEUE, dead_letters=DEAD_LETTERS)
         (home / "archive").mkdir(exist_ok=True)  # never made by the pipeline: a missing archive is an unmounted one
         luigid_url, password_file = without_user(with_password), embedded.password_file(home / _LUIGID_STATE)
@@ -82,6 +80,12 @@ def credentials() -> Iterator[None]:
         for name in embedded.CREDENTIALS:
             del os.environ[name]
         os.environ.update(saved)
+
+
+def clients(url: str, *, region: str = "us-east-1") -> tuple["S3Client", "SQSClient"]:
+    """Of the embedded stack's S3 and SQS at a URL."""
+    with credentials():
+        return aws.s3_client(region=region, endpoint_url=url), aws.sqs_client(region=region, endpoint_url=url)
 
 
 def set_up_aws(s3: "S3Client", sqs: "SQSClient", *, bucket: str, queue: str, dead_letters: str) -> str:

@@ -14,7 +14,6 @@ import pytest
 import requests
 
 from pipeline.embedded import stack
-from pipeline.foundation import aws
 from tests.world import servers
 from tests.world.bags import SMALL_WORK, make_bag_zip
 from tests.world.stack import ROOT, Site, wait_until
@@ -79,9 +78,7 @@ def local() -> Iterator[Local]:
 def test_what_up_starts_brings_a_bag_home_and_down_ends_it_all(local: Local, tmp_path: Path) -> None:
     up = local.call("up")
     assert up.returncode == 0, up.stderr
-    with stack.credentials():
-        local.site.s3 = aws.s3_client(region="us-east-1", endpoint_url=local.moto_url)
-        local.site.sqs = aws.sqs_client(region="us-east-1", endpoint_url=local.moto_url)
+    local.site.s3, local.site.sqs = stack.clients(local.moto_url)
     local.site.queue_url = local.site.sqs.get_queue_url(QueueName="queue-local")["QueueUrl"]
     local.site.announce(make_bag_zip(tmp_path, "W1"))
 

@@ -17,7 +17,6 @@ from sqlalchemy import Engine
 
 from pipeline import record
 from pipeline.embedded import embedded, stack
-from pipeline.foundation import aws
 from pipeline.foundation.work import archive_dir, staging_key
 from pipeline.record import stories, views
 from tests.world import warm
@@ -52,9 +51,7 @@ class Site:
     ) -> "Site":
         """A new site, on SQLite unless told otherwise; a copy of a database with the right tables saves making them."""
         name = uuid.uuid4().hex[:10]
-        with stack.credentials():
-            s3 = aws.s3_client(region="us-east-1", endpoint_url=moto_url)
-            sqs = aws.sqs_client(region="us-east-1", endpoint_url=moto_url)
+        s3, sqs = stack.clients(moto_url)
         url = stack.set_up_aws(s3, sqs, bucket=f"bucket-{name}", queue=f"queue-{name}", dead_letters=f"dead-{name}")
         dead_url = sqs.get_queue_url(QueueName=f"dead-{name}")["QueueUrl"]
         for message in sqs.receive_message(QueueUrl=url).get("Messages", []):
