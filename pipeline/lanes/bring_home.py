@@ -210,8 +210,9 @@ def tried_too_long(here: Site, seconds: float, last: str, *, work_rid: str = "")
 
 
 def _put_off(here: Site, bags: Sequence[Bag], parcel: Parcel) -> list[Verdict]:
-    """What is known of bags that a parcel announces besides those of this turn; they are seen, and have turns of their
-    own: one message with thousands of bags holds up no other.
+    """What is known of bags whose turn comes later; the record has seen them from now on, and brings them up.
+
+    So one message with thousands of bags holds up no other.
     """
     verdicts: list[Verdict] = []
     due = 0.0

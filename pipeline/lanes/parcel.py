@@ -60,7 +60,7 @@ class Verdict:
 class Parcel:
     """What a source hands over at a time; it is ours until it is settled or given back.
 
-    A bag that comes from no source has this one, with which nothing is to be done.
+    This one is for a bag that comes from no source: nothing is to be done with it.
     """
 
     name = ""
@@ -83,7 +83,7 @@ class Parcel:
         """Keep it from others for longer; called while it is worked on."""
 
     def give_up(self, row: BagRow, error: PipelineError) -> None:
-        """Say that a bag of it is tried no more, before that is recorded, where no message can be a dead letter."""
+        """Called before the record says that a bag is tried no more: the last chance for a dead letter of it."""
 
     def settle(self, verdicts: Sequence[Verdict]) -> None:
         """Do with it what became of its bags asks for.

@@ -43,7 +43,7 @@ class Failure:
 
 @dataclass
 class InHand:
-    """What a lane works on in one build, on its way from the lane to the tasks, and back with what failed.
+    """What a lane works on in one build. The tasks find it here, and leave here what failed.
 
     Attributes:
         heartbeat: renews the leases.
@@ -152,12 +152,12 @@ class Site:
 
     @property
     def heartbeat(self) -> Heartbeat:
-        """The heartbeat of what is in hand: a task does not run without."""
+        """The heartbeat of what is in hand; no task runs without one."""
         assert self.in_hand is not None
         return self.in_hand.heartbeat
 
     def new_heartbeat(self, *held: str, extend_message: Callable[[], None] = lambda: None) -> Heartbeat:
-        """A heartbeat that renews the leases of these works, and what a message is hidden by."""
+        """A heartbeat that renews the leases of these works, and keeps their message hidden."""
         return Heartbeat(
             self.leases,
             held,
