@@ -48,33 +48,33 @@ def unfinished(
         failed: only those that failed and are to be tried again, or only the others; None: all.
         limit: so many at most.
     """
-    due = or_(bags.c.retry_on.is_(None), bags.c.retry_on <= utc_in())
-    begun_here = bags.c.host.in_([host, ""])
-    given_back = func.coalesce(bags.c.retry_on, bags.c.updated_on) <= utc_in(-others_after_seconds)
-    died = lane_died()
-    to_be_retried = and_(bags.c.state == BagState.FAILED, ~died)
-    query = (
-        select(bags.c.bag_id)
-        .where(
-            bags.c.state.in_(TO_COME),
-            true() if failed is None else to_be_retried if failed else ~to_be_retried,
-            or_(
-                and_(begun_here, or_(due, died)),
-                and_(due, given_back, ~died),
-                and_(died, ~_leased(_taken.c.until > utc_in(-dead_after_seconds))),
-            ),
-            ~_leased(_taken.c.until > utc_in()),
-        )
-        .order_by(
-            (bags.c.host != host),
-            bags.c.restore_expires_on.is_(None),  # databases differ in where they put what has none
-            bags.c.restore_expires_on,
-            bags.c.seen_on,
-        )
-        .limit(limit)
+    to_be_retried = and_(bags.c.state == BagState.FAILED, ~lane_died())
+    query = select(bags.c.bag_id).where(
+        bags.c.state.in_(TO_COME),
+        true() if failed is None else to_be_retried if failed else ~to_be_retried,
+        _is_due(host, others_after_seconds=others_after_seconds, dead_after_seconds=dead_after_seconds),
+        ~_leased(_taken.c.until > utc_in()),
+    )
+    order = (
+        (bags.c.host != host),
+        bags.c.restore_expires_on.is_(None),  # databases differ in where they put what has none
+        bags.c.restore_expires_on,
+        bags.c.seen_on,
     )
     with reading(engine) as connection:
-        return list(connection.scalars(query))
+        return list(connection.scalars(query.order_by(*order).limit(limit)))
+
+
+def _is_due(host: str, *, others_after_seconds: int, dead_after_seconds: int) -> ColumnElement[bool]:
+    """Whether a lane of this host may take the bag up by now; see `unfinished`."""
+    due = or_(bags.c.retry_on.is_(None), bags.c.retry_on <= utc_in())
+    given_back = func.coalesce(bags.c.retry_on, bags.c.updated_on) <= utc_in(-others_after_seconds)
+    died = lane_died()
+    return or_(
+        and_(bags.c.host.in_([host, ""]), or_(due, died)),
+        and_(due, given_back, ~died),
+        and_(died, ~_leased(_taken.c.until > utc_in(-dead_after_seconds))),
+    )
 
 
 def deaths(engine: Engine, bag: Bag) -> int:
