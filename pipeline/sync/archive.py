@@ -36,7 +36,7 @@ def archive(  # noqa: PLR0913  # the interface that the tasks are written agains
     When this returns, every file was read back from the archive and matched in every algorithm, and all of it is
     durable: only then may the caller commit its row and clear staging. Killed at any instant and called again, it ends
     in the same archive. Nothing in the archive that has other content is ever overwritten, nothing is deleted.
-    What an operator's word replaces is moved aside and kept (see `aside`).
+    What an operator's word replaces is moved aside and kept (see `replaced`).
 
     Args:
         work_dir: the unpacked work, a folder named by its RID.
@@ -48,19 +48,12 @@ def archive(  # noqa: PLR0913  # the interface that the tasks are written agains
         replace: the operator's word, for this call alone: other content in the archive gives way to the bag's.
         again: the operator's word that script, web copy and audits are run though the archive has the work.
             What is equal is not copied all the same.
-        until: until when, by CLOCK_BOOTTIME, what is started here may run if nobody asks again; see `script.run`.
+        until: until when, by CLOCK_BOOTTIME, what is started here may run if nobody asks again; see `process.run`.
 
     Raises:
-        StagingDamaged: staging is not what debag left.
-        OptionsNotUnderstood: the work's own `config/sync.yml` is not understood; nothing was written.
-        NotToBeArchived: it keeps the work out of the archive, which does not have it; nothing was written.
-        ArchiveConflict: the archive has other content under the same names; nothing was written.
-        AuditFailed: a test of the audit tool failed.
-        SyncFailed: the script's exit status was not 0, or its time was up, or the archive or a log cannot be used.
-        ReadBackFailed: the archive copy is not what the bag says.
-        NoRoom: a disk is full.
-        ArchiveMissing: the archive is not there; it may be unmounted.
-        LeaseLost: what was started here ran longer than it might.
+        ArchiveConflict, NotToBeArchived, OptionsNotUnderstood: nothing was written.
+        AuditFailed, ReadBackFailed, SyncFailed: the copy may be there, or a part of it.
+        ArchiveMissing, LeaseLost, NoRoom, StagingDamaged: the same may succeed later.
     """
     started = time.monotonic()
     folder = archive_dir(site.archive_root.absolute(), checked_rid(work_rid))

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline.foundation.errors import OptionsNotUnderstood
 from pipeline.sync.options_file import Asked, Unreadable, read
@@ -138,9 +138,10 @@ def of_work(work_dir: Path, *, work_rid: str, site: SyncOptions) -> SyncOptions:
 
 
 def _merged(asked: Asked, *, source: str) -> SyncOptions:
-    lists: Mapping[str, Any] = {f"audit_{name}": asked.get(f"audit.{name}", ()) for name in ("pre", "post")}
-    switches: Mapping[str, Any] = {name: asked.get(f"sync.{name}", True) for name in ("archive", "web", "update_web")}
-    return SyncOptions(**lists, **switches, source=source)
+    """The defaults, but for what a file asks for; `replace` is no option of a site."""
+    told = {key.replace("audit.", "audit_").removeprefix("sync."): value for key, value in asked.items()}
+    told.pop("replace", None)
+    return replace(BUILT_IN, source=source, **cast("Mapping[str, Any]", told))
 
 
 def _narrowed(site: SyncOptions, asked: Asked) -> SyncOptions:
