@@ -95,6 +95,10 @@ def plan(records: Sequence[BagRecord], say: Findings) -> list[WorkPlan]:
     _local_seconds.cache_clear()  # this machine may be in another time zone now
     works = []
     for record in records:
+        for manifest in (*record.manifests, *record.tag_manifests):
+            for path in say.each(manifest.missing):  # they are judged, and memory is not for them and the jobs
+                manifest.entries.pop(path, None)
+            manifest.missing.clear()
         bagged = record.found.bagged
         algorithms = record.algorithms if bagged else UNBAGGED_ALGORITHMS
         told = _digests_by_path(record.manifests, algorithms)
