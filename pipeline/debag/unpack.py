@@ -18,7 +18,7 @@ from pipeline.debag.refusal import as_line
 from pipeline.debag.result import MARKER, Staging, load_marker, marker_bytes, staged
 from pipeline.debag.zip_source import ZipSource, opened, transient
 from pipeline.foundation.durable import start_write_back
-from pipeline.foundation.errors import Fault, InvalidBag, InvalidRid, TransientError
+from pipeline.foundation.errors import Fault, InvalidBag, InvalidRid
 from pipeline.foundation.fixity import digests_name
 from pipeline.foundation.machine import available_cpus
 from pipeline.foundation.work import Pulse, checked_rid, inert_json, no_pulse
@@ -68,8 +68,6 @@ def unpack(
                     run = _Unpacking(staging, policy or Policy(), threads or available_cpus(), pulse, durable=durable)
                     return run.unpack(bag_zip, work_rid, begun)
         return load_marker(into, of=bag_zip)
-    except TransientError:
-        raise
     except OSError as error:
         raise transient(error, what=f"{bag_zip.name} could not be unpacked", work_rid=work_rid) from error
 
