@@ -13,11 +13,12 @@ from pipeline.embedded import embedded
 from pipeline.record import Record
 from pipeline.tasks import context as site_module
 from tests.world import servers
+from tests.world.attacker import place, victim
 from tests.world.receivers import mailbox, webhook
 from tests.world.stack import Site
 from tests.world.warm import WARM
 
-__all__ = ["mailbox", "webhook"]  # fixtures
+__all__ = ["mailbox", "place", "victim", "webhook"]  # fixtures
 # A .env beside run_pipeline.py may name a real archive, and a real database.
 os.environ["PYTHON_DOTENV_DISABLED"] = "1"
 

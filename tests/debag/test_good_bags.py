@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from pipeline.foundation import fixity
 from pipeline.foundation.errors import InvalidBag, NoRoom, StagingDamaged, WorkBusy
 from pipeline.foundation.machine import available_cpus
 from tests.world.bags import SMALL_WORK, bag_members, make_bag_zip, write_zip
+from tests.world.disks import mounted
 
 ROOT = Path(__file__).parents[2]
 MEBIBYTE = 1 << 20
@@ -193,26 +193,16 @@ def test_a_disk_that_would_be_too_full_is_known_before_anything_is_written(tmp_p
     assert os.listdir(tmp_path) == ["W1.bag.zip"]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("only root may mount a small file system")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def test_a_disk_that_fills_up_meanwhile_is_no_fault_of_the_bag(tmp_path: Path, small_disk: Path) -> None:
+def test_a_disk_that_fills_up_meanwhile_is_no_fault_of_the_bag(tmp_path: Path) -> None:
     bag_zip = write_zip(
         tmp_path / "W1.bag.zip", bag_members(files={f"{n}.jpg": bytes(MEBIBYTE // 2) for n in range(5)})
     )
 
-    (small_disk / "other").write_bytes(bytes(MEBIBYTE))
-    with pytest.raises(NoRoom):
-        debag.unpack(bag_zip, into=small_disk / "out", policy=Policy(reserve_bytes=-(1 << 30)))
-    assert os.listdir(small_disk) == ["other"]
+    with mounted(tmp_path / "disk", "tmpfs", "size=3m") as disk:
+        (disk / "other").write_bytes(bytes(MEBIBYTE))
+        with pytest.raises(NoRoom):
+            debag.unpack(bag_zip, into=disk / "out", policy=Policy(reserve_bytes=-(1 << 30)))
+        assert os.listdir(disk) == ["other"]
 
 
 def test_a_result_that_does_not_hold_is_said_and_can_be_discarded(tmp_path: Path) -> None:

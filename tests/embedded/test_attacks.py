@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,24 +13,8 @@ from pipeline.embedded import daemon
 from pipeline.embedded.postgresql import postgresql
 from pipeline.foundation import owners
 from tests.world import servers
-from tests.world.attacker import NOBODY, attack, shared_place
+from tests.world.attacker import KEPT, NOBODY, attack
 from tests.world.stack import ROOT, Site, lines
-
-KEPT = b"what only its owner may change"
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with shared_place() as folder:
-        yield folder
-
-
-@pytest.fixture
-def victim(tmp_path: Path) -> Path:
-    """A file of ours, elsewhere, that no attack may change."""
-    path = tmp_path / ".bashrc"
-    path.write_bytes(KEPT)
-    return path
 
 
 @pytest.mark.parametrize(

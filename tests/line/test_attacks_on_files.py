@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,27 +12,11 @@ from pipeline import debag, download, intake
 from pipeline.foundation import durable, guarded, owners
 from pipeline.foundation.errors import FolderUnreachable, TransientError, ZipUnreadable
 from pipeline.operations import bag
-from tests.world.attacker import NOBODY, attack, shared_place
+from tests.world.attacker import KEPT, NOBODY, attack
 from tests.world.bags import SMALL_WORK, make_bag_zip
 from tests.world.folders import add_folder, drop
 from tests.world.stack import Site, lines
 from tests.world.works import put
-
-KEPT = b"what only its owner may change"
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with shared_place() as folder:
-        yield folder
-
-
-@pytest.fixture
-def victim(tmp_path: Path) -> Path:
-    """A file of ours, elsewhere, that no attack may change."""
-    path = tmp_path / ".bashrc"
-    path.write_bytes(KEPT)
-    return path
 
 
 @pytest.fixture

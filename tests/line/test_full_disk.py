@@ -2,37 +2,22 @@
 
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.world.bags import make_bag_zip
+from tests.world.disks import mounted
 from tests.world.stack import Site
 
 PAYLOAD = {f"images/I1/{number:03d}.jpg": os.urandom(100_000) for number in range(20)}
 QUICK = {"PIPELINE_QUEUE_BACKOFF_SECONDS": "0", "PIPELINE_PIPELINE_MARGIN_BYTES": "0"}
 
 
-@contextmanager
-def small_disk(folder: Path, size_bytes: int, *, files: int = 0) -> Iterator[Path]:
-    """A file system of its own, so large and no larger; and for so many files and folders, if that is told."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small file system")
-    folder.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},nr_inodes={files},mode=755", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"root may not mount here: {mounted.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+def small_disk(folder: Path, size_bytes: int, *, files: int = 0) -> AbstractContextManager[Path]:
+    """So large and no larger; and for so many files and folders, if that is told."""
+    return mounted(folder, "tmpfs", f"size={size_bytes},nr_inodes={files},mode=755")
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,10 @@ import pytest
 
 from pipeline import intake
 from pipeline.foundation import guarded, owners
-from tests.world.attacker import NOBODY, shared_place
+from tests.world.attacker import NOBODY
 from tests.world.bags import make_bag_zip
 from tests.world.folders import drop
 from tests.world.stack import Site, lines
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with shared_place() as folder:
-        yield folder
 
 
 @contextmanager

@@ -6,14 +6,13 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pipeline.foundation.errors import ArchiveMissing, NoRoom, ReadBackFailed, StagingDamaged, Stopping, SyncFailed
 from tests.world.bags import SMALL_WORK
+from tests.world.disks import mounted
 from tests.world.works import AWKWARD_WORK, Home, contents, put
 
 IMAGE = "images/I1/I10001.jpg"
@@ -43,23 +42,6 @@ while True:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path, copier="builtin")
-
-
-@contextmanager
-def mounted(folder: Path, kind: str, options: str = "rw") -> Iterator[Path]:
-    """A file system of its own, for as long as the block runs."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount")
-    folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        ["mount", "-t", kind, "-o", options, kind, str(folder)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"root may not mount here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def lane(home: Home, *arguments: str, **environment: str) -> "subprocess.Popen[str]":

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 NOBODY = 65_534
+KEPT = b"what only its owner may change"
 
 
 @contextmanager
@@ -39,3 +40,17 @@ def attack(script: str, *arguments: str | Path, folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with shared_place() as folder:
+        yield folder
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A file of ours, elsewhere, that no attack may change."""
+    path = tmp_path / ".bashrc"
+    path.write_bytes(KEPT)
+    return path
