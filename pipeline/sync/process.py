@@ -105,7 +105,7 @@ def run(
             raise
         if timed_out:
             group.stop(grace_seconds)
-    return Ended(group.status, timed_out, overdue=group.overdue and group.status != 0)
+    return Ended(group.status, timed_out, overdue=group.overdue)
 
 
 class _Group:
@@ -158,6 +158,9 @@ class _Group:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Not asked of the guard: its KILL takes one of the group after the other, and it may be the last.
+        killed = self._script.poll() == -signal.SIGKILL
+        self.overdue = killed and time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS >= self._told
         self._end_guard()
         try:
             self._script.wait(_KILLED_SECONDS)
@@ -218,8 +221,6 @@ class _Group:
 
     def _end_guard(self) -> None:
         """KILL for whatever is left of the group; its leader, the guard, is reaped only now."""
-        has_ended = os.waitid(os.P_PID, self._guard.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        self.overdue = has_ended and time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS >= self._told
         os.killpg(self._guard.pid, signal.SIGKILL)
         self._guard.wait()
         assert self._guard.stdin is not None

@@ -229,6 +229,15 @@ def test_a_script_whose_time_is_not_prolonged_is_ended_with_its_children_by_the_
     assert eventually(lambda: not any(map(alive, pids(file))))
 
 
+def test_a_script_killed_after_its_time_lost_its_lease_though_the_guard_has_not_ended_yet(home: Home) -> None:
+    home.stage()
+    until = time.clock_gettime(time.CLOCK_BOOTTIME) + 1
+    with pytest.raises(LeaseLost, match="ended with its children"):
+        home.archive(
+            site=home.site(script="kill -STOP $(ps -o pgid= $$); sleep 1.2; kill -KILL $$"), until=lambda: until
+        )
+
+
 def test_a_script_whose_time_is_prolonged_runs_to_its_end(home: Home) -> None:
     home.stage()
     script = f'sleep 3; bash {BUNDLED_SCRIPT} "$@"'
