@@ -15,7 +15,8 @@ from typing import Any
 from benchmarks import measure
 
 _ROOT = Path(__file__).resolve().parent.parent
-_RUNS, _QUICK_RUNS = 5, 3
+_RUNS, _QUICK_RUNS = 7, 3
+_SPREAD = 0.15  # of the median: what differs by more is told as a range
 
 Figures = dict[str, float | int | str]
 Run = tuple[measure.Run, str]
@@ -66,6 +67,8 @@ def options(found: argparse.ArgumentParser) -> argparse.Namespace:
     chosen = found.parse_args()
     chosen.runs = chosen.runs or (_QUICK_RUNS if chosen.quick else _RUNS)
     chosen.save = not chosen.quick if chosen.save is None else chosen.save
+    if not chosen.quick:
+        measure.touch_memory()
     return chosen
 
 
@@ -153,6 +156,12 @@ def save(compared: Comparison, tables: Mapping[str, Mapping[str, Figures]], chos
     command = [chosen.draw_python, "-m", compared.artist, str(compared.results), str(compared.picture)]
     if subprocess.run(command, cwd=_ROOT, check=False).returncode:
         print("no picture: matplotlib (benchmarks/requirements-debag.txt) is missing", file=sys.stderr)
+
+
+def seconds(of: Figures) -> str:
+    """The median of the wall times, and from best to worst where they spread."""
+    wall, best, worst = (float(of[key]) for key in ("wall_seconds", "wall_seconds_best", "wall_seconds_worst"))
+    return f"{wall:.2f}" + (f" ({best:.2f} to {worst:.2f})" if worst - best > _SPREAD * wall else "")
 
 
 def give_back(folder: Path) -> None:

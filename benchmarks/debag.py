@@ -94,7 +94,7 @@ def table(figures: Mapping[str, Figures]) -> str:
         ratio = f"{float(of['wall_seconds']) / float(base):.2f}" if base else "-"
         memory = " | ".join(f"{float(of[key]) / _MEGABYTE:.0f}" for key in ("peak_bytes", "peak_sum_bytes"))
         rate = f"{float(of['bytes_per_second']) / _MEGABYTE:.0f}"
-        lines.append(f"| {name} | {of['wall_seconds']:.2f} | {ratio} | {of['cpu_seconds']:.2f} | {memory} | {rate} |")
+        lines.append(f"| {name} | {contest.seconds(of)} | {ratio} | {of['cpu_seconds']:.2f} | {memory} | {rate} |")
     return "\n".join(lines)
 
 

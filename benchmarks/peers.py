@@ -55,7 +55,7 @@ def zipfile_and_bagit(bag_zip: Path, into: Path) -> None:
         bagit.Bag(str(folder)).validate(processes=CPUS)
 
 
-def unzip_and_sha512sum(bag_zip: Path, into: Path) -> None:
+def unzip_and_sha512sum(bag_zip: Path, into: Path, *, at_once: int = 1) -> None:
     import shutil
     import subprocess
 
@@ -63,7 +63,23 @@ def unzip_and_sha512sum(bag_zip: Path, into: Path) -> None:
         raise SystemExit(MISSING)
     subprocess.run(["unzip", "-q", bag_zip, "-d", into], check=True)
     for folder in into.glob("*.bag"):
-        subprocess.run(["sha512sum", "--check", "--quiet", "manifest-sha512.txt"], cwd=folder, check=True)
+        sha512sums(folder / "manifest-sha512.txt", folder=folder, at_once=at_once)
+
+
+def unzip_and_two_sha512sums(bag_zip: Path, into: Path) -> None:
+    unzip_and_sha512sum(bag_zip, into, at_once=CPUS)
+
+
+def sha512sums(manifest: Path, *, folder: Path, at_once: int) -> None:
+    """`sha512sum -c` of a manifest, cut by `split` into as many parts as `xargs -P` may work on at once."""
+    import subprocess
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir=manifest.parent) as parts:
+        subprocess.run(["split", f"--number=l/{at_once}", manifest, f"{parts}/"], check=True)
+        listed = "\n".join(os.path.join(parts, name) for name in os.listdir(parts))
+        command = ["xargs", "-P", str(at_once), "-n", "1", "sha512sum", "--check", "--quiet"]
+        subprocess.run(command, input=listed, text=True, cwd=folder, check=True)
 
 
 def bdbag(bag_zip: Path, into: Path) -> None:
@@ -133,6 +149,7 @@ CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
     "bdrc-bag, then sync": bdrc_bag_then_sync,
     "zipfile + bagit": zipfile_and_bagit,
     "unzip + sha512sum": unzip_and_sha512sum,
+    "unzip + xargs -P sha512sum": unzip_and_two_sha512sums,
     "bdbag": bdbag,
     "limit: digests alone": limit_digests,
     "limit: writing alone": limit_write,

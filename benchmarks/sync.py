@@ -130,16 +130,15 @@ def _one(name: str, wanted: Table, work: Path, into: Path, options: argparse.Nam
 
 def table_text(figures: Mapping[str, Figures]) -> str:
     """The figures of one work as Markdown, and how ours compares with the faster of the two pairs."""
-    lines = ["| | wall s | best | worst | ours / it | CPU s | MB/s |", "|---|--:|--:|--:|--:|--:|--:|"]
+    lines = ["| | wall s | ours / it | CPU s | MB/s |", "|---|--:|--:|--:|--:|"]
     base = figures[OURS].get("wall_seconds")
     for name, of in figures.items():
         if of["verdict"] != "ok":
-            lines.append(f"| {name} | {of['verdict']} | | | | | |")
+            lines.append(f"| {name} | {of['verdict']} | | | |")
             continue
         ratio = f"{float(base) / float(of['wall_seconds']):.2f}" if base else "-"
-        span = f"{of['wall_seconds_best']:.2f} | {of['wall_seconds_worst']:.2f}"
         rate = f"{float(of['bytes_per_second']) / 1e6:.0f}"
-        lines.append(f"| {name} | {of['wall_seconds']:.2f} | {span} | {ratio} | {of['cpu_seconds']:.2f} | {rate} |")
+        lines.append(f"| {name} | {contest.seconds(of)} | {ratio} | {of['cpu_seconds']:.2f} | {rate} |")
     return "\n".join(lines)
 
 

@@ -28,6 +28,14 @@ def ours(work: Path, into: Path) -> None:
     sync.archive(work, work.with_name("W1.digests.json"), work_rid="W1", site=site)
 
 
+def ours_script(work: Path, into: Path) -> None:
+    """The same step with the bundled sync script, which is what a site has that sets nothing."""
+    sys.path.insert(0, str(ROOT))
+    sync = importlib.import_module("pipeline.sync")
+    site = sync.SyncSettings(into, ROOT / "bin" / "syncOneWork.sh", into.with_name(f"{into.name}-logs"))
+    sync.archive(work, work.with_name("W1.digests.json"), work_rid="W1", site=site)
+
+
 def rsync(work: Path, into: Path, *, durable: bool = False) -> None:
     """`rsync -a`, then `rsync -c`, which compares checksums of its own choice with staging's, read again."""
     _run("rsync", "-a", f"{work}/", f"{into}/W1/")
@@ -42,16 +50,22 @@ def rsync_settled(work: Path, into: Path) -> None:
     rsync(work, into, durable=True)
 
 
-def cp(work: Path, into: Path, *, durable: bool = False) -> None:
-    """`cp -a`, then `sha512sum -c` with the bag's manifest."""
+def cp(work: Path, into: Path, *, durable: bool = False, at_once: int = 1) -> None:
+    """`cp -a`, then `sha512sum -c` with the bag's manifest, in as many processes as it may use."""
     _run("cp", "-a", str(work), f"{into}/W1")
     if durable:
         _settled(into)
-    _run("sha512sum", "--check", "--quiet", str(work.with_name("manifest-sha512.txt")), folder=into / "W1")
+    sys.path.insert(0, str(ROOT))
+    peers = importlib.import_module("benchmarks.peers")
+    peers.sha512sums(work.with_name("manifest-sha512.txt"), folder=into / "W1", at_once=at_once)
 
 
 def cp_settled(work: Path, into: Path) -> None:
     cp(work, into, durable=True)
+
+
+def cp_settled_two(work: Path, into: Path) -> None:
+    cp(work, into, durable=True, at_once=CPUS)
 
 
 def limit_digests(work: Path, _into: Path) -> None:
@@ -90,10 +104,12 @@ def _settled(into: Path) -> None:
 
 CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
     "ours": ours,
+    "ours, with the script": ours_script,
     "rsync -a, rsync -c": rsync,
     "cp -a, sha512sum -c": cp,
     "rsync -a, sync, rsync -c": rsync_settled,
     "cp -a, sync, sha512sum -c": cp_settled,
+    "cp -a, sync, xargs -P sha512sum -c": cp_settled_two,
     "limit: digests alone": limit_digests,
 }
 """By the name in the table. With `sync`: on the disk and out of the cache before it is verified, as ours always is."""
