@@ -12,7 +12,7 @@ from pipeline import settings as settings_module
 from pipeline.embedded import embedded
 from pipeline.record import Record
 from pipeline.tasks import context as site_module
-from tests.world import servers
+from tests.world import servers, ways_on
 from tests.world.attacker import place, victim
 from tests.world.receivers import mailbox, webhook
 from tests.world.stack import Site
@@ -99,8 +99,11 @@ def book(engine: Engine) -> Record:
 
 
 @pytest.fixture
-def site(tmp_path: Path, moto_url: str, luigid_url: str, database: Path) -> Site:
-    return Site.make(tmp_path / "site", moto_url, luigid_url, database=database)
+def site(tmp_path: Path, moto_url: str, luigid_url: str, database: Path) -> Iterator[Site]:
+    """A site of a test; whatever failed in it tells a way on that can be typed."""
+    made = Site.make(tmp_path / "site", moto_url, luigid_url, database=database)
+    yield made
+    ways_on.see_recorded(made.home / "pipeline.db")
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str], *, imported: Callable[[], None] = lambda: Non
             raise
         _forget_stdout()
         what = f"what {verb} tells could not be written: {error.strerror}"
-        return _complain(PipelineError(what, go_on="the same, with its output elsewhere"), EXIT_FAILED)
+        return _complain(PipelineError(what, by_hand="the same, with its output elsewhere"), EXIT_FAILED)
     return status
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.cli import usage
-from pipeline.cli.usage.verb import PROGRAM, Verb, sentence
+from pipeline.cli.usage.verb import Verb, sentence
 from pipeline.debag.faults import FaultKind
 from pipeline.debag.rules import RULES
 from pipeline.foundation import errors
+from pipeline.foundation.arguments import PROGRAM
 from pipeline.foundation.declared import Setting, settings_of
 from pipeline.foundation.work import human_bytes
 from pipeline.settings import sections

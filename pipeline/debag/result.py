@@ -56,7 +56,7 @@ class Staging:
             raise NoRoom(
                 f"{needed} bytes are needed at {self.target.parent}, {free} are free",
                 kept="the zip is untouched",
-                go_on="free some disk, then again",
+                by_hand="free some disk, then again",
                 facts={"needed_bytes": needed, "free_bytes": free},
             )
         if facts.f_files and facts.f_favail < files:

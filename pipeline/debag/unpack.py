@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from json.encoder import encode_basestring
@@ -166,9 +165,8 @@ class _Unpacking:
             unlisted=self.say.unlisted,
             works=[work_rid] if foreign else works,  # what may not be touched is not told of in the record either
             work_rid=work_rid,
-            kept=f"the zip is untouched: {bag_zip}",
-            go_on=f"run_pipeline.py debag {shlex.quote(str(bag_zip))} --into DIR, once the bag is mended",
         )
+        error.kept, error.by_hand = f"the zip is untouched: {bag_zip}", "mend the bag"
         error.misnamed = self._misnamed(faults)
         error.what = as_line(error)
         return error

@@ -22,7 +22,7 @@ def transient(error: OSError, *, what: str, work_rid: str = "") -> TransientErro
     """What an operating-system error means: nothing about the bag, so it may pass later."""
     text = f"{what}: {error.strerror or error}"
     if error.errno in _NO_ROOM:
-        return NoRoom(text, work_rid=work_rid, kept="the zip is untouched", go_on="free some disk, then again")
+        return NoRoom(text, work_rid=work_rid, kept="the zip is untouched", by_hand="free some disk, then again")
     return TransientError(text, work_rid=work_rid, kept="the zip is untouched")
 
 

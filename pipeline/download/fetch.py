@@ -4,7 +4,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shlex
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -66,7 +65,7 @@ def fetch(
             return _Attempt(s3, bag, to, part, file, options or FetchOptions(), pulse).run(started)
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, "see to the staging disk")
-        raise NoRoom(f"{to}: {error.strerror}", work_rid=bag.work_rid, go_on=advice) from error
+        raise NoRoom(f"{to}: {error.strerror}", work_rid=bag.work_rid, by_hand=advice) from error
 
 
 def settle(path: Path) -> None:
@@ -249,7 +248,7 @@ class _Attempt:
         return DownloadMismatch(
             f"{self.bag.address}: what came has {known.level} {found}, S3 says {known.expected}; {twice}",
             work_rid=self.bag.work_rid,
-            go_on=f"run_pipeline.py work {shlex.quote(self.bag.work_rid)} --from download, which fetches it all again",
+            go_on=("work", self.bag.work_rid, "--from", "download"),
             facts={"refetched": self.refetched},
         )
 
@@ -276,7 +275,7 @@ class _Attempt:
                     f"download of {self.bag.address}: the restored copy expired half-way",
                     work_rid=self.bag.work_rid,
                     kept=kept,
-                    go_on="ask S3 to restore the object once more; the event brings the rest home",
+                    by_hand="ask S3 to restore the object once more; the event brings the rest home",
                 ) from error
             raise
         finally:

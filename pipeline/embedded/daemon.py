@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.foundation import guarded
+from pipeline.foundation.arguments import Command
 from pipeline.foundation.errors import PipelineError
 
 _START_SECONDS, _STOP_SECONDS = 60.0, 30.0
@@ -87,7 +88,7 @@ class Daemon:
         while not answers():
             if process.poll() is not None or time.monotonic() > over:
                 self.stop()
-                raise ServiceFailed(f"{self.name} did not start: {self._last_words()}", go_on=f"read {self.log}")
+                raise ServiceFailed(f"{self.name} did not start: {self._last_words()}", by_hand=f"read {self.log}")
             time.sleep(_POLL_SECONDS)
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
@@ -162,7 +163,9 @@ def only_one(home: Path) -> Iterator[None]:
         guarded.make_ours_alone(home)
         lock = guarded.open_file(home / "lock", flags=os.O_WRONLY | os.O_CREAT)
     except OSError as error:
-        raise ServiceFailed(f"{home} cannot be used: {error.strerror}", go_on="name another one: --home DIR") from error
+        raise ServiceFailed(
+            f"{home} cannot be used: {error.strerror}", by_hand="name another one: --home DIR"
+        ) from error
     with os.fdopen(lock, "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -204,5 +207,6 @@ class Service:
         if self.answers():
             raise ServiceFailed(
                 f"{self.daemon.name}: somebody else listens on {self.host}, port {self.port}",
-                go_on="local-services up, when that port is free or another one is set",
+                go_on=Command("./local-services up"),
+                by_hand="free that port, or set another one",
             )

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         guarded.make_ours_alone(home.absolute())
     except OSError as error:
-        raise DemoFailed(f"{home} cannot be used: {error.strerror}", go_on="name another one: --home DIR") from error
+        raise DemoFailed(f"{home} cannot be used: {error.strerror}", by_hand="name another one: --home DIR") from error
     home = home.resolve()
     with _ended_by_signals(), stack(home, lanes=options.lanes) as running:
         out.print(f"S3 and SQS: moto at {running.moto_url}; scheduler: luigid at {running.luigid_url}")
@@ -174,7 +174,7 @@ def _run_lanes(out: Console, running: Stack, lanes: int) -> None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
     if process.returncode not in {0, 1}:
-        raise DemoFailed(f"`run_pipeline.py run` ended with exit status {process.returncode}", go_on=f"read {log}")
+        raise DemoFailed(f"`run_pipeline.py run` ended with exit status {process.returncode}", by_hand=f"read {log}")
 
 
 def _watch(out: Console, home: Path, process: "subprocess.Popen[bytes]") -> None:
@@ -216,7 +216,8 @@ def _judge(out: Console, running: Stack, zips: list[Path], before: dict[str, str
     wanted = {rid: "refused" if rid == sample_rid(0) else "done" for rid in rids}
     if stages != wanted:
         wrong = sorted(rid for rid in rids if stages.get(rid) != wanted[rid])
-        raise DemoFailed(f"these did not end as they should: {', '.join(wrong)}", go_on=f"read {running.home / 'logs'}")
+        what = f"these did not end as they should: {', '.join(wrong)}"
+        raise DemoFailed(what, by_hand=f"read {running.home / 'logs'}")
     queue = intake.find_queue(running.sqs, source="demo", queue=QUEUE)
     left, dead = intake.depth(running.sqs, queue.url), intake.depth(running.sqs, queue.dead_letter_url)
     if sum(left.values()) or dead["waiting"] != 1:

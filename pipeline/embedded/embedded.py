@@ -109,7 +109,7 @@ def _start(what: str, arguments: list[str], *, log: Path) -> Child:
     if not line:
         child = Child(process, "")
         child.end()
-        raise ChildFailed(f"{what} did not start", go_on=f"read {log}")
+        raise ChildFailed(f"{what} did not start", by_hand=f"read {log}")
     return Child(process, json.loads(line)["url"])
 
 

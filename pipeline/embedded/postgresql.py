@@ -80,7 +80,7 @@ def _of_postgresql(name: str) -> str:
     if path is None:
         raise ServiceFailed(
             "[database] url is a PostgreSQL on this machine, and it is not installed",
-            go_on="apt-get install postgresql, or another URL",
+            by_hand="install it (apt-get install postgresql), or name another URL",
         )
     return path
 

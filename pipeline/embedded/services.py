@@ -87,7 +87,7 @@ def _luigid(chosen: Settings, home: Path) -> Service:
         if url.password and not (file.exists() and file.read_text(encoding="utf-8").strip() == url.password):
             raise ServiceFailed(
                 f"luigid: the URL of the scheduler has a password, and {file} another, or none",
-                go_on="take user and password out of the URL: lanes take them from that file",
+                by_hand="take user and password out of the URL: lanes take them from that file",
             )
 
     where = ("--address", host, "--port", str(port), "--state-path", str(state), "--password-file", str(file))

@@ -1,11 +1,32 @@
-"""Words of the command line that stand for a number, a size or a moment, as argparse reads them."""
+"""The command line's words for numbers, sizes and moments, as argparse reads them; and its calls, as they are typed."""
 
 import argparse
 import re
+import shlex
 from datetime import UTC, datetime, timedelta
+from typing import NewType
+
+PROGRAM = "run_pipeline.py"
+Command = NewType("Command", str)
+"""What a person can copy into a shell as it stands."""
 
 _SIZES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def command(*words: str) -> Command:
+    """A call of this program: the verb and its arguments, quoted; empty without."""
+    return Command(shlex.join((PROGRAM, *words)) if words else "")
+
+
+def way_on(go_on: str, by_hand: str = "") -> str:
+    """How to go on, as a person reads it."""
+    return "; ".join(filter(None, (by_hand and f"to do: {by_hand}", go_on and f"go on with: {go_on}")))
+
+
+def without_way(sentence: str) -> str:
+    """A failure's sentence without how to go on."""
+    return re.split("; (?:to do|go on with): ", sentence)[0]
 
 
 def positive(text: str) -> int:

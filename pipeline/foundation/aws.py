@@ -119,17 +119,19 @@ def translated(error: Exception, what: str, *, work_rid: str = "", needs: str = 
     code = error_code(error)
     text = f"{what}: {code or type(error).__name__}: {error}"
     if code == "InvalidObjectState":
-        return NotRestored(f"{what}: still frozen in Glacier", work_rid=work_rid, go_on="ask S3 to restore the object")
+        return NotRestored(
+            f"{what}: still frozen in Glacier", work_rid=work_rid, by_hand="ask S3 to restore the object"
+        )
     if code in _GONE:
         return ObjectGone(f"{what}: {code}: not in the bucket", work_rid=work_rid, facts={"code": code})
     if code in {"PreconditionFailed", "412"}:
         return ObjectReplaced(f"{what}: the object was overwritten", work_rid=work_rid, facts={"code": code})
     if code.endswith("NonExistentQueue") or code == "QueueDoesNotExist":
-        go_on = "look at queue, region, profile and endpoint_url of that source"
-        return StorageUnreachable(f"{what}: there is no such queue", work_rid=work_rid, go_on=go_on)
-    go_on = "set this machine's clock: S3 refuses requests that are 15 minutes off" if code == _SKEWED else ""
+        by_hand = "look at queue, region, profile and endpoint_url of that source"
+        return StorageUnreachable(f"{what}: there is no such queue", work_rid=work_rid, by_hand=by_hand)
+    by_hand = "set this machine's clock: S3 refuses requests that are 15 minutes off" if code == _SKEWED else ""
     denied = _denied(error, text, work_rid=work_rid, needs=needs)
-    return denied or StorageUnreachable(text, work_rid=work_rid, go_on=go_on)
+    return denied or StorageUnreachable(text, work_rid=work_rid, by_hand=by_hand)
 
 
 @contextmanager
@@ -151,12 +153,14 @@ def _denied(error: Exception, text: str, *, work_rid: str, needs: str) -> Pipeli
         | botocore.exceptions.ProfileNotFound
         | botocore.exceptions.CredentialRetrievalError,
     ):
-        go_on = "put the credentials, with a section of that name for each profile, into /run/secrets/aws"
-        return AccessDenied(text, work_rid=work_rid, go_on=f"{go_on} or ~/.aws/credentials (docs/settings.md, Secrets)")
+        by_hand = "put the credentials, with a section of that name for each profile, into /run/secrets/aws"
+        return AccessDenied(
+            text, work_rid=work_rid, by_hand=f"{by_hand} or ~/.aws/credentials (docs/settings.md, Secrets)"
+        )
     if code in _EXPIRED:
-        return CredentialsExpired(text, work_rid=work_rid, go_on="renew the credentials")
+        return CredentialsExpired(text, work_rid=work_rid, by_hand="renew the credentials")
     if code in _DENIED:
         told = needs and code in {"403", "AccessDenied", "AccessDeniedException"}
         missing = f"grant {needs}" if told else "grant the missing right"
-        return AccessDenied(text, work_rid=work_rid, go_on=f"{missing}, or renew the credentials")
+        return AccessDenied(text, work_rid=work_rid, by_hand=f"{missing}, or renew the credentials")
     return None

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from pipeline.foundation.arguments import Command, command, way_on
+
 
 @dataclass(frozen=True, order=True)
 class Fault:
@@ -42,7 +44,8 @@ class PipelineError(Exception):
         what: what went wrong, in a few words.
         work_rid: the work that it hit, where one is known.
         kept: what is left, and where.
-        go_on: the command (or act) with which an operator goes on.
+        go_on: the command with which an operator goes on, or the words of a call of this program.
+        by_hand: what a person has to do before, or instead, in a few words.
         facts: further facts for the record, JSON-able.
     """
 
@@ -52,14 +55,14 @@ class PipelineError(Exception):
         *,
         work_rid: str = "",
         kept: str = "",
-        go_on: str = "",
+        go_on: Command | tuple[str, ...] = (),
+        by_hand: str = "",
         facts: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(what)
-        self.what = what
-        self.work_rid = work_rid
-        self.kept = kept
-        self.go_on = go_on
+        self.what, self.work_rid, self.kept = what, work_rid, kept
+        self.go_on = command(*go_on) if isinstance(go_on, tuple) else go_on
+        self.by_hand = by_hand
         self.facts: dict[str, object] = dict(facts or {})
 
     @property
@@ -70,15 +73,14 @@ class PipelineError(Exception):
     def __str__(self) -> str:
         """What is wrong, with which work, what is left where, and how to go on."""
         head = f"{self.work_rid}: {self.what}" if self.work_rid else self.what
-        tail = [self.kept, f"go on with: {self.go_on}" if self.go_on else ""]
-        return "; ".join([head, *(part for part in tail if part)])
+        return "; ".join(filter(None, (head, self.kept, way_on(self.go_on, self.by_hand))))
 
 
 class SettingsError(PipelineError):
     """Settings are missing or wrong; `problems` names every one of them."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("wrong settings: " + "; ".join(problems), go_on="run_pipeline.py check")
+        super().__init__("wrong settings: " + "; ".join(problems), go_on=("check",))
         self.problems = tuple(problems)
 
 
@@ -261,10 +263,8 @@ class InvalidBag(PermanentError):
         unlisted: Mapping[str, int] | None = None,
         works: Sequence[str] = (),
         work_rid: str = "",
-        kept: str = "",
-        go_on: str = "",
     ) -> None:
-        super().__init__(what, work_rid=work_rid, kept=kept, go_on=go_on)
+        super().__init__(what, work_rid=work_rid)
         self.faults = tuple(faults)
         self.warnings = tuple(warnings)
         self.unlisted = dict(unlisted or {})

@@ -200,5 +200,5 @@ def unreachable(folder: Path, error: OSError) -> FolderUnreachable:
     return FolderUnreachable(
         f"folder {folder}: {error.strerror or error}",
         kept="every zip is where it was",
-        go_on=f"{advice.get(error.errno or 0, 'see to its disk')}; it is looked at again by itself",
+        by_hand=f"{advice.get(error.errno or 0, 'see to its disk')}; it is looked at again by itself",
     )

@@ -1,13 +1,13 @@
 """Bringing bags home in one build, and what became of each: the truth is the database, not what Luigi reports."""
 
 import logging
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline import download, record
 from pipeline.foundation import failpoints
+from pipeline.foundation.arguments import without_way
 from pipeline.foundation.errors import (
     LaneDied,
     LeaseLost,
@@ -21,10 +21,10 @@ from pipeline.foundation.errors import (
 from pipeline.foundation.work import Bag, human_seconds
 from pipeline.lanes.builds import build
 from pipeline.lanes.parcel import ENDED, Outcome, Parcel, Verdict
-from pipeline.record import BagState, turns
+from pipeline.record import BagState, failure_facts, turns
 from pipeline.tasks import graph
 from pipeline.tasks.context import InHand, Site
-from pipeline.tasks.step_task import way_on
+from pipeline.tasks.step_task import tell_way_on
 
 _log = logging.getLogger(__name__)
 MOST_AT_ONCE = 10  # so many bags of one parcel are worked on in its turn; S3 announces one in each message
@@ -132,8 +132,8 @@ def _identified(here: Site, bag: Bag) -> Bag:
     except Stopping:
         raise
     except PipelineError as error:
-        error.go_on = error.go_on or way_on(bag, error)
-        here.record.note("intake", "failed", {"kind": error.kind, "error": str(error)}, work_rid=bag.work_rid)
+        tell_way_on(bag, error)
+        here.record.note("intake", "failed", failure_facts(error), work_rid=bag.work_rid)
         raise
 
 
@@ -183,7 +183,8 @@ def _deadly(bag: Bag, step: str, died: int) -> LaneDied:
         f"the lanes that worked on it died {died} times one after the other in the step {step}",
         work_rid=bag.work_rid,
         kept="what was done so far stays in staging",
-        go_on=f"find out why (out of memory?), then: run_pipeline.py retry {shlex.quote(bag.work_rid)}",
+        go_on=("retry", bag.work_rid),
+        by_hand="find out why (out of memory?)",
         facts={"step": step, "deaths": died},
     )
 
@@ -199,13 +200,12 @@ def tried_too_long(here: Site, seconds: float, last: str, *, work_rid: str = "")
     """
     if seconds <= here.settings.retry_days * 86_400:
         return None
-    again = f"run_pipeline.py retry {shlex.quote(work_rid)}" if work_rid else "run_pipeline.py dead-letters resend"
-    last = last.partition("; go on with: ")[0]
     return TriedTooLong(
-        f"it has failed for {human_seconds(seconds)}, and is tried no more; the last time: {last}",
+        f"it has failed for {human_seconds(seconds)}, and is tried no more; the last time: {without_way(last)}",
         work_rid=work_rid,
         kept="what was done so far stays",
-        go_on=f"see to the cause, then: {again}",
+        go_on=("retry", work_rid) if work_rid else ("dead-letters", "list"),
+        by_hand="see to the cause",
     )
 
 

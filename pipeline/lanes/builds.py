@@ -10,7 +10,6 @@ import http
 import http.client
 import json
 import logging
-import shlex
 import time
 import urllib.error
 import urllib.parse
@@ -154,7 +153,8 @@ def scheduler_paused(url: str) -> bool:
         raise SchedulerUnreachable(
             f"luigid at {without_user(url)} asks for another user or password",
             kept="no message was touched",
-            go_on="the password of its door: [pipeline] scheduler_password_file; run_pipeline.py check",
+            go_on=("check",),
+            by_hand="see to the password of its door: [pipeline] scheduler_password_file",
         ) from error
     except (*Fetcher.raises, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreachable(url, error) from error
@@ -164,7 +164,8 @@ def _unreachable(url: str, error: Exception) -> SchedulerUnreachable:
     return SchedulerUnreachable(
         f"luigid at {without_user(url)} does not answer: {error}",
         kept="no message was touched",
-        go_on="./local-services up (or what starts luigid here), or run with --local-scheduler",
+        go_on=("check",),
+        by_hand="start luigid (by ./local-services up, or as it is started here), or run with --local-scheduler",
     )
 
 
@@ -197,7 +198,7 @@ def build(here: Site, hand: InHand) -> None:
             "the scheduler gave this work to nobody, as if another worker still ran it, though no lane holds its lease",
             work_rid=bag.work_rid,
             kept=f"what was done so far stays; {here.settings.scheduler.shown} shows who is said to run it",
-            go_on=f"run_pipeline.py work {shlex.quote(bag.work_rid)} --local-scheduler",
+            go_on=("work", bag.work_rid, "--local-scheduler"),
         )
         # Told as a failure: its next try is delayed, `status` shows why. But nothing is wrong with the work.
         failed(here, hand, bag, "intake", error, first_seconds=_SCHEDULER_S_FAULT_SECONDS)
@@ -241,7 +242,8 @@ def _build_once(here: Site, bags: Sequence[Bag]) -> None:
             f"luigid at {here.settings.scheduler.shown} stopped answering: "
             f"{without_users(str(error.sub_exception or 'an empty answer'))}",
             kept="what was done so far stays, and is not done again",
-            go_on="./local-services up (or what starts luigid here), then run again",
+            go_on=("run",),
+            by_hand="start luigid (by ./local-services up, or as it is started here)",
         ) from error
     finally:
         luigi.task_register.Register.clear_instance_cache()  # it keeps every task ever made

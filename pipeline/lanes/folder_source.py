@@ -206,7 +206,7 @@ class ZipParcel(Parcel):
         try:
             work_rid = self._dropped.work_rid
         except InvalidRid as error:
-            error.go_on = f"name it RID.bag.zip, and put it into {self._folder.path} again"
+            error.by_hand = f"name it RID.bag.zip, and put it into {self._folder.path} again"
             raise
         here = self._here
         heartbeat = here.new_heartbeat(self._dropped.claim)

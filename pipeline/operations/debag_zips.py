@@ -155,7 +155,7 @@ def _read(hidden: Path) -> Debagged:
         _check_present(made, hidden.parent)
     except StagingDamaged as error:
         debag.discard(hidden)
-        raise StagingDamaged(f"{error}; it was removed", go_on="the same command, once more") from error
+        raise StagingDamaged(f"{error}; it was removed", by_hand="the same again") from error
     return made
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.foundation.arguments import command
 from pipeline.foundation.errors import StagingDamaged
 from pipeline.foundation.work import Bag, archive_dir, rfc3339, stamp
 from pipeline.operations import sync_logs
@@ -21,10 +22,11 @@ _STEPS = (Phase.DOWNLOAD, Phase.DEBAG, Phase.SYNC)
 
 @dataclass(frozen=True)
 class Next:
-    """What happens next, and the command (or act) with which a person goes on; empty: there is nothing to do."""
+    """What happens next, the command with which a person goes on, and what she does before or instead, if anything."""
 
     what: str
     command: str = ""
+    by_hand: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,41 +40,37 @@ class Lying:
 
 def next_of(here: Site, story: WorkStory, known: KnownBag) -> Next:
     """What happens to a bag next."""
-    row, rid = known.row, shlex.quote(known.row.bag.work_rid)
+    row, rid = known.row, known.row.bag.work_rid
     if known.holder is not None and row.state is not BagState.DONE:
         until = f"had it been killed, another lane could take the work up after {stamp(known.holder.until)}"
-        return Next(f"{known.holder.owner} is at it; {until}", "run_pipeline.py status --watch")
+        return Next(f"{known.holder.owner} is at it; {until}", command("status", "--watch"))
     if known.superseded:
         kept = here.place(row.bag).quarantine.exists()
-        return Next("nothing: a later bag brought it home", f"run_pipeline.py quarantine drop {rid}" if kept else "")
+        return Next("nothing: a later bag brought it home", command("quarantine", "drop", rid) if kept else "")
     if row.state not in {BagState.UNFINISHED, BagState.FAILED}:
         return _once_asked(here, story, row)
     elsewhere = f" on {row.host}" if row.host not in {"", here.host} else ""
     if row.state is BagState.FAILED and known.retry_on is not None and known.retry_on > story.now:
         when = stamp(known.retry_on)
-        return Next(f"it is tried again by itself{elsewhere} after {when}", f"run_pipeline.py retry {rid}")
-    return Next(f"the next lane that is free{elsewhere} takes it up", "run_pipeline.py run")
+        return Next(f"it is tried again by itself{elsewhere} after {when}", command("retry", rid))
+    return Next(f"the next lane that is free{elsewhere} takes it up", command("run"))
 
 
 def _once_asked(here: Site, story: WorkStory, row: BagRow) -> Next:
     """Of a bag that no lane takes up by itself."""
-    rid = shlex.quote(row.bag.work_rid)
+    rid = row.bag.work_rid
     if row.state is BagState.DONE:
         works = row.works if story.work_rid not in row.works else (story.work_rid,)
-        return Next("nothing: it is home, read back and recorded", f"run_pipeline.py verify {shlex.join(works)}")
+        return Next("nothing: it is home, read back and recorded", command("verify", *works))
     if row.state is BagState.NOT_RESTORED:
         return Next("it waits for S3's event after a restore, which somebody has to ask for", _restore(here, row.bag))
     if row.state is BagState.SKIPPED:
-        return Next("nothing: an operator left it out", f"run_pipeline.py retry {rid}")
-    look = f"run_pipeline.py quarantine show {rid}" if here.place(row.bag).report.exists() else ""
-    look = look or _as_told(story, row) or f"run_pipeline.py retry {rid}"
-    return Next("nothing by itself: a person has to decide", look)
-
-
-def _as_told(story: WorkStory, row: BagRow) -> str:
-    """What the bag's last failure said of how to go on: whoever raised it knew best."""
+        return Next("nothing: an operator left it out", command("retry", rid))
+    # Whoever raised the last failure knew best how to go on.
     mine = (event["detail"] for event in reversed(story.events) if event["bag_id"] == row.bag.bag_id)
-    return next((str(detail["go_on"]) for detail in mine if detail.get("go_on")), "")
+    told: dict[str, Any] = next((one for one in mine if one.get("go_on") or one.get("by_hand")), {})
+    look = command("quarantine", "show", rid) if here.place(row.bag).report.exists() else told.get("go_on")
+    return Next("nothing by itself: a person has to decide", look or command("retry", rid), told.get("by_hand", ""))
 
 
 def _restore(here: Site, bag: Bag) -> str:
@@ -162,11 +160,11 @@ def document(here: Site, story: WorkStory) -> dict[str, Any]:
 
 def _next(here: Site, story: WorkStory) -> Next:
     if not story.bags:
-        return Next("nothing is on its way", f"run_pipeline.py work {shlex.quote(story.work_rid)}")
+        return Next("nothing is on its way", command("work", story.work_rid))
     if story.bags[0].row.state is BagState.DONE and _is_rotten(story):
         return Next(
             "nothing by itself: the archive copy failed its last check; if the bag is right, bring it home again",
-            f"run_pipeline.py work {shlex.quote(story.work_rid)} --from sync --replace",
+            command("work", story.work_rid, "--from", "sync", "--replace"),
         )
     return next_of(here, story, story.bags[0])
 

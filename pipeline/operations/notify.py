@@ -4,13 +4,13 @@ Of dead letters SQS tells only how many there are, and it moves some by itself. 
 whatever is there beyond that, and beyond what a channel knew to be there, is news.
 """
 
-import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pipeline.foundation.arguments import command
 from pipeline.foundation.work import human_bytes, human_count, human_seconds, printable
 from pipeline.operations import channels
 from pipeline.operations.channels import Note
@@ -22,7 +22,7 @@ from pipeline.record.overview import AtRisk
 from pipeline.settings import Notify
 
 MOST_LINES = 50
-_LIST = "run_pipeline.py dead-letters list"
+_LIST = command("dead-letters", "list")
 _PASSING = {BagState.DONE, BagState.UNFINISHED, BagState.NOT_RESTORED}
 _UNSURE_SECONDS = 120
 """For so long after a message was moved the queue's count may be the one from before: SQS promises a minute."""
@@ -245,8 +245,8 @@ def _by_work(troubles: Any) -> list[list[Trouble]]:
 def _told_of(ones: Sequence[Trouble]) -> str:
     last = ones[-1]
     times = f", {human_count(len(ones), 'time')}" if len(ones) > 1 else ""
-    told, rid = _line(last.error), shlex.quote(last.work_rid)
-    more = f"; as it is written: run_pipeline.py explain {rid}" if last.work_rid and told not in last.error else ""
+    told, as_it_is = _line(last.error), command("explain", last.work_rid)
+    more = f"; as it is written: {as_it_is}" if last.work_rid and told not in last.error else ""
     return f"{_name(last)} ({_line(last.kind)}{times}): {told}{more}"
 
 

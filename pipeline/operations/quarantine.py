@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -87,10 +86,10 @@ def named(here: Site, names: Sequence[str]) -> list[Kept]:
             row = here.record.bag(name)
             rid = name if row is None else row.bag.work_rid
             known = row is not None or here.record.bags_of(rid)
-            explain = f"run_pipeline.py explain {shlex.quote(rid)}, which names the host that had it last"
             raise UsageError(
                 f"{name}: nothing is kept of it in {here.settings.quarantine} on {here.host}",
-                go_on=explain if known else "run_pipeline.py quarantine list",
+                go_on=("explain", rid) if known else ("quarantine", "list"),
+                by_hand="look on the host that had it last, which explain names" if known else "",
             )
         found += [one for one in matching if one not in found]
     return found

@@ -1,12 +1,12 @@
 """What an operator does to a bag: hand it back to the lanes, or leave it out. Each is one commit of the record."""
 
 import getpass
-import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline import intake
+from pipeline.foundation.arguments import command
 from pipeline.foundation.errors import FolderUnreachable, UsageError, WorkBusy
 from pipeline.foundation.work import asked_rid, printable
 from pipeline.record import BagRow, BagState, views
@@ -43,8 +43,8 @@ def hand_back(here: Site, row: BagRow, *, reason: str) -> str:
         WorkBusy: a lane works on it.
     """
     if row.state is BagState.DONE:
-        rid = shlex.quote(row.bag.work_rid)
-        return f"home already, nothing to do; once more: run_pipeline.py work {rid} --from download, debag or sync"
+        again = command("work", row.bag.work_rid)
+        return f"home already, nothing to do; once more: {again} --from download, debag or sync"
     with leased(here, row.bag.work_rid, row.bag.bag_id):
         is_out = row.state is BagState.REFUSED and not Path(row.bag.key).exists()
         if is_out and (refused := moved_out(here, row)) is not None:
@@ -104,7 +104,7 @@ def skip(here: Site, row: BagRow, *, reason: str) -> str:
         raise UsageError(f"{row.bag.work_rid}: it is home already, there is nothing to skip")
     with leased(here, row.bag.work_rid, row.bag.bag_id):
         here.record.skip(row.bag, reason=reason, by=operator())
-    return f"was {row.state}, is skipped now; taken up again by: run_pipeline.py retry {shlex.quote(row.bag.work_rid)}"
+    return f"was {row.state}, is skipped now; taken up again by: {command('retry', row.bag.work_rid)}"
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def leased(here: Site, work_rid: str, bag_id: str) -> Iterator[None]:
             f"a lane works on it (had it been killed, its lease would end in {seconds} s)",
             work_rid=work_rid,
             kept="nothing was changed",
-            go_on=f"run_pipeline.py explain {shlex.quote(work_rid)}",
+            go_on=("explain", work_rid),
         )
     try:
         yield

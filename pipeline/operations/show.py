@@ -125,7 +125,7 @@ def agreed(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody can be asked, nothing was done", go_on="the same with --yes")
+        raise UsageError(f"{question} Nobody can be asked, nothing was done", by_hand="the same with --yes")
     sys.stderr.write(f"{safe(question)} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:

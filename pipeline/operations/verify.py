@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import record, sync
-from pipeline.foundation.errors import ArchiveMissing, InvalidRid, UsageError
+from pipeline.foundation.errors import ArchiveMissing, InvalidRid, PipelineError, UsageError
 from pipeline.foundation.work import Pulse, archive_dir, archive_shares, asked_rid, checked_rid, no_pulse
-from pipeline.record import CHECK, FORGOTTEN, Archived, BagRow, stories, views
+from pipeline.record import CHECK, FORGOTTEN, Archived, BagRow, failure_facts, stories, views
 from pipeline.sync import Brake, FixityVerdict, Proof, Verified
 from pipeline.tasks.context import Site
 
@@ -56,13 +56,13 @@ class Checked:
             "seconds": round(self.result.seconds, 3),
         }
 
-    def _failure(self) -> dict[str, str]:
+    def _failure(self) -> dict[str, Any]:
         """As every failure is told in the record, so that notifications and reports tell this one, too."""
         if self.verdict is not FixityVerdict.FAILED:
             return {}
-        go_on = f"go on with: run_pipeline.py explain {shlex.quote(self.work_rid)}"
-        error = f"{self.work_rid}: the archive copy failed its check, {len(self.result.wrong)} wrong in {self.path}"
-        return {"kind": "fixity-failed", "error": f"{error}; {go_on}"}
+        what = f"the archive copy failed its check, {len(self.result.wrong)} wrong in {self.path}"
+        error = PipelineError(what, work_rid=self.work_rid, go_on=("explain", self.work_rid))
+        return failure_facts(error) | {"kind": "fixity-failed"}
 
 
 def see_archive(here: Site) -> None:
@@ -102,7 +102,7 @@ def _named(here: Site, rid: str) -> Archived:
         raise UsageError(
             f"{rid}: not archived: the record knows no such work{views.other_spelling(here.engine, rid)}, and there is "
             f"no {folder}; nothing was checked",
-            go_on="run_pipeline.py status",
+            go_on=("status",),
         )
     return known
 
@@ -110,14 +110,11 @@ def _named(here: Site, rid: str) -> Archived:
 def _not_archived(rid: str, newest: BagRow) -> UsageError:
     """A work of which the record has bags, and none of them came home."""
     if newest.works and rid not in newest.works:
-        held = shlex.join(newest.works)
-        return UsageError(
-            f"{rid}: not archived: it is the name of a zip with the works {held}; nothing was checked",
-            go_on=f"run_pipeline.py verify {held}",
-        )
+        what = f"it is the name of a zip with the works {shlex.join(newest.works)}"
+        return UsageError(f"{rid}: not archived: {what}; nothing was checked", go_on=("verify", *newest.works))
     return UsageError(
         f"{rid}: not archived: its newest bag is {newest.state}; nothing was checked",
-        go_on=f"run_pipeline.py explain {shlex.quote(rid)}",
+        go_on=("explain", rid),
     )
 
 
@@ -176,9 +173,7 @@ def forget(here: Site, rid: str, *, reason: str, by: str) -> None:
         DatabaseUnavailable: the database is out of reach.
     """
     if rid not in {one.work_rid for one in record.broken(here.engine)}:
-        raise UsageError(
-            f"{rid}: no failed fixity check of it stands; nothing was changed", go_on="run_pipeline.py status"
-        )
+        raise UsageError(f"{rid}: no failed fixity check of it stands; nothing was changed", go_on=("status",))
     here.record.note(CHECK, FORGOTTEN, {"reason": reason, "by": by}, work_rid=rid)
 
 
@@ -214,7 +209,7 @@ def _missing(folder: Path, why: str) -> ArchiveMissing:
     return ArchiveMissing(
         f"{folder} is out of reach ({why}); it may be unmounted",
         kept="what was checked so far is in the record",
-        go_on="mount it, then the same again",
+        by_hand="mount it, then the same again",
     )
 
 

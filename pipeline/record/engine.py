@@ -226,9 +226,8 @@ def translated() -> Iterator[None]:
 
 def _unavailable(what: str, error: Exception) -> DatabaseUnavailable:
     reason = str(error.orig if isinstance(error, DBAPIError) else error)
-    told = reason.strip().partition("\nLINE ")[0]  # PostgreSQL tells the statement further down
-    told = " ".join(told.split())
-    named = DatabaseUnavailable(f"the progress database {what}: {told}", go_on="run_pipeline.py check")
+    told = " ".join(reason.strip().partition("\nLINE ")[0].split())  # PostgreSQL tells the statement further down
+    named = DatabaseUnavailable(f"the progress database {what}: {told}", go_on=("check",))
     named.locked = not _codes(error).isdisjoint(_LOCKED)
     named.rolled_back = named.locked or not _codes(error).isdisjoint(_ENDED)
     return named

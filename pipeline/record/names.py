@@ -4,8 +4,6 @@ A name is looked at before anything is fetched, and taken when a verified work i
 one by a message alone.
 """
 
-import shlex
-
 from sqlalchemy import Connection, Engine, insert, select
 from sqlalchemy.exc import IntegrityError
 
@@ -50,12 +48,12 @@ def _refuse(connection: Connection, work_rid: str) -> bool:
         return owner is not None
     # Two such works that were both home before names were compared stay as they are.
     if connection.scalar(select(syncs.c.id).where(syncs.c.work_rid == work_rid).limit(1)) is None:
-        reason = shlex.quote(f"looks like {owner}")
         raise LookAlike(
             f"its name looks like that of the work {owner}, which is another by its characters",
             work_rid=work_rid,
             kept="nothing was archived",
-            go_on=f"run_pipeline.py skip {shlex.quote(work_rid)} --reason {reason}, or give its zip the right name",
+            go_on=("skip", work_rid, "--reason", f"looks like {owner}"),
+            by_hand="give its zip the right name, or leave it out",
             facts={"looks_like": owner},
         )
     return True

@@ -42,7 +42,7 @@ def prepare(engine: Engine) -> None:
     if found != wanted:
         raise SchemaOutdated(
             f"the database has the tables of revision {found or 'none'}, this release needs {wanted}",
-            go_on="run_pipeline.py db upgrade",
+            go_on=("db", "upgrade"),
         )
 
 
@@ -117,7 +117,7 @@ def _alone(engine: Engine) -> Iterator[None]:
             name = func.md5(func.concat(_LOCK, func.database()))  # 64 characters at most
             take, give_back = func.get_lock(name, _PATIENCE_SECONDS), func.release_lock(name)
         if connection.scalar(select(take)) == 0:  # PostgreSQL ends with an error instead
-            raise DatabaseUnavailable("another host is changing the tables", go_on="run_pipeline.py db status")
+            raise DatabaseUnavailable("another host is changing the tables", go_on=("db", "status"))
         try:
             yield
         finally:

@@ -88,7 +88,8 @@ class BagRow:
 
 def failure_facts(error: PipelineError) -> dict[str, Any]:
     """A failure as the events table, the dead-letter queue and reports tell it."""
-    facts: dict[str, Any] = {"kind": error.kind, "error": str(error), "go_on": error.go_on, **error.facts}
+    facts: dict[str, Any] = {"kind": error.kind, "error": str(error), **error.facts}
+    facts |= {"go_on": error.go_on, "by_hand": error.by_hand}
     faults = getattr(error, "faults", ())
     if faults:
         facts["faults"] = [fault.as_dict() for fault in faults]

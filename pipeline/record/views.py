@@ -1,6 +1,5 @@
 """What an operator asks the record."""
 
-import shlex
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -145,8 +144,9 @@ def not_known(engine: Engine, work_rid: str) -> UsageError:
         DatabaseUnavailable: the database is out of reach.
     """
     return UsageError(
-        f"{work_rid}: the record knows no such work{other_spelling(engine, work_rid)}; it may still wait in a queue",
-        go_on=f"run_pipeline.py work {shlex.quote(work_rid)}, which also looks into the buckets",
+        f"{work_rid}: the record knows no such work{other_spelling(engine, work_rid)}; it may still wait in a queue, "
+        "or lie in a bucket",
+        go_on=("work", work_rid),
     )
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,20 +70,22 @@ class Call:
         """Whether script or audits have to be run though nothing is to be copied."""
         return self.again or self.unfinished.exists()
 
-    @property
-    def command(self) -> str:
-        """The command to go on with."""
-        return f"run_pipeline.py work {shlex.quote(self.work_rid)}"
-
     def failure(
-        self, kind: type[_Failure], what: str, *, kept: str = "nothing was written", go_on: str = "", **facts: object
+        self,
+        kind: type[_Failure],
+        what: str,
+        *again: str,
+        kept: str = "nothing was written",
+        by_hand: str = "",
+        **facts: object,
     ) -> _Failure:
-        """A failure of this call; staging is kept, and named. Empty `go_on`: the same command again."""
+        """A failure of this call; staging is kept, and named. `again`: options of the command to go on with."""
         return kind(
             what,
             work_rid=self.work_rid,
             kept=f"{kept}; staging kept at {self.work_dir}",
-            go_on=go_on or self.command,
+            go_on=("work", self.work_rid, *again),
+            by_hand=by_hand,
             facts={**facts, "archive": str(self.folder), "staging": str(self.work_dir)},
         )
 
@@ -97,7 +98,7 @@ class Call:
         try:
             known = fixity.load(digests)
         except StagingDamaged as error:
-            raise self.failure(StagingDamaged, error.what, go_on=f"{self.command} --from debag") from error
+            raise self.failure(StagingDamaged, error.what, "--from", "debag") from error
         if problems := staging_faults(self.work_dir, known, work_rid=self.work_rid):
             raise self.staging_changed(problems)
         return known
@@ -107,8 +108,8 @@ class Call:
         return self.failure(
             StagingDamaged,
             f"staging is not what debag left: {_named(problems)}",
+            *("--from", "debag"),
             kept="nothing was published in the archive",
-            go_on=f"{self.command} --from debag",
             problems=[str(problem) for problem in problems],
         )
 
@@ -136,7 +137,7 @@ class Call:
         raise self.failure(
             ArchiveConflict,
             f"the work has no place in the archive: {wrong}",
-            go_on=f"move aside what is there, then {self.command}",
+            by_hand="move aside what is there",
             differences=_listed([wrong]),
         )
 
@@ -150,7 +151,7 @@ class Call:
             ArchiveMissing,
             f"{missing}; it may be unmounted",
             kept="nothing was published there",
-            go_on=f"mount it, then {self.command}",
+            by_hand="mount it",
             archive_root=str(root),
             share=str(self.share),
             mount_marker=self.site.mount_marker,
@@ -161,9 +162,9 @@ class Call:
         return self.failure(
             ArchiveConflict,
             f"the archive already has other content than the bag under {_named(differences)}",
+            "--replace",
             kept=f"nothing was written; the archive copy stays as it was at {self.folder}",
-            go_on=f"find out which is right; if the bag is: {self.command} --replace (what it replaces is kept at "
-            f"{replaced.place(self.folder)})",
+            by_hand=f"find out which is right; what the bag replaces is kept at {replaced.place(self.folder)}",
             differences=_listed(differences),
         )
 
@@ -173,7 +174,7 @@ class Call:
             ReadBackFailed,
             f"{what}: {len(found.wrong)} of its files: {_named(found.wrong)}",
             kept=f"{kept or f'the archive copy stays at {self.folder}'}, {found.matched} of its files matched",
-            go_on=f"look at the archive's disk, then {self.command}",
+            by_hand="look at the archive's disk",
             missing=list(found.missing),
             differences=_listed([*found.differing, *found.unreadable]),
             extra=list(found.extra),
@@ -195,18 +196,20 @@ class Call:
                 f"no space left in the archive {self.share}: {human_bytes(free)} free, "
                 f"the work needs {human_bytes(size_bytes)}",
                 kept=kept,
-                go_on=f"make room there, then {self.command}",
+                by_hand="make room there",
                 log=str(log or ""),
             )
 
     def kept_out(self, chosen: SyncOptions) -> NotToBeArchived:
         """The work is not home, and by its own options never will be."""
-        return self.failure(
+        error = self.failure(
             NotToBeArchived,
             f"its own {narrowing.WORK_FILE} says sync.archive: false, and the archive does not have all of it",
-            go_on=f"if it is to be archived all the same: PIPELINE_SYNC_WORK_OPTIONS=ignore {self.command}",
+            by_hand="mend the bag, or archive it all the same, as follows",
             options=chosen.facts(),
         )
+        error.go_on = narrowing.by_site_alone(self.work_rid)
+        return error
 
     def overdue(self) -> LeaseLost:
         """The guard ended what was started: nobody could renew the lease in time, or look what had become of it."""

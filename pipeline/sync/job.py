@@ -105,7 +105,7 @@ class LoggedJob:
             AuditFailed if audited else SyncFailed,
             f"{what}; {said}",
             kept=f"its log is {logs.log}, the audit tool's logs are in {logs.audit_logs}; {copy}",
-            go_on=f"mend the work or the site's tests, then {call.command}" if audited else "",
+            by_hand="mend the work or the site's tests" if audited else "",
             audits=dict(audits),
             audit_logs=str(logs.audit_logs),
             log=str(logs.log),

@@ -6,12 +6,12 @@ words that are not understood stops the work, because a misspelt `web: false` mu
 
 import logging
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from pipeline.foundation.arguments import Command, command
 from pipeline.foundation.errors import OptionsNotUnderstood
 from pipeline.sync.options_file import Asked, Unreadable, read
 
@@ -102,9 +102,12 @@ def of_site(path: Path) -> SyncOptions:
         ]
         if not problems:
             return _merged(asked, source=str(path))
-    raise OptionsNotUnderstood(
-        f"{path}: {'; '.join(problems)}", go_on="run_pipeline.py check", facts={"problems": problems}
-    )
+    raise OptionsNotUnderstood(f"{path}: {'; '.join(problems)}", go_on=("check",), facts={"problems": problems})
+
+
+def by_site_alone(work_rid: str) -> Command:
+    """Brings a work home whatever its own options say."""
+    return Command(f"PIPELINE_SYNC_WORK_OPTIONS=ignore {command('work', work_rid)}")
 
 
 def of_work(work_dir: Path, *, work_rid: str, site: SyncOptions) -> SyncOptions:
@@ -127,8 +130,8 @@ def of_work(work_dir: Path, *, work_rid: str, site: SyncOptions) -> SyncOptions:
             f"its own {WORK_FILE} is not understood: {error}",
             work_rid=work_rid,
             kept=f"nothing was written; staging kept at {work_dir}",
-            go_on=f"a mended bag; to go by the site's options alone: "
-            f"PIPELINE_SYNC_WORK_OPTIONS=ignore run_pipeline.py work {shlex.quote(work_rid)}",
+            go_on=by_site_alone(work_rid),
+            by_hand="mend the bag, or go by the site's options alone, as follows",
             facts={"problems": error.problems, "staging": str(work_dir)},
         ) from error
     chosen = site if asked is None else _narrowed(site, asked)

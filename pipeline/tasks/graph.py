@@ -16,6 +16,7 @@ import luigi
 from pipeline import debag, download, record, sync
 from pipeline.debag import DebaggedWork, refusal
 from pipeline.foundation import failpoints
+from pipeline.foundation.arguments import Command, command
 from pipeline.foundation.errors import InvalidBag, StagingDamaged, WorkBusy
 from pipeline.foundation.work import Bag, human_bytes, human_count, mixes_alphabets, staging_key, written_plainly
 from pipeline.record import Phase
@@ -255,24 +256,23 @@ def _say_what_is_kept(here: Site, bag: Bag, error: InvalidBag) -> None:
     error.kept = f"the zip is kept at {kept}, the report at {report_txt}"
     if error.misnamed:
         error.go_on = _renaming(error.misnamed, bag, kept, into=None if folder is None else folder.path)
+        error.by_hand = ""
     elif folder is not None:
-        error.go_on = f"a mended bag, put into {folder.path}"
+        error.by_hand = f"put a mended bag into {folder.path}"
     elif bag.is_local:
-        error.go_on = f"a mended bag: run_pipeline.py work {shlex.quote(bag.key)}"
+        error.go_on, error.by_hand = command("work", bag.key), "mend the bag"
     else:
-        error.go_on = (
-            f"a mended bag, put to S3 again; if only the download was bad: "
-            f"run_pipeline.py work {shlex.quote(bag.work_rid)} --from download"
-        )
+        error.go_on = command("work", bag.work_rid, "--from", "download")
+        error.by_hand = "put a mended bag to S3 again, unless only the download was bad"
 
 
-def _renaming(right_rid: str, bag: Bag, kept: Path, *, into: Path | None) -> str:
+def _renaming(right_rid: str, bag: Bag, kept: Path, *, into: Path | None) -> Command:
     """The commands that give a zip its right name, leave the wrong one out, and bring it home."""
-    skipped = f"run_pipeline.py skip {shlex.quote(bag.work_rid)} --reason {shlex.quote(f'it is {right_rid}')} --yes"
+    skipped = command("skip", bag.work_rid, "--reason", f"it is {right_rid}", "--yes")
     if bag.is_local:
-        renamed = shlex.quote(str((into or kept.parent) / f"{right_rid}.bag.zip"))
-        moved = f"mv -n {shlex.quote(str(kept))} {renamed}"
-        return f"{moved} && {skipped} && run_pipeline.py {'run' if into else f'work {renamed}'}"
+        renamed = str((into or kept.parent) / f"{right_rid}.bag.zip")
+        moved = shlex.join(("mv", "-n", str(kept), renamed))
+        return Command(f"{moved} && {skipped} && {command('run') if into else command('work', renamed)}")
     key = str(PurePosixPath(bag.key).parent / f"{right_rid}.bag.zip")
-    new = shlex.quote(f"s3://{bag.bucket}/{staging_key(right_rid) if bag.key == staging_key(bag.work_rid) else key}")
-    return f"aws s3 mv {shlex.quote(bag.address)} {new} && {skipped} && run_pipeline.py work {new}"
+    new = f"s3://{bag.bucket}/{staging_key(right_rid) if bag.key == staging_key(bag.work_rid) else key}"
+    return Command(f"{shlex.join(('aws', 's3', 'mv', bag.address, new))} && {skipped} && {command('work', new)}")

@@ -37,7 +37,7 @@ def make_room(here: Site, bag: Bag) -> None:
             f"{human_bytes(free)} free on {root}{others}; {human_bytes(need)} needed (zip, payload and margin)",
             work_rid=bag.work_rid,
             kept="nothing was downloaded",
-            go_on="make room; the message comes back by itself",
+            by_hand="make room; the message comes back by itself",
         )
 
 

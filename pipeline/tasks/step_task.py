@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import math
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +11,7 @@ import luigi
 import luigi.rpc
 
 from pipeline.foundation import failpoints, logs
+from pipeline.foundation.arguments import command
 from pipeline.foundation.errors import (
     LeaseLost,
     NoRoom,
@@ -37,15 +37,16 @@ class NoLease(PipelineError):
     """A task was started by hand, past the lanes."""
 
 
-def way_on(bag: Bag, error: PipelineError) -> str:
-    """How to go on after a failure that does not say it itself: the work once more, unless that would fail the same."""
-    rid, address = shlex.quote(bag.work_rid), shlex.quote(bag.address)
+def tell_way_on(bag: Bag, error: PipelineError) -> None:
+    """Add how to go on to a failure that does not say it: the work once more, unless that would fail the same."""
+    if error.go_on or error.by_hand:
+        return
+    error.go_on = command("work", bag.address if isinstance(error, ObjectGone | ObjectReplaced) else bag.work_rid)
     if isinstance(error, ObjectReplaced):
-        return f"run_pipeline.py work {address}, which takes what is there now"
-    if isinstance(error, ObjectGone):
-        again = f"put its bag there again, then run_pipeline.py work {address}"
-        return f"{again}; or leave it out: run_pipeline.py skip {rid} --reason 'its bag is gone'"
-    return f"run_pipeline.py work {rid}"
+        error.by_hand = "see that what is there now is right"
+    elif isinstance(error, ObjectGone):
+        left_out = command("skip", bag.work_rid, "--reason", "its bag is gone")
+        error.by_hand = f"put its bag there again (or leave it out: {left_out})"
 
 
 def failed(
@@ -154,7 +155,7 @@ class StepTask(luigi.Task):
             raise NoLease(
                 "this process does not hold this work's lease; tasks run in a lane only",
                 work_rid=self.work_rid,
-                go_on=f"run_pipeline.py work {shlex.quote(self.work_rid)}",
+                go_on=("work", self.work_rid),
             )
         with logs.about(work=self.work_rid, bag=self.bag_id, step=self.phase, attempt=row.failures + 1):
             self._do(here, hand, row.bag)
@@ -167,7 +168,7 @@ class StepTask(luigi.Task):
         except Exception as error:
             named = self._named(error)
             named.work_rid = named.work_rid or self.work_rid
-            named.go_on = named.go_on or way_on(bag, named)
+            tell_way_on(bag, named)
             failed(here, hand, bag, self.phase, named)
             if named is error:
                 raise

@@ -1,5 +1,6 @@
 """What the command line tells of itself: `--help` with examples."""
 
+import ast
 import importlib
 import io
 import os
@@ -8,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -15,8 +17,10 @@ import pytest
 
 from pipeline.cli import usage
 from pipeline.cli.main import SHARED
-from pipeline.cli.usage.verb import PROGRAM, Verb
+from pipeline.cli.usage.verb import Verb
+from pipeline.foundation.arguments import PROGRAM
 from tests.world.stack import ROOT, RUN_PIPELINE
+from tests.world.ways_on import see_typed
 
 ONE_VERB = {f"{verb.name} {action.name}": action for verb in usage.VERBS for action in verb.actions}
 EVERY_VERB = {verb.name: verb for verb in usage.VERBS} | ONE_VERB
@@ -44,6 +48,32 @@ def test_every_example_is_one_that_the_command_line_takes(words: str, example: s
     taken = usage.parser().parse_args(shlex.split(re.split(r" [|>] ", example)[0]))
 
     assert taken.verb == words.split(maxsplit=1)[0]
+
+
+def written_calls() -> Iterator[tuple[str, list[ast.expr]]]:
+    """Every call of the program that its own code tells people to type: where it is written, and its words."""
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            where = f"{path.relative_to(ROOT)}:{node.lineno}"
+            if isinstance(node.func, ast.Name) and node.func.id == "command":
+                yield where, node.args
+            for keyword in node.keywords:
+                if keyword.arg == "go_on":
+                    yield from ((where, one.elts) for one in ast.walk(keyword.value) if isinstance(one, ast.Tuple))
+
+
+def test_every_call_that_the_program_tells_people_to_type_is_one_that_the_command_line_takes() -> None:
+    """What is put into it when it is told stands here as `W1`."""
+    told = {
+        f"{where}: {' '.join(words)}": words
+        for where, elements in written_calls()
+        if (words := [str(one.value) if isinstance(one, ast.Constant) else "W1" for one in elements]) != ["W1"]
+    }
+    assert len(told) > 40
+    for where, words in told.items():
+        see_typed(shlex.join((PROGRAM, *words)), where)
 
 
 @pytest.mark.parametrize("verb", usage.VERBS, ids=lambda verb: verb.name)

@@ -95,7 +95,7 @@ def test_a_refusal_says_what_is_left_and_how_to_go_on(tmp_path: Path) -> None:
     refusal = refused(tmp_path, zip_bytes(members_of(bag_with(replaced={"data/images/I1/I10001.jpg": b"x"}))))
     assert "I10001.jpg" in str(refusal)
     assert refusal.kept
-    assert refusal.go_on
+    assert refusal.by_hand == "mend the bag"
 
 
 @pytest.mark.parametrize("method", [STORED, DEFLATED], ids=["stored", "deflated"])

@@ -67,7 +67,7 @@ def test_missing_credentials_wait_for_an_operator_and_are_not_the_bag_s_fault() 
     assert isinstance(named, AccessDenied)
     assert isinstance(named, TransientError)
     assert not isinstance(named, PermanentError)
-    assert "put the credentials" in named.go_on
+    assert "put the credentials" in named.by_hand
 
 
 @pytest.mark.parametrize("code", ["AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"])
@@ -77,7 +77,7 @@ def test_a_queue_that_is_not_there_leads_to_its_settings(code: str) -> None:
     named = aws.translated(error, "queue Q of source s")
 
     assert isinstance(named, StorageUnreachable)
-    assert str(named).startswith("queue Q of source s: there is no such queue; go on with: look at queue, region")
+    assert str(named).startswith("queue Q of source s: there is no such queue; to do: look at queue, region")
 
 
 def test_a_profile_that_is_not_there_is_named() -> None:

@@ -76,7 +76,7 @@ def test_a_refused_zip_is_moved_out_with_its_report_and_taken_again_when_it_is_d
     repaired = site.call("run", "--lanes", "1")
 
     assert (refused.returncode, left.returncode, repaired.returncode) == (1, 0, 0), refused.stderr + repaired.stderr
-    assert lines(refused.stderr, "W2", str(kept), "a mended bag, put into")
+    assert lines(refused.stderr, "W2", str(kept), "put a mended bag into")
     assert f"The zip is kept at {kept}" in report
     assert lines(status, str(inbox), "0 waiting", "1 refused")
     assert "md5" in report

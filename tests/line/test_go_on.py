@@ -59,14 +59,15 @@ class Day:
         return {"PIPELINE_SYNC_SCRIPT": str(script)}
 
     def ways(self, kind: str) -> list[str]:
-        """How to go on, as the failure itself says and as `explain` does: what names a command, each way alone."""
+        """How to go on, as the failure itself says and as `explain` does: each command alone."""
         row = next(row for row in self.site.rows("bags") if row["work_rid"] == self.rid and row["error_kind"])
         assert row["error_kind"] == kind, row["error"]
         explained = self.site.call("explain", self.rid, "--json")
         assert explained.returncode == 0, explained.stderr
-        told = [row["error"].rpartition("go on with: ")[2], json.loads(explained.stdout)["next"]["command"]]
-        ways = dict.fromkeys(way for text in told for way in text.split("; or "))
-        named = [way for way in ways if "run_pipeline.py" in way or way.startswith("aws ")]
+        then = json.loads(explained.stdout)["next"]
+        told = [row["error"].partition("; go on with: ")[2], then["command"]]
+        told += re.findall(r"run_pipeline\.py [^);]+", then["by_hand"])
+        named = [way for way in dict.fromkeys(told) if way]
         # `retry` is told of all that may pass: where there is another way, that one alone is tried, but once.
         others = [way for way in named if " retry " not in way or kind == "sync-failed"]
         return others or named
@@ -76,15 +77,14 @@ class Day:
         if way.startswith("aws "):
             self.restore(shlex.split(way))
             return
-        for variables, words in re.findall(r"((?:[A-Z_]+=\w+ )*)run_pipeline\.py ((?:'[^']*'|[^'\n;,(`])+)", way):
-            asked = shlex.split(words.strip())
-            yes = ["--yes"] if asked[0] == "skip" else []
-            scheduler = [BY_HAND] if asked[0] == "work" and BY_HAND not in asked else []
-            named = dict(one.split("=") for one in variables.split())
-            ended = self.site.call(*asked, *yes, *scheduler, **named)
-            assert ended.returncode == 0, f"{words}: {ended.stderr}"
-            if asked[0] == "retry":
-                self.site.call("run", "--lanes", "1")
+        variables, asked = way.split("run_pipeline.py ")
+        words = shlex.split(asked)
+        yes = ["--yes"] if words[0] == "skip" else []
+        scheduler = [BY_HAND] if words[0] == "work" and BY_HAND not in words else []
+        ended = self.site.call(*words, *yes, *scheduler, **dict(one.split("=") for one in variables.split()))
+        assert ended.returncode == 0, f"{way}: {ended.stderr}"
+        if words[0] == "retry":
+            self.site.call("run", "--lanes", "1")
 
     def restore(self, words: list[str]) -> None:
         """S3 does what Amazon's command line asks it for, and tells so when it is done."""

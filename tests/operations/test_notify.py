@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline import record
+from pipeline.foundation.arguments import command
 from pipeline.foundation.errors import ArchiveConflict, InvalidBag, StorageUnreachable
 from pipeline.foundation.work import Bag
 from pipeline.operations.channels import inert
@@ -30,7 +31,8 @@ def fail(site: Site, count: int, *, times: int = 1, words: str = "the bag is ref
         bag = Bag(f"W{number}", "bucket", f"W{number}.bag.zip", etag=f"{number}")
         book.see(bag)
         for _ in range(times):
-            error = InvalidBag(words, work_rid=bag.work_rid, faults=(), go_on=f"run_pipeline.py work {bag.work_rid}")
+            error = InvalidBag(words, work_rid=bag.work_rid, faults=())
+            error.go_on, error.by_hand = command("work", bag.work_rid), "mend the bag"
             book.failed(bag, Phase.DEBAG, error)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE events SET at = '2026-01-01 00:00:00.000000'")
@@ -92,7 +94,9 @@ def test_a_hundred_failures_make_one_mail_and_none_is_told_twice(site: Site, mai
 
     (letter,) = mailbox.letters
     assert "100 works failed" in letter
-    assert "W0 (invalid-bag): W0: the bag is refused; go on with: run_pipeline.py work W0" in letter
+    assert (
+        "W0 (invalid-bag): W0: the bag is refused; to do: mend the bag; go on with: run_pipeline.py work W0" in letter
+    )
     assert "and 50 more" in letter
 
 

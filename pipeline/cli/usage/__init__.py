@@ -7,7 +7,8 @@ import argparse
 
 from pipeline import __version__
 from pipeline.cli.usage import looking, repairing, working
-from pipeline.cli.usage.verb import EXITS, PROGRAM, Paragraphs, Verb
+from pipeline.cli.usage.verb import EXITS, Paragraphs, Verb
+from pipeline.foundation.arguments import PROGRAM
 
 VERBS: tuple[Verb, ...] = (*working.VERBS, *looking.VERBS, *repairing.VERBS, *looking.TELLING, working.DEMO)
 

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.foundation.arguments import positive
+from pipeline.foundation.arguments import PROGRAM, positive
 
-PROGRAM = "run_pipeline.py"
 EXITS = {
     0: "all done, or nothing to do",
     1: "some work failed",

@@ -130,13 +130,13 @@ def _queue(here: Site, source: Source, read: dict[str, str]) -> str:
     if other != source.name:
         raise PipelineError(
             f"{source.queue} is the queue of [source {other}] too: its messages are counted twice",
-            go_on=f"take [source {source.name}] or [source {other}] out of luigi.cfg",
+            by_hand=f"take [source {source.name}] or [source {other}] out of luigi.cfg",
         )
     depth = intake.depth(sqs, queue.url)
     if queue.odd_pair:
         raise PipelineError(
             f"{source.queue} {queue.odd_pair}: SQS moves no message there",
-            go_on="give it a dead-letter queue of its own kind",
+            by_hand="give it a dead-letter queue of its own kind",
         )
     dead = "" if queue.dead_letter_url else "; it has no dead-letter queue: messages that can never succeed stay in it"
     return f"answers: {depth['waiting']} waiting, {depth['in_flight']} in flight{dead}"
@@ -148,8 +148,8 @@ def _bucket(source: Source) -> str:
         s3.head_bucket(Bucket=source.bucket)
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
         if aws.error_code(error) in {"404", "NoSuchBucket"}:
-            go_on = f"look at bucket, region and endpoint_url of [source {source.name}]"
-            raise StorageUnreachable(f"bucket {source.bucket}: there is no such bucket", go_on=go_on) from error
+            by_hand = f"look at bucket, region and endpoint_url of [source {source.name}]"
+            raise StorageUnreachable(f"bucket {source.bucket}: there is no such bucket", by_hand=by_hand) from error
         raise aws.translated(error, f"bucket {source.bucket}") from error
     return "answers"
 
@@ -167,10 +167,10 @@ def _see_movable(folder: Path, target: Path) -> None:
     if there.stat().st_dev != folder.stat().st_dev:
         raise FolderUnreachable(
             f"{target} is not on the file system of {folder}: zips cannot be moved there in one instant",
-            go_on="set done_path and refused_path to folders on the same file system",
+            by_hand="set done_path and refused_path to folders on the same file system",
         )
     if not os.access(there, os.W_OK | os.X_OK):
-        raise FolderUnreachable(f"{there} is not writable", go_on="grant the rights, or set done = keep")
+        raise FolderUnreachable(f"{there} is not writable", by_hand="grant the rights, or set done = keep")
 
 
 def _folder(name: str, folder: Path) -> _Row:

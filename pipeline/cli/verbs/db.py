@@ -16,7 +16,7 @@ def main(options: Namespace) -> int:
         DatabaseUnavailable: the database is out of reach.
     """
     if bool(options.revision) != (options.action == "downgrade"):
-        raise UsageError("db downgrade, and that alone, needs a REVISION", go_on="run_pipeline.py db status")
+        raise UsageError("db downgrade, and that alone, needs a REVISION", go_on=("db", "status"))
     engine = record.connect(settings.load().database_url)
     if options.action == "upgrade":
         record.upgrade(engine)

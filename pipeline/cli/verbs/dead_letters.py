@@ -68,9 +68,7 @@ def main(options: Namespace) -> int:
         if options.action == "show":
             return _told(options, _named(letters, options.names), _show)
         if options.all == bool(options.names):
-            raise UsageError(
-                "either MESSAGE… (or RID…) or --all is needed", go_on="run_pipeline.py dead-letters --help"
-            )
+            raise UsageError("either MESSAGE… (or RID…) or --all is needed", go_on=("dead-letters", "--help"))
         chosen = letters if options.all else _named(letters, options.names)
         if options.action == "drop":
             return _drop(here, show.console(), chosen, yes=options.yes)
@@ -107,7 +105,7 @@ def _named(letters: Sequence[_Letter], names: Sequence[str]) -> list[_Letter]:
         if not matching:
             raise UsageError(
                 f"{name}: no dead letter of that identity or work could be seen; nothing was changed",
-                go_on="run_pipeline.py dead-letters list",
+                go_on=("dead-letters", "list"),
             )
         found += [one for one in matching if one not in found]
     return found

@@ -36,6 +36,7 @@ def _tell(out: Console, told: dict[str, Any]) -> None:
     if newest and newest["error"]:
         _pair(out, "why", newest["error"]["error"])
     _pair(out, "next", told["next"]["what"])
+    _pair(out, "to do", told["next"]["by_hand"])
     _pair(out, "go on with", told["next"]["command"])
     dates = [f"{word} {_when(told['dates'][name])}" for name, word in _DATES.items() if told["dates"][name]]
     _pair(out, "dates", ", ".join(dates))

@@ -1,10 +1,10 @@
 """`run_pipeline.py log RID [--path] [--all]`: what the sync script and the audit tool printed for a work."""
 
-import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
 
+from pipeline.foundation.arguments import command
 from pipeline.operations import show, sync_logs
 from pipeline.operations.sync_logs import SyncLog
 from pipeline.record import stories
@@ -21,7 +21,7 @@ def main(options: Namespace) -> int:
     work_rid, here = options.rid, context.open_site(lane="log")
     found = sync_logs.of(here, work_rid, stories.asked_story(here.engine, work_rid).events)
     if not found:
-        again = f"go on with: run_pipeline.py explain {shlex.quote(work_rid)}"
+        again = f"go on with: {command('explain', work_rid)}"
         sys.stderr.write(f"{work_rid}: no sync of it has left a log; {again}\n")
         return 0
     asked = found if options.all else found[-1:]

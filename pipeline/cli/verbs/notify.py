@@ -33,7 +33,7 @@ def main(options: Namespace) -> int:
     named = channels.channels(chosen.notify)
     if not named:
         raise UsageError(
-            "no channel is set: [notify] smtp_host, or webhook_url_file", go_on="see docs/notifications.md"
+            "no channel is set: [notify] smtp_host, or webhook_url_file", by_hand="see docs/notifications.md"
         )
     if options.test:
         note = notify.sample(chosen.notify, environment=chosen.environment)

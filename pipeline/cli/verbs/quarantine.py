@@ -1,6 +1,5 @@
 """`run_pipeline.py quarantine list|show|release|drop`: refused bags, and what becomes of them."""
 
-import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pipeline.foundation.arguments import command
 from pipeline.foundation.errors import UsageError
 from pipeline.foundation.work import human_count, rfc3339, stamp
 from pipeline.operations import quarantine, repair, show
@@ -83,8 +83,8 @@ def _tell(here: Site, out: Console, found: Sequence[Kept]) -> None:
             out.print(f"… and {len(lines) - _SHOWN_LINES} more lines in {show.safe(str(one.folder / 'report.txt'))}")
         out.print()
         if not one.superseded:
-            out.print(f"try it again: run_pipeline.py quarantine release {shlex.quote(one.work_rid)}")
-        out.print(f"delete it:    run_pipeline.py quarantine drop {shlex.quote(one.work_rid)}")
+            out.print(f"try it again: {command('quarantine', 'release', one.work_rid)}")
+        out.print(f"delete it:    {command('quarantine', 'drop', one.work_rid)}")
 
 
 def _release(here: Site, options: Namespace) -> int:
@@ -93,10 +93,9 @@ def _release(here: Site, options: Namespace) -> int:
     for one in found:
         if one.row is None:
             kept = next((path for path in one.zips if path.suffix == ".zip"), None)
-            drop = f"run_pipeline.py quarantine drop {shlex.quote(one.work_rid)}"
             raise UsageError(
                 f"{one.work_rid}: the record does not know bag {one.bag_id}",
-                go_on=f"run_pipeline.py work {shlex.quote(str(kept))}" if kept else drop,
+                go_on=("work", str(kept)) if kept else ("quarantine", "drop", one.work_rid),
             )
     rows = [one.row for one in found if one.row is not None]
     return 1 if repair.hand_back_each(here, rows, reason="released from quarantine", say=show.console().print) else 0
@@ -111,7 +110,7 @@ def _drop(here: Site, options: Namespace) -> int:
         raise UsageError(
             "no other copy could be seen of " + ", ".join(f"{one.work_rid} (bag {one.bag_id})" for one in alone) + "; "
             "nothing was deleted",
-            go_on="the same with --only-copy, if they may be lost",
+            by_hand="the same with --only-copy, if they may be lost",
         )
     for one in found:
         sys_line = f"{one.work_rid}: {quarantine.what_of(one)} in {one.folder}; {others[one.bag_id] or 'THE ONLY COPY'}"
@@ -120,8 +119,9 @@ def _drop(here: Site, options: Namespace) -> int:
     for one in found:
         with repair.leased(here, one.work_rid, one.bag_id):
             quarantine.drop(here, one, by=repair.operator())
-        rid = shlex.quote(one.work_rid)
-        out.print(f"{one.work_rid}: deleted; why it was refused stays in the record: run_pipeline.py explain {rid}")
+        out.print(
+            f"{one.work_rid}: deleted; why it was refused stays in the record: {command('explain', one.work_rid)}"
+        )
     return 0
 
 

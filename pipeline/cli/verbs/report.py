@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pipeline.foundation import durable, guarded
+from pipeline.foundation.arguments import Command
 from pipeline.foundation.errors import UsageError
 from pipeline.operations.report import figures, table
 from pipeline.record import views
@@ -63,5 +64,6 @@ def _page() -> ModuleType:
     except ModuleNotFoundError as missing:
         raise UsageError(
             f"the pictures of --html need {missing.name}",
-            go_on=".venv/bin/python -m pip install --require-hashes -r locks/requirements-report.txt, or report --csv",
+            go_on=Command(".venv/bin/python -m pip install --require-hashes -r locks/requirements-report.txt"),
+            by_hand="install it as follows, or take --csv",
         ) from missing

@@ -20,7 +20,7 @@ def main(options: Namespace) -> int:
     if options.verb == "skip":
         return _skip(context.open_site(lane="skip"), options)
     if bool(options.rids) == bool(options.kind):
-        raise UsageError("either RID… or --kind is needed", go_on="run_pipeline.py retry --help")
+        raise UsageError("either RID… or --kind is needed", go_on=("retry", "--help"))
     here = context.open_site(lane="retry")
     rows = _of_kind(here, options.kind) if options.kind else [repair.newest(here, rid) for rid in options.rids]
     out = show.console()

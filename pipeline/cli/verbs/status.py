@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from pipeline.foundation.arguments import way_on
 from pipeline.foundation.work import human_bytes, human_count, human_seconds, rfc3339
 from pipeline.operations import show, sync_logs
 from pipeline.operations.status import Standing
@@ -86,8 +87,9 @@ def _drawn(told: dict[str, Any], *, lines: int) -> RenderableType:
 
 def _parts(told: dict[str, Any], *, most: int) -> Iterator[_Part]:
     """Lines and tables, in the order in which a person needs them."""
-    yield from (show.safe(f"needs you: {one['what']}; go on with: {one['go_on']}") for one in told["needs_you"])
-    if not told["needs_you"]:
+    needed = told["needs_you"]
+    yield from (show.safe(f"needs you: {one['what']}; {way_on(one['go_on'], one['by_hand'])}") for one in needed)
+    if not needed:
         yield "all is well"
     yield from map(_queue_line, told["queues"])
     for folder in told["folders"]:

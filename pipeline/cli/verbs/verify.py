@@ -1,13 +1,13 @@
 """`run_pipeline.py verify RID…|--all|--oldest N|--forget RID`: match archived works with their kept proof."""
 
 import logging
-import shlex
 import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.foundation import logs
+from pipeline.foundation.arguments import command
 from pipeline.foundation.errors import Stopping, UsageError
 from pipeline.foundation.signals import stopping_on_signals
 from pipeline.foundation.work import Pulse, asked_rid, human_bytes, human_count
@@ -34,7 +34,7 @@ def main(options: Namespace) -> int:
     ways = (options.rids, options.all, options.oldest, options.forget)
     if sum(map(bool, ways)) != 1 or bool(options.forget) != bool(options.reason):
         wanted = "one of RID…, --all, --oldest N, and --forget RID with --reason TEXT is needed"
-        raise UsageError(wanted, go_on="run_pipeline.py verify --help")
+        raise UsageError(wanted, go_on=("verify", "--help"))
     here = context.open_site(lane="verify")
     if options.forget:
         return _forget(here, asked_rid(options.forget), options.reason)
@@ -132,7 +132,7 @@ class _Check:
             if len(one.result.wrong) > _NAMED:
                 out.print(f"{one.work_rid}: and {len(one.result.wrong) - _NAMED} more; all of them: --json")
             if one.verdict is FixityVerdict.FAILED:
-                out.print(f"{one.work_rid}: how to go on: run_pipeline.py explain {shlex.quote(one.work_rid)}")
+                out.print(f"{one.work_rid}: go on with: {command('explain', one.work_rid)}")
         size = sum(one.result.bytes for one in self._checked)
         told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in FixityVerdict if counts[verdict])
         left = f"; not reached: {self._left}" if self._left else ""

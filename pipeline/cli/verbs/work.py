@@ -2,7 +2,6 @@
 
 import logging
 import re
-import shlex
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from pipeline.operations import repair
 from pipeline.record import BagState, Phase, views
 from pipeline.tasks import context, staging
 from pipeline.tasks.context import Site
-from pipeline.tasks.step_task import way_on
+from pipeline.tasks.step_task import tell_way_on
 
 _log = logging.getLogger("pipeline.foundation.work")
 
@@ -98,7 +97,7 @@ def _bag_of_rid(here: Site, work_rid: str) -> Bag:
     raise UsageError(
         f"{work_rid}: not known to the record{views.other_spelling(here.engine, work_rid)}, "
         f"and there is no {staging_key(work_rid)} in the buckets ({buckets})",
-        go_on=f"run_pipeline.py work s3://BUCKET/KEY, or run_pipeline.py work {shlex.quote(work_rid)}.bag.zip",
+        by_hand=f"the same with s3://BUCKET/KEY, or with the path of a zip, {work_rid}.bag.zip",
     )
 
 
@@ -137,7 +136,8 @@ def _see_zip(here: Site, bag: Bag) -> None:
         else:
             download.look(here.s3(bag), bag)
     except (ObjectGone, ObjectReplaced) as error:
-        gone = isinstance(error, ObjectGone)
         error.kept = "nothing was changed: the work stays home as it is"
-        error.go_on = "put its bag there again, then the same again" if gone else way_on(bag, error)
+        if isinstance(error, ObjectGone):
+            error.by_hand = "put its bag there again, then the same again"
+        tell_way_on(bag, error)
         raise
