@@ -21,7 +21,7 @@ from pipeline.foundation.errors import (
 from pipeline.foundation.work import Bag, human_seconds
 from pipeline.lanes.builds import build
 from pipeline.lanes.parcel import ENDED, Outcome, Parcel, Verdict
-from pipeline.record import BagState, failure_facts, turns
+from pipeline.record import BagState, Step, failure_facts, turns
 from pipeline.tasks import graph
 from pipeline.tasks.context import InHand, Site
 from pipeline.tasks.step_task import tell_way_on
@@ -171,7 +171,7 @@ def _home_already(bag: Bag) -> Verdict:
     return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE, already=True)
 
 
-def _refused(here: Site, bag: Bag, step: str, error: PermanentError) -> Verdict:
+def _refused(here: Site, bag: Bag, step: Step, error: PermanentError) -> Verdict:
     _log.error("%s", error)
     here.record.failed(bag, step, error)
     return verdict_of(here, error, bag)

@@ -11,4 +11,4 @@ from pipeline.record.names import check_name, take_name
 from pipeline.record.overview import superseded
 from pipeline.record.record import Record
 from pipeline.record.schema import SchemaOutdated, downgrade, earlier, prepare, revisions, upgrade
-from pipeline.record.states import SUPERSEDED, BagRow, BagState, Phase, failure_facts, step_after
+from pipeline.record.states import SUPERSEDED, BagRow, BagState, Phase, Step, failure_facts, step_after

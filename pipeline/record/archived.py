@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, and_, func, or_, select
 
@@ -11,7 +11,7 @@ from pipeline.record.engine import reading
 from pipeline.record.states import BagState, Phase, aware
 from pipeline.record.tables import bags, events, progress, syncs
 
-CHECK = "verify"
+CHECK: Final = "verify"
 """The step under which fixity checks are in the events."""
 FORGOTTEN = "forgotten"
 """The outcome under which an operator's word that ends an alarm is in them."""

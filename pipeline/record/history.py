@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, func, insert, literal, select, union_all
 
 from pipeline.record.engine import read, reading
-from pipeline.record.states import Phase, aware, bounded, naive
+from pipeline.record.states import Phase, Step, aware, bounded, naive
 from pipeline.record.tables import events, utc_in
 
 STEPS = (Phase.DOWNLOAD, Phase.DEBAG, Phase.SYNC)
@@ -54,7 +54,7 @@ class Kind:
 
 def add(
     connection: Connection,
-    step: str,
+    step: Step,
     outcome: str,
     detail: Mapping[str, Any],
     *,
@@ -83,7 +83,7 @@ def endings(engine: Engine) -> list[Ending]:
     ]
 
 
-def taking(engine: Engine, step: str, bounds: Sequence[float]) -> list[int]:
+def taking(engine: Engine, step: Step, bounds: Sequence[float]) -> list[int]:
     """How often a step took no longer than the first bound, longer than that but not than the second, and so on."""
     found = _ranges(engine, events.c.seconds, [-1, *bounds], [func.count()], [*_done(step), events.c.kind.is_(None)])
     return [count for (count,) in found]
@@ -117,7 +117,7 @@ def failures(engine: Engine, *, since: datetime) -> list[Kind]:
     return sorted(found, key=lambda kind: (-kind.count, kind.kind))
 
 
-def quantiles(engine: Engine, step: str, shares: Sequence[float], *, since: datetime) -> tuple[Ending, list[float]]:
+def quantiles(engine: Engine, step: Step, shares: Sequence[float], *, since: datetime) -> tuple[Ending, list[float]]:
     """What a step that was done came to, and within how many seconds these shares of it were; none where it was not."""
     mine = [*_done(step), events.c.at >= naive(since)]
     amounts = select(func.count().label("n"), func.sum(events.c.bytes), func.sum(events.c.seconds)).where(*mine)
@@ -157,7 +157,7 @@ def happenings(engine: Engine, work_rids: Collection[str], *, since: datetime) -
     ]
 
 
-def _done(step: str) -> list[ColumnElement[bool]]:
+def _done(step: Step) -> list[ColumnElement[bool]]:
     return [events.c.step == step, events.c.outcome == "done"]
 
 

@@ -16,6 +16,7 @@ from pipeline.record.states import (
     BagRow,
     BagState,
     Phase,
+    Step,
     bag_columns,
     bag_row,
     bounded,
@@ -165,7 +166,7 @@ class Record:
             _change(connection, bag, state=BagState.DONE, phase=Phase.SYNC, **_NO_FAILURE)
 
     @tried_again
-    def failed(self, bag: Bag, step: str, error: PipelineError, *, retry_seconds: int = 0) -> None:
+    def failed(self, bag: Bag, step: Step, error: PipelineError, *, retry_seconds: int = 0) -> None:
         """A step failed: the event with the reason, and what is to become of the bag."""
         state = BagState.FAILED
         if isinstance(error, PermanentError):
@@ -214,7 +215,7 @@ class Record:
     @tried_again
     def note(
         self,
-        step: str,
+        step: Step,
         outcome: str,
         detail: Mapping[str, Any],
         *,
@@ -271,7 +272,7 @@ class Record:
         if bag.event_time is not None and not bag.only_created:
             stages.date(connection, bag.work_rid, Phase.RESTORE, _origin(bag), at=naive(bag.event_time))
 
-    def _event(self, connection: Connection, bag: Bag, step: str, outcome: str, detail: Mapping[str, Any]) -> None:
+    def _event(self, connection: Connection, bag: Bag, step: Step, outcome: str, detail: Mapping[str, Any]) -> None:
         history.add(connection, step, outcome, detail, agent=self._agent, work_rid=bag.work_rid, bag_id=bag.bag_id)
 
 

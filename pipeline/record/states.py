@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Row
 
@@ -32,6 +32,10 @@ class Phase(StrEnum):
     def column(self) -> str:
         """The column of `glacier_sync_progress` that says when the step was done."""
         return f"{self}_complete_on"
+
+
+Step = Phase | Literal["intake", "download", "debag", "sync", "verify", "work", "lease", "quarantine"]
+"""What an event is of: a step, a fixity check, an operator's word, a lease taken over, what is kept of refused bags."""
 
 
 def step_after(phase: str) -> Phase:

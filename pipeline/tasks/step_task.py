@@ -24,7 +24,7 @@ from pipeline.foundation.errors import (
     WorkBusy,
 )
 from pipeline.foundation.work import Bag, Pulse
-from pipeline.record import BagRow, Phase, Record, failure_facts
+from pipeline.record import BagRow, Phase, Record, Step, failure_facts
 from pipeline.tasks import context
 from pipeline.tasks.context import Failure, InHand, Site
 from pipeline.tasks.progress import Progress
@@ -50,7 +50,7 @@ def tell_way_on(bag: Bag, error: PipelineError) -> None:
 
 
 def failed(
-    here: Site, hand: InHand, bag: Bag, step: str, error: PipelineError, *, first_seconds: float = math.inf
+    here: Site, hand: InHand, bag: Bag, step: Step, error: PipelineError, *, first_seconds: float = math.inf
 ) -> None:
     """Record why a bag in hand did not come home, and when it is tried again.
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline.foundation.work import human_bytes
-from pipeline.record import history, views
+from pipeline.record import Phase, history, views
 from pipeline.record.history import STEPS, Happening, Kind
 from pipeline.record.views import WorkStatus
 from pipeline.tasks.context import Site
@@ -120,7 +120,7 @@ def _throughput(engine: Any, began: datetime, until: datetime) -> list[Bucket]:
     return buckets if any(bucket.times for bucket in buckets) else []
 
 
-def _durations(engine: Any, step: str, since: datetime) -> list[Durations]:
+def _durations(engine: Any, step: Phase, since: datetime) -> list[Durations]:
     """How long a step took; nothing where it never ran."""
     done, within = history.quantiles(engine, step, _SHARES, since=since)
     if not done.count:
