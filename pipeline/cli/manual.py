@@ -6,6 +6,7 @@ argparse's own texts are not used: they differ between releases of Python and wi
 
 import argparse
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from pipeline.foundation import errors
 from pipeline.foundation.arguments import PROGRAM
 from pipeline.foundation.declared import Setting, settings_of
 from pipeline.foundation.work import human_bytes
-from pipeline.settings import sections
+from pipeline.settings import rights, sections
 
 _MADE = "<!-- Made by `make docs` from pipeline/cli/usage: change it there. -->"
 _READS = "What a verb reads is named by its section: [where settings stand](../settings.md)."
@@ -46,12 +47,13 @@ def pages(docs: Path) -> dict[str, str]:
         "settings": _settings(),
         "transient": _failures(errors.TransientError),
         "permanent": _failures(errors.PermanentError),
+        "rights": _rights(),
         "rules": "\n".join(f"- {inspect.getdoc(rule)}" for rule in RULES),
         "faults": _columns(
             "", ("it says", "it means, and what to do"), [(f"`{kind}`", kind.meaning) for kind in FaultKind]
         ),
     }
-    for name in ("settings.md", "failures.md", "bags.md"):
+    for name in ("settings.md", "failures.md", "bags.md", "rights.md"):
         text = (docs / name).read_text(encoding="utf-8")
         made[name] = _PART.sub(lambda part: f"{part[1]}{parts[part[2]]}{part[3]}", text)
     return made
@@ -103,6 +105,21 @@ def _failures(branch: type[errors.PipelineError]) -> str:
             kind = one.__new__(one).kind  # its class decides, and no argument
             rows.append((f"`{kind}`", *(part.strip(" .") for part in re.split("Left: |Go on: ", told))))
     return _columns("", ("it says", "it means", "what is left", "go on with"), sorted(rows))
+
+
+def _rights() -> str:
+    """What each role may do, and the worker's policy as `setup-aws --policy` prints it."""
+    named = sections.Source("", "REGION", "BUCKET", "QUEUE")
+    document = rights.policy("worker", [rights.Arns(named, "ACCOUNT", "DEAD-LETTERS")])
+    tables = [
+        _columns(
+            f"The {role}",
+            ("on", "rights", "for"),
+            [(rights.ON[one.on], ", ".join(f"`{action}`" for action in one.actions), one.why) for one in needs],
+        )
+        for role, needs in rights.ROLES.items()
+    ]
+    return "\n\n".join([*tables, "### The worker's policy", f"```json\n{json.dumps(document, indent=1)}\n```"])
 
 
 def _columns(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

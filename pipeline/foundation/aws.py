@@ -74,18 +74,19 @@ def s3_client(*, region: str, profile: str = "", endpoint_url: str = "") -> "S3C
     Raises:
         PipelineError: there is no such profile, or no region.
     """
-    return _client("s3", region=region, profile=profile, endpoint_url=endpoint_url)  # type: ignore[no-any-return]  # one maker for both services
+    return client("s3", region=region, profile=profile, endpoint_url=endpoint_url)  # type: ignore[no-any-return]  # one maker for both services
 
 
 def sqs_client(*, region: str, profile: str = "", endpoint_url: str = "", hasty: bool = False) -> "SQSClient":
     """A client of SQS, as `s3_client`; a hasty one soon gives up, for who has other things to do."""
     patience = _HASTY if hasty else _PATIENT
-    return _client("sqs", region=region, profile=profile, endpoint_url=endpoint_url, patience=patience)  # type: ignore[no-any-return]  # one maker for both services
+    return client("sqs", region=region, profile=profile, endpoint_url=endpoint_url, patience=patience)  # type: ignore[no-any-return]  # one maker for both services
 
 
-def _client(
+def client(
     service: str, *, region: str, profile: str, endpoint_url: str, patience: Mapping[str, Any] = _PATIENT
 ) -> Any:
+    """A client of any service, as `s3_client`."""
     with failures_named(f"{service} cannot be reached"):
         core = botocore.session.Session(profile=profile or None)
         core.register_component("data_loader", _loader)

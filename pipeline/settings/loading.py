@@ -223,8 +223,7 @@ def _is_one_queue(one: Source, other: Source) -> bool:
 
 
 def _named_queue(source: Source) -> tuple[str, ...]:
-    name = source.queue.rstrip("/").rpartition("/")[2]
-    return name, source.endpoint_url.rstrip("/"), source.region, source.profile
+    return source.queue_name, source.endpoint_url.rstrip("/"), source.region, source.profile
 
 
 def _check_folders(folders: Sequence[Folder], problems: list[str]) -> None:

@@ -3,6 +3,7 @@
 Those of the steps `[download]`, `[debag]` and `[sync]` are declared where the steps are told what to do.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -163,6 +164,7 @@ def _odd(address: str, _: object) -> str:
     return wrong_address(address) or ("holds a user or a password: those belong to the profile" if named else "")
 
 
+_TOPIC, _KEY = re.compile(r"[A-Za-z0-9_-]{1,256}"), re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+")
 _FLAG, _SECONDS = "true or false", "a number of seconds"
 _UNBAGGED = "accept plain zips of works, recorded as verified by nothing"
 _DURATION = holds(lambda seconds, _: 0 <= seconds < float("inf"), f"is {{:g}}, not {_SECONDS}")
@@ -178,10 +180,33 @@ class Source:
     queue: str = setting("", "the queue's name, or its URL", _odd, needed=True)
     profile: str = setting("", "section of the AWS credentials file; empty: as boto3 finds credentials")
     endpoint_url: str = setting("", "another S3 and SQS than Amazon's; for trials", _odd)
+    topic: str = setting(
+        "",
+        "an SNS topic between bucket and queue, for others who listen too; empty: none. For setup-aws, as kms_key",
+        holds(
+            lambda topic, its: not topic or (_TOPIC.fullmatch(topic) and not its.is_fifo),
+            "is {!r}: not the name of a standard topic before a standard queue, as S3 and SNS want them",
+        ),
+    )
+    kms_key: str = setting(
+        "",
+        "the ARN of the KMS key that encrypts queues and topic; empty: the queues by a key of SQS, the topic not",
+        holds(lambda key, _: not key or _KEY.fullmatch(key), "is {!r}, not the ARN of a key (arn:aws:kms:…:key/…)"),
+    )
     allow_unbagged: bool = setting(default=False, meaning=_UNBAGGED, wanted=_FLAG)
     several_works: bool = setting(
         default=False, meaning="a zip may hold other works than the one that its key names", wanted=_FLAG
     )
+
+    @property
+    def queue_name(self) -> str:
+        """The queue's name, also where its URL was set."""
+        return self.queue.rstrip("/").rpartition("/")[2]
+
+    @property
+    def is_fifo(self) -> bool:
+        """Whether the queue is FIFO, which its name says (SQS API Reference, CreateQueue)."""
+        return self.queue_name.endswith(".fifo")
 
 
 class WhenDone(StrEnum):

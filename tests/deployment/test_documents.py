@@ -33,7 +33,7 @@ def test_pages_are_made_anew_and_those_of_verbs_that_are_no_more_go(tmp_path: Pa
     docs = shutil.copytree(DOCS, tmp_path / "docs", ignore=lambda folder, _: ["verbs"] if folder == str(DOCS) else [])
     (docs / "verbs").mkdir()
     (docs / "verbs" / "unpack.md").write_text("of a verb that there was\n")
-    for name in ("settings.md", "failures.md", "bags.md"):
+    for name in ("settings.md", "failures.md", "bags.md", "rights.md"):
         page = (docs / name).read_text(encoding="utf-8")
         (docs / name).write_text(re.sub(r"(?s)(<!-- Made [^>]*-->\n).*?(\n<!-- end)", r"\1\2", page), encoding="utf-8")
 
@@ -42,7 +42,7 @@ def test_pages_are_made_anew_and_those_of_verbs_that_are_no_more_go(tmp_path: Pa
     assert {str(path.relative_to(docs)) for path in docs.glob("verbs/*")} == {
         name for name in manual.pages(DOCS) if name.startswith("verbs/")
     }
-    for name in ("settings.md", "failures.md", "bags.md"):
+    for name in ("settings.md", "failures.md", "bags.md", "rights.md"):
         assert (docs / name).read_text(encoding="utf-8") == (DOCS / name).read_text(encoding="utf-8")
 
 

@@ -10,7 +10,14 @@ from pipeline.cli.usage import looking, repairing, working
 from pipeline.cli.usage.verb import EXITS, Paragraphs, Verb
 from pipeline.foundation.arguments import PROGRAM
 
-VERBS: tuple[Verb, ...] = (*working.VERBS, *looking.VERBS, *repairing.VERBS, *looking.TELLING, working.DEMO)
+VERBS: tuple[Verb, ...] = (
+    *working.VERBS,
+    *looking.VERBS,
+    *repairing.VERBS,
+    *looking.TELLING,
+    working.SETUP_AWS,
+    working.DEMO,
+)
 
 
 def parser() -> argparse.ArgumentParser:

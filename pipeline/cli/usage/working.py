@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.usage.verb import DATABASE, JSON, SOURCES, THREADS, Verb, option
+from pipeline.cli.usage.verb import DATABASE, JSON, SOURCES, THREADS, YES, Verb, option
 from pipeline.foundation.arguments import positive, size
 
 _LINE = (
@@ -107,6 +107,36 @@ VERBS = (
         reads=("the folders; no settings",),
         see=("bags.md",),
     ),
+)
+
+SETUP_AWS = Verb(
+    "setup-aws",
+    "make what a source needs on AWS: queues, their policies, the bucket's notification",
+    ("setup-aws", "setup-aws fpl --plan", "setup-aws fpl --yes", "setup-aws fpl --remove", "setup-aws --policy worker"),
+    about="First it shows what is there and what would be, as a diff, then it asks. What is there already is only "
+    "changed where it has to be, and what others put there stays. Run again, it says that there is nothing to do. "
+    "Without SOURCE: all sources with a queue.",
+    options=(
+        option("sources", nargs="*", metavar="SOURCE", help="names of sources in luigi.cfg"),
+        option("--plan", action="store_true", help="only show what would be changed"),
+        option("--remove", action="store_true", help="take away what it made, and only that"),
+        option(
+            "--with-messages", action="store_true", help="with --remove: queues also where messages are lost with them"
+        ),
+        option("--policy", choices=["worker", "restorer", "setup"], help="print the least IAM policy of this role"),
+        option(
+            "--profile", default="", metavar="NAME", help="section of the AWS credentials file; default: the source's"
+        ),
+        YES,
+    ),
+    exits={
+        0: "it is as it is to be, or was only shown",
+        1: "something of somebody else's is in the way, or AWS refused; what was done before stays",
+        2: "wrong usage or settings, or nobody agreed; nothing was changed",
+        3: "AWS is out of reach, or denies the right",
+    },
+    reads=(SOURCES, "`[queue] lease_seconds`", "the AWS credentials: `/run/secrets/aws`, else as boto3 finds them"),
+    see=("aws.md", "rights.md"),
 )
 
 DEMO = Verb(

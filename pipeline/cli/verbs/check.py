@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from argparse import Namespace
@@ -14,6 +15,7 @@ import botocore.exceptions
 from pipeline import intake, record, settings, sync
 from pipeline.foundation import abilities, aws, durable, guarded
 from pipeline.foundation.errors import (
+    AccessDenied,
     FolderUnreachable,
     PipelineError,
     SchedulerUnreachable,
@@ -23,6 +25,7 @@ from pipeline.foundation.errors import (
 from pipeline.foundation.work import archive_shares, human_bytes, human_count
 from pipeline.lanes import builds
 from pipeline.operations import show
+from pipeline.operations.setup_aws import SetUp
 from pipeline.operations.show import folder_line
 from pipeline.operations.status import look_at
 from pipeline.settings import Folder, Settings, Source
@@ -60,8 +63,13 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
         yield _row("sources", "wrong", f"luigi.cfg has no section {wanted}")
     read: dict[str, str] = {}
     for source in chosen.sources:
-        yield _try(f"queue {source.queue}", partial(_queue, here, source, read))
-        yield _try(f"bucket {source.bucket}", partial(_bucket, source))
+        rows = [
+            _try(f"queue {source.queue}", partial(_queue, here, source, read)),
+            _try(f"bucket {source.bucket}", partial(_bucket, source)),
+        ]
+        yield from rows
+        if all(row["verdict"] == "ok" for row in rows):
+            yield _set_up(chosen, source)
     for folder in chosen.folders:
         yield _try(f"folder {folder.name}", partial(_folder_of_zips, folder))
     for name in ("staging", "quarantine", "logs"):
@@ -152,6 +160,22 @@ def _bucket(source: Source) -> str:
             raise StorageUnreachable(f"bucket {source.bucket}: there is no such bucket", by_hand=by_hand) from error
         raise aws.translated(error, f"bucket {source.bucket}") from error
     return "answers"
+
+
+def _set_up(chosen: Settings, source: Source) -> _Row:
+    """What drifted from what `setup-aws` makes; a site that made it in another way may leave it so."""
+    what = f"set-up of {source.name}"
+    try:
+        changes = SetUp(source, lease_seconds=chosen.lease_seconds).changes()
+    except AccessDenied as error:
+        return _row(what, "ok", f"not compared, as these credentials may not look: {error.what}")
+    except PipelineError as error:
+        return _row(what, "limited", str(error))
+    if not changes:
+        return _row(what, "ok", "as setup-aws makes it")
+    differs = "; ".join(change.names for change in changes)
+    shown = f"run_pipeline.py setup-aws {shlex.quote(source.name)} --plan"
+    return _row(what, "limited", f"differs from what setup-aws makes: {differs}; to see it: {shown}")
 
 
 def _folder_of_zips(folder: Folder) -> str:

@@ -1,0 +1,51 @@
+"""`run_pipeline.py setup-aws [SOURCE…]`: what the sources need on AWS; `--policy ROLE`: the rights that it takes."""
+
+from argparse import Namespace
+
+from pipeline import settings
+from pipeline.foundation.errors import UsageError
+from pipeline.foundation.work import human_count
+from pipeline.operations import show
+from pipeline.operations.setup_aws import SetUp, carry_out
+from pipeline.settings import Settings, Source, rights
+
+
+def main(options: Namespace) -> int:
+    """Show what would be changed, ask, and change it.
+
+    Raises:
+        UsageError: there is no such source, or nobody agreed.
+        PipelineError: AWS refuses, or something of somebody else's is in the way; nothing was changed of any source, if
+            it is found before the question.
+    """
+    chosen = settings.load()
+    sources = _sources(chosen, options.sources)
+    made = [SetUp(one, lease_seconds=chosen.lease_seconds, profile=options.profile) for one in sources]
+    if options.policy:
+        show.as_json(rights.policy(options.policy, [one.arns for one in made]))
+        return 0
+    losing = options.with_messages
+    plans = [(one, one.removals(losing_messages=losing) if options.remove else one.changes()) for one in made]
+    out = show.console()
+    for one, changes in plans:
+        told = [line for change in changes for line in change.lines()] or ["nothing to do"]
+        notes = [] if options.remove else [f"note: {note}" for note in one.notes()]
+        for line in [*told, *notes]:
+            out.print(show.safe(f"{one.source.name}: {line}"))
+    changes = [change for _, told in plans for change in told]
+    if options.plan or not changes:
+        return 0
+    lost = ", and messages are lost with their queues" if losing and options.remove else ""
+    show.agreed(f"{human_count(len(changes), 'thing')} on AWS would be changed{lost}. Do it?", yes=options.yes)
+    carry_out(changes, lambda text: out.print(show.safe(text)))
+    return 0
+
+
+def _sources(chosen: Settings, names: list[str]) -> list[Source]:
+    found = [chosen.source(name) for name in names] if names else list(chosen.sources)
+    if unknown := [name for name, one in zip(names, found, strict=False) if one is None]:
+        known = ", ".join(one.name for one in chosen.sources) or "none"
+        raise UsageError(f"no queue's source is called {', '.join(unknown)}", go_on=f"those of luigi.cfg: {known}")
+    if not found:
+        raise UsageError("luigi.cfg has no [source NAME] with a queue", go_on="docs/aws.md begins with one")
+    return [one for one in found if one is not None]
