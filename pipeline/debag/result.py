@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,13 +193,16 @@ def marker_bytes(result: Debagged, source: ZipSource) -> bytes:
     return json_bytes(facts)
 
 
-def load_marker(into: Path, *, of: Path | None = None, whole: bool = True) -> Debagged:
+def load_marker(
+    into: Path, *, of: Path | None = None, whole: bool = True, home: Callable[[str], Path] | None = None
+) -> Debagged:
     """What `unpack` made of `into`, if all of it is still there: every work, with its files and bytes.
 
     Args:
         into: the result.
         of: the zip that it should have been made of; not asked for if it is gone, as it may once the marker stands.
         whole: False believes the marker alone: works may have been moved elsewhere since.
+        home: where a work lies, by its RID, that is moved as a whole when it is brought home: who syncs it looks there.
 
     Raises:
         StagingDamaged: there is no marker, or something is not as it says.
@@ -210,7 +213,7 @@ def load_marker(into: Path, *, of: Path | None = None, whole: bool = True) -> De
             _check_zip(into, facts["zip"], of)
         works = tuple(DebaggedWork(path=into / checked_rid(work["rid"]), **work) for work in facts["works"])
         for work in works if whole else ():
-            _check_work(work)
+            _check_work(work, None if home is None else home(work.rid))
         return Debagged(
             works=works,
             warnings=tuple(Fault(**warning) for warning in facts["warnings"]),
@@ -232,8 +235,10 @@ def _check_zip(into: Path, facts: Mapping[str, Any], bag_zip: Path) -> None:
         raise StagingDamaged(f"{into} was made of another zip than {bag_zip}, or it was changed since")
 
 
-def _check_work(work: DebaggedWork) -> None:
-    found, expected = count(work.path), (work.files_on_disk, work.bytes_on_disk)
+def _check_work(work: DebaggedWork, home: Path | None) -> None:
+    moved = home is not None and not os.path.lexists(work.path) and home.is_dir()
+    expected = work.files_on_disk, work.bytes_on_disk
+    found = expected if moved else count(work.path)
     if found != expected:
         raise StagingDamaged(
             f"{work.path} has {found[0]} files of {found[1]} bytes, not {expected[0]} of {expected[1]}"

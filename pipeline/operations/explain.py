@@ -96,9 +96,10 @@ def lying(here: Site, bag: Bag) -> list[Lying]:
         found.append(Lying(_of_download(place), str(place.download), size))
     if place.debag.exists():
         found.append(Lying("the work, verified and unpacked", str(place.debag), staging.used_bytes(place.debag)))
-    other = staging.used_bytes(place.staging) - sum(one.bytes for one in found) if place.staging.exists() else 0
-    if other > 0 and not (bag.is_local or place.debag.exists()):
-        found.append(Lying("a work that was being unpacked", str(place.staging), other))
+    for folder, known in ((place.staging, sum(one.bytes for one in found)), (place.in_archive, 0)):
+        other = staging.used_bytes(folder) - known
+        if other > 0 and not (bag.is_local or place.debag.exists()):
+            found.append(Lying("a work that was being unpacked", str(folder), other))
     for path, what in (
         (place.quarantined_zip, "the refused zip"),
         (place.quarantine / "report.txt", "why it was refused"),

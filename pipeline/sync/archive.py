@@ -74,11 +74,13 @@ class _Home(Call):
         proved = proofs.earlier(self.folder, self.work_rid, brought=self.journal.ours)
         before = self.existing(known, proved, may_write=chosen.archive)
         known = self.joined(known, proved)
+        if before.missing and self.moved:
+            raise self.staging_changed([f"{name} is missing" for name in before.missing])
         if before.missing and not chosen.archive:
             raise self.kept_out(chosen)
         by = by_copier if self.site.copier == BUILTIN else by_script
         proof, log, audits = by.run(self, known, before, chosen)
-        lost = not_kept(self.work_dir, self.folder, before.missing)
+        lost = () if self.moved else not_kept(self.work_dir, self.folder, before.missing)
         if lost:
             logger.warning(
                 "%s: home, and every byte proved; the archive did not keep %s", self.work_rid, ", ".join(lost)
@@ -107,7 +109,7 @@ class _Home(Call):
     def chosen(self) -> SyncOptions:
         """The site's options, narrowed by the work's own file where such files are heeded."""
         site = self.site.options
-        return narrowing.of_work(self.work_dir, work_rid=self.work_rid, site=site) if self.site.heed_works else site
+        return narrowing.of_work(self.source, work_rid=self.work_rid, site=site) if self.site.heed_works else site
 
     def joined(self, known: Fixity, proved: Fixity | None) -> Fixity:
         """What the copy is measured by: the bag's digests, and what was proved earlier unless it is replaced."""
@@ -139,7 +141,7 @@ class _Home(Call):
         told = proofs.contradicted(known, proved, names)
         lost = {name: proved.files[name] for name in names & set(missing) - told.keys()}
         unread = {name: file for name, file in lost.items() if file.digests.keys() - known.files[name].digests.keys()}
-        if unread:
+        if unread and not self.moved:
             wanted = changed(proved, files=unread)
             found = compare(self.work_dir, wanted, threads=self.threads, pulse=self.pulse)
             told |= {difference.path: difference.detail for difference in found.differing}

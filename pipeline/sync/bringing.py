@@ -9,6 +9,7 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,16 +63,41 @@ def bring(
         OSError: staging could not be read, or the copy not written. (What cannot be read back is told, not raised.)
     """
     jobs = [ToBring(name, expected, there=name in there) for name, expected in sorted(files.files.items())]
+    with guarded.opened(work_dir) as source, guarded.opened(copy) as target:
+        folders = _Folders(work_dir, copy, source, target, at_once=durable.synced_at_once(copy))
+        workers = _all(_Worker, folders, jobs, files, threads=threads, pulse=pulse)
+    return gathered(workers, files), [found for worker in workers for found in worker.damaged]
+
+
+def prove(copy: Path, files: Fixity, *, threads: int, pulse: Pulse) -> Comparison:
+    """Read files back as `bring` does that are in `copy` already, and durable; what came back.
+
+    Raises:
+        OSError: one is not there, or is no file.
+    """
+    jobs = [ToBring(name, expected) for name, expected in sorted(files.files.items())]
+    with guarded.opened(copy) as target:
+        folders = _Folders(copy, copy, target, target, at_once=True)
+        return gathered(_all(_Prover, folders, jobs, files, threads=threads, pulse=pulse), files)
+
+
+def _all(
+    kind: type["_Worker"],
+    folders: "_Folders",
+    jobs: Sequence[ToBring],
+    files: Fixity,
+    *,
+    threads: int,
+    pulse: Pulse,
+) -> list["_Worker"]:
+    """All jobs, by so many threads; returns what did them, with what was found."""
     waiting = deque(_units(jobs))
     total = files.size_bytes
     spare = _SPARE_THREADS if total > len(jobs) * _SMALL_BYTES else 0
-    many = min(threads or available_cpus() + spare, len(waiting))
     stop = threading.Event()
-    with guarded.opened(work_dir) as source, guarded.opened(copy) as target:
-        folders = _Folders(work_dir, copy, source, target, at_once=durable.synced_at_once(copy))
-        workers = [_Worker(stop, folders, waiting) for _ in range(many)]
-        run_all(workers, stop=stop, pulse=lambda done: pulse(done, total))
-    return gathered(workers, files), [found for worker in workers for found in worker.damaged]
+    workers = [kind(stop, folders, waiting) for _ in range(min(threads or available_cpus() + spare, len(waiting)))]
+    run_all(workers, stop=stop, pulse=lambda done: pulse(done, total))
+    return workers
 
 
 def _units(jobs: Sequence[ToBring]) -> Iterator[list[ToBring]]:
@@ -223,3 +249,16 @@ class _Worker(Reader):
             self.damaged.append(Difference(shown(job.name), damaged))
         else:
             self.differing.append(Difference(shown(job.name), wrong))
+
+
+class _Prover(_Worker):
+    """Of what is there already: it only reads."""
+
+    def run(self) -> None:
+        """Read back unit after unit."""
+        while not self.stop.is_set() and self._waiting:
+            with suppress(IndexError):  # another thread has taken the last one
+                self._prove(self._waiting.popleft())
+
+    def _blame(self, job: ToBring, wrong: str) -> None:
+        self.differing.append(Difference(shown(job.name), wrong))

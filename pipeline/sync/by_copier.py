@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.foundation import abilities, durable, failpoints, guarded
 from pipeline.foundation.fixity import Fixity
+from pipeline.sync import one_copy
 from pipeline.sync.audit import Audits, audited, none_run
 from pipeline.sync.bringing import bring
 from pipeline.sync.call import Call
@@ -51,11 +52,11 @@ def run(call: Call, known: Fixity, before: Comparison, chosen: SyncOptions) -> t
     if not (before.missing or call.has_to_run):
         _sweep(call.folder)
         return before, None, none_run("nothing was to be copied")
-    if before.missing:
+    if before.missing and not one_copy.fits(call):
         missing = sum(known.files[name].size_bytes for name in before.missing)
         call.see_room(missing - _brought_bytes(call.folder))
     with audited(call, chosen) as auditor:
-        auditor.run("pre", call.work_dir)
+        auditor.run("pre", call.source)
         proof = _brought(call, known, before)
         auditor.run("post", call.folder)
     return proof, auditor.log, auditor.audits
@@ -66,6 +67,9 @@ def _brought(call: Call, known: Fixity, before: Comparison) -> Comparison:
     if not before.missing:
         _sweep(call.folder)
         return before
+    if one_copy.fits(call) and (published := one_copy.published(call, known)) is not None:
+        _sweep(call.folder)
+        return published
     files = replace(known, files={name: known.files[name] for name in before.missing})
     brought, damaged = _copy(call, files)
     if damaged:

@@ -25,7 +25,7 @@ from pipeline.sync import narrowing, replaced
 from pipeline.sync.narrowing import SyncOptions
 from pipeline.sync.readback import Comparison, Difference
 from pipeline.sync.replaced import ArchiveJournal
-from pipeline.sync.site import SyncSettings
+from pipeline.sync.site import BUILTIN, SyncSettings
 from pipeline.sync.trees import staging_faults
 
 _NAMED = 10  # files told in a sentence; all are in the facts
@@ -50,6 +50,21 @@ class Call:
     def share(self) -> Path:
         """The share point that the work's place is in."""
         return self.folder.parent.parent
+
+    @property
+    def in_archive(self) -> bool:
+        """Whether debag unpacked the work in the archive: see `one_copy`."""
+        return self.site.copier == BUILTIN and self.work_dir.is_relative_to(self.site.archive_root.absolute())
+
+    @property
+    def moved(self) -> bool:
+        """Whether it has its name there already: an earlier call gave it, or this one."""
+        return self.in_archive and not os.path.lexists(self.work_dir) and self.folder.is_dir()
+
+    @property
+    def source(self) -> Path:
+        """Where the bag's files are, whether they have been moved or not."""
+        return self.folder if self.moved else self.work_dir
 
     @property
     def journal(self) -> ArchiveJournal:
@@ -99,7 +114,7 @@ class Call:
             known = fixity.load(digests)
         except StagingDamaged as error:
             raise self.failure(StagingDamaged, error.what, "--from", "debag") from error
-        if problems := staging_faults(self.work_dir, known, work_rid=self.work_rid):
+        if not self.moved and (problems := staging_faults(self.work_dir, known, work_rid=self.work_rid)):
             raise self.staging_changed(problems)
         return known
 

@@ -13,6 +13,7 @@ from pipeline.sync.narrowing import BUILT_IN, SyncOptions
 from pipeline.sync.proof import Proof
 
 SCRIPT, BUILTIN = "script", "builtin"
+LOCAL, ARCHIVE = "local", "archive"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -52,6 +53,11 @@ class SyncSettings:
         SCRIPT,
         "who copies: the script, or the pipeline itself",
         choices=(SCRIPT, BUILTIN),
+    )
+    staging: str = setting(
+        ARCHIVE,
+        "where bags are unpacked for the builtin copier: archive, where its file system allows it, saves a copy; local",
+        choices=(LOCAL, ARCHIVE),
     )
     mount_marker: str = setting(
         "",

@@ -127,7 +127,8 @@ class Site:
 
     def place(self, bag: Bag) -> Place:
         """Where the bag's files lie."""
-        return Place.of(bag, staging=self.settings.staging, quarantine=self.settings.quarantine)
+        chosen = self.settings
+        return Place.of(bag, staging=chosen.staging, quarantine=chosen.quarantine, site=chosen.sync)
 
     def s3(self, bag: Bag) -> "S3Client":
         """The client for the bag's bucket."""

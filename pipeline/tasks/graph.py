@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipeline import debag, download, record, sync
 from pipeline.debag import DebaggedWork, refusal
 from pipeline.foundation import failpoints
 from pipeline.foundation.arguments import Command, command
-from pipeline.foundation.errors import InvalidBag, StagingDamaged, WorkBusy
+from pipeline.foundation.errors import InvalidBag, ReadBackFailed, StagingDamaged, WorkBusy
 from pipeline.foundation.work import Bag, human_bytes, human_count, mixes_alphabets, staging_key, written_plainly
 from pipeline.record import Phase
 from pipeline.settings import WhenDone
@@ -37,7 +38,7 @@ class Download(StepTask):
 
     def output(self) -> luigi.Target:
         """The zip and its marker."""
-        return Vouched(staging.vouched, self.place.download_marker)
+        return Vouched(partial(staging.vouched, self.place.download_marker))
 
     def step(self, here: Site, bag: Bag) -> None:
         """Fetch the zip, or take it back from quarantine, or leave it where a person put it."""
@@ -95,7 +96,7 @@ class Debag(StepTask):
 
     def output(self) -> luigi.Target:
         """The published folder with its marker."""
-        return Vouched(debag.load_marker, self.place.debag)
+        return Vouched(self.place.unpacked)
 
     def step(self, here: Site, bag: Bag) -> None:
         """Unpack and verify; a bag that breaks the rules is kept in quarantine with its report."""
@@ -105,12 +106,13 @@ class Debag(StepTask):
             # Had it been whole, this task would have been complete: something has changed what the marker vouches for.
             _log.warning("%s: %s is not as its marker says, and is made again", self.work_rid, place.debag)
             debag.discard(place.debag)
+        into = _into(here, place)
         _log.info("%s: debagging %s", self.work_rid, zip_file)
         try:
             with self.pulse(self.work_rid, "debagging") as pulse:
                 unpacked = debag.unpack(
                     zip_file,
-                    into=place.debag,
+                    into=into,
                     work_rid=bag.work_rid,
                     policy=_policy(here, bag),
                     threads=here.settings.debag.threads,
@@ -149,7 +151,7 @@ class Sync(StepTask):
     def step(self, here: Site, bag: Bag) -> None:
         """Copy each work that is not home yet, read it back, commit its row; then clear the staging disk."""
         place = self.place
-        unpacked = debag.load_marker(place.debag)
+        unpacked = place.unpacked()
         works = tuple(work.rid for work in unpacked.works)
         if self.row.works != works:  # killed between publishing the folder and recording it
             here.record.finished(Phase.DEBAG, bag, unpacked.facts(), works=works)
@@ -175,10 +177,11 @@ class Sync(StepTask):
                     again=self.place.sync_again.exists(),
                     until=here.heartbeat.may_run_until,
                 )
-        except StagingDamaged as error:
+        except (StagingDamaged, ReadBackFailed) as error:
             # What the marker vouches for is not what lies there: the step that made it has to be done again.
-            debag.discard(place.debag)
-            error.kept = "the unpacked work was discarded, the zip is kept"
+            if isinstance(error, StagingDamaged) or place.debag != place.local:
+                debag.discard(place.debag)
+                error.kept = "the unpacked work was discarded, the zip is kept"
             raise
         failpoints.point("sync copied, not committed")
         here.record.commit_sync(
@@ -229,6 +232,21 @@ def finish(here: Site, bag: Bag) -> None:
     """Everything that a bag holds is home: say so, then clear its staging folder; safe to do again."""
     here.record.done(bag)
     staging.clear(here.place(bag))
+
+
+def _into(here: Site, place: Place) -> Path:
+    """Where debag is to unpack: in the archive, where that saves a copy, else on the local disk."""
+    why = sync.why_not(here.settings.sync, place.in_archive)
+    if not why:
+        try:
+            sync.make_place(place.in_archive)
+        except OSError as error:
+            why = str(error)
+    if not why:
+        return place.in_archive / place.local.name
+    if here.settings.sync.copier == sync.BUILTIN:
+        _log.info("%s: unpacked on the local disk, and copied from there: %s", place.work_rid, why)
+    return place.local
 
 
 def _policy(here: Site, bag: Bag) -> debag.Policy:

@@ -1,8 +1,12 @@
 """Room first: disk is reserved before a work starts, and what killed runs left on it is removed."""
 
 import logging
+from collections import Counter
+from collections.abc import Iterator
 from itertools import takewhile
+from pathlib import Path
 
+from pipeline import sync
 from pipeline.foundation import durable
 from pipeline.foundation.errors import NoRoom
 from pipeline.foundation.work import Bag, human_bytes
@@ -16,6 +20,7 @@ _log = logging.getLogger(__name__)
 def make_room(here: Site, bag: Bag) -> None:
     """See that there is room for the zip, what it unpacks to (stored zips: as much again), and the margin.
 
+    Each where it will lie: what is unpacked in the archive takes no room on the staging disk, unless that is one disk.
     What works that began before this one on this host have yet to write is theirs: their leases are the reservations.
 
     Raises:
@@ -23,22 +28,41 @@ def make_room(here: Site, bag: Bag) -> None:
     """
     root = here.settings.staging
     root.mkdir(parents=True, exist_ok=True)
-    free = durable.free_bytes(root)
-    if free is None:  # its file system does not tell: a full disk is seen when it is full
-        return
-    there = staging.used_bytes(here.place(bag).staging)  # of a download cut short: it is not needed twice
-    need = max(0, bag.size_bytes * (1 if bag.is_local else 2) - there) + here.settings.margin_bytes
-    reserved = 0
-    for work_rid, bag_id, size_bytes in here.leases.before_mine(bag.work_rid, host=here.host):
-        reserved += max(0, 2 * size_bytes - staging.used_bytes(root / f"{work_rid}-{bag_id}"))
-    if free - reserved < need:
-        others = f", of which {human_bytes(reserved)} are reserved for works in progress" if reserved else ""
+    disks, need, reserved = dict[int, Path](), Counter[int](), Counter[int]()
+    zip_bytes = 0 if bag.is_local else bag.size_bytes
+    for folder, left in _to_come(here, bag.work_rid, bag.bag_id, zip_bytes=zip_bytes, payload_bytes=bag.size_bytes):
+        device = folder.stat().st_dev
+        disks.setdefault(device, folder)
+        need[device] += left
+    for work_rid, bag_id, size in here.leases.before_mine(bag.work_rid, host=here.host):
+        for folder, left in _to_come(here, work_rid, bag_id, zip_bytes=size, payload_bytes=size):
+            reserved[folder.stat().st_dev] += left
+    for device, folder in disks.items():
+        free, wanted, theirs = durable.free_bytes(folder), need[device] + here.settings.margin_bytes, reserved[device]
+        if free is None or free - theirs >= wanted:  # one that does not tell: a full disk is seen when it is full
+            continue
+        others = f", of which {human_bytes(theirs)} are reserved for works in progress" if theirs else ""
+        what = "zip, payload" if len(disks) == 1 else "zip" if folder == root else "payload"
         raise NoRoom(
-            f"{human_bytes(free)} free on {root}{others}; {human_bytes(need)} needed (zip, payload and margin)",
+            f"{human_bytes(free)} free on {folder}{others}; {human_bytes(wanted)} needed ({what} and margin)",
             work_rid=bag.work_rid,
             kept="nothing was downloaded",
             by_hand="make room; the message comes back by itself",
         )
+
+
+def _to_come(
+    here: Site, work_rid: str, bag_id: str, *, zip_bytes: int, payload_bytes: int
+) -> Iterator[tuple[Path, int]]:
+    """What a bag has yet to write where: folders of disks, each with bytes; what lies there is not needed twice."""
+    root, chosen = here.settings.staging, here.settings.sync
+    hidden = sync.unpacking_place(chosen.archive_root, work_rid, bag_id)
+    if sync.why_not(chosen, hidden):
+        zip_bytes, payload_bytes = zip_bytes + payload_bytes, 0
+    yield root, max(0, zip_bytes - staging.used_bytes(root / f"{work_rid}-{bag_id}"))
+    if payload_bytes:
+        there = next(folder for folder in hidden.parents if folder.is_dir())
+        yield there, max(0, payload_bytes - staging.used_bytes(hidden))
 
 
 def sweep(here: Site) -> None:

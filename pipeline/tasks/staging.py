@@ -1,7 +1,8 @@
 """Where a bag's files lie while it is brought home, and where a refused bag is kept.
 
     {staging}/{RID}-{bag_id}/download/{RID}.bag.zip, download.json      the zip, and the marker that vouches for it
-    {staging}/{RID}-{bag_id}/debag/{RID}/…, debag.json                  the work, and the marker that vouches for it
+    {staging}/{RID}-{bag_id}/debag/{RID}/…, debag.json                  the work, and the marker that vouches for it;
+    {shelf}/.{RID}-{bag_id}.staging/debag/{RID}/…, debag.json           or, where a copy is saved so: in the archive
     {quarantine}/{RID}-{bag_id}/{RID}.bag.zip, report.json, report.txt  a refused bag, and why
 
 Names come from the checked RID and the bag identity alone, so no two bags can meet and no name leaves its folder.
@@ -13,27 +14,44 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline import debag, sync
+from pipeline.debag import Debagged
 from pipeline.foundation import durable, failpoints, guarded
 from pipeline.foundation.errors import StagingDamaged
-from pipeline.foundation.work import Bag
+from pipeline.foundation.work import Bag, archive_dir
+from pipeline.sync import SyncSettings
 
 
 @dataclass(frozen=True)
 class Place:
-    """The folders of one bag."""
+    """The folders of one bag.
+
+    Attributes:
+        staging: on the local disk.
+        quarantine: where it is kept if it is refused.
+        in_archive: the hidden folder beside the work's place.
+        work_rid: the work.
+        archive_root: the archive.
+        copier: who copies; a script takes its works from the local disk alone.
+    """
 
     staging: Path
     quarantine: Path
+    in_archive: Path
     work_rid: str
+    archive_root: Path
+    copier: str
 
     @classmethod
-    def of(cls, bag: Bag, *, staging: Path, quarantine: Path) -> "Place":
-        """The folders of `bag` below the site's two roots."""
+    def of(cls, bag: Bag, *, staging: Path, quarantine: Path, site: SyncSettings) -> "Place":
+        """The folders of `bag` below the site's roots."""
         name = f"{bag.work_rid}-{bag.bag_id}"
-        return cls(staging / name, quarantine / name, bag.work_rid)
+        in_archive = sync.unpacking_place(site.archive_root, bag.work_rid, bag.bag_id)
+        return cls(staging / name, quarantine / name, in_archive, bag.work_rid, site.archive_root, site.copier)
 
     @property
     def download(self) -> Path:
@@ -52,8 +70,23 @@ class Place:
 
     @property
     def debag(self) -> Path:
-        """The folder that debag publishes, its marker inside."""
+        """The folder that debag publishes, its marker inside: in the archive, if it is there and ours, else local."""
+        there = self.in_archive / "debag"
+        return there if self.copier == sync.BUILTIN and there.is_dir() and sync.is_ours(self.in_archive) else self.local
+
+    @property
+    def local(self) -> Path:
+        """The folder that debag publishes on the local disk."""
         return self.staging / "debag"
+
+    def unpacked(self) -> Debagged:
+        """What debag made of the bag. Works that were unpacked in the archive may be home, and have their names there.
+
+        Raises:
+            StagingDamaged: it made nothing, or something is not as its marker says.
+        """
+        home = None if self.debag == self.local else partial(archive_dir, self.archive_root.absolute())
+        return debag.load_marker(self.debag, home=home)
 
     @property
     def sync_again(self) -> Path:
@@ -148,18 +181,27 @@ def move(source: Path, target: Path) -> None:
 
 
 def clear(place: Place) -> None:
-    """Remove what is left of a bag in staging, and nothing else."""
+    """Remove what is left of a bag in staging, and nothing else.
+
+    What is in the archive goes first: by what is on the local disk it is found again if the removal is cut short.
+    """
     failpoints.before(failpoints.Act.DELETE)
-    if place.staging.is_symlink():
-        place.staging.unlink()
-    elif place.staging.exists():
-        # Under another name first: a removal cut short must not leave a marker that vouches for half a work.
-        doomed = place.staging.with_name(f".{place.staging.name}.removed")
+    _remove(place.in_archive)
+    _remove(place.staging)
+    failpoints.after(failpoints.Act.DELETE)
+
+
+def _remove(folder: Path) -> None:
+    # Under another name first: a removal cut short must not leave a marker that vouches for half a work.
+    doomed = folder.with_name(f".{folder.name}.removed")
+    if os.path.lexists(doomed):
         guarded.remove_tree(doomed)
-        os.replace(place.staging, doomed)
+    if os.path.islink(folder):
+        folder.unlink()
+    elif os.path.lexists(folder):
+        os.replace(folder, doomed)
         failpoints.point("half cleared")
         guarded.remove_tree(doomed)
-    failpoints.after(failpoints.Act.DELETE)
 
 
 def residue(staging: Path) -> list[tuple[str, Path]]:

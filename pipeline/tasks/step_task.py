@@ -4,7 +4,6 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import ClassVar
 
 import luigi
@@ -87,17 +86,15 @@ class Vouched(luigi.Target):
 
     Args:
         read: reads the marker; raises StagingDamaged where it does not vouch.
-        place: where it reads.
     """
 
-    def __init__(self, read: Callable[[Path], object], place: Path) -> None:
+    def __init__(self, read: Callable[[], object]) -> None:
         self._read = read
-        self._place = place
 
     def exists(self) -> bool:
         """Whether the marker stands, and vouches for what it is of."""
         try:
-            self._read(self._place)
+            self._read()
         except StagingDamaged:
             return False
         return True

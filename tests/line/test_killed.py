@@ -29,6 +29,7 @@ HOMECOMING = {"commit": 10, "rename": 5, "delete": 1, "acknowledge": 1}
 # Up to the sync's first act, the third rename, the copier has no part in it.
 COPIED = {"commit": 10, "rename": 7, "delete": 1, "acknowledge": 1}
 BUILTIN = {"PIPELINE_SYNC_COPIER": "builtin"}
+LOCAL = BUILTIN | {"PIPELINE_SYNC_STAGING": "local"}
 THERE_BEFORE = "images/I1/I10001.jpg"
 REFUSAL = {"commit": 8, "rename": 5, "delete": 1, "send": 1, "acknowledge": 1}
 IN_ONE_PROCESS = ("run", "--lanes", "1")
@@ -77,34 +78,46 @@ def test_killed_at_any_instant_and_run_again_the_work_is_home_once(site: Site, t
     assert site.dead_letters() == []
 
 
-def test_the_instants_of_the_built_in_copier_are_all_there_are(site: Site, tmp_path: Path) -> None:
-    begin_in_the_archive(site)
-    site.announce(make_bag_zip(tmp_path, "W1"))
-
-    site.call(*IN_ONE_PROCESS, PIPELINE_TEST_LOG_ACTS=str(tmp_path / "acts"), **BUILTIN)
-
-    assert acts_of_lane(tmp_path / "acts") == COPIED
-
-
 @pytest.mark.parametrize(
-    ("instant", "some_there"),
-    [
-        ("before rename 3", True),  # copied and proved, not noted
-        ("before rename 5", True),  # some files have their names
-        (f"before rename {COPIED['rename']}", True),  # all have; the proof is not written
-        (f"after rename {COPIED['rename']}", True),
-        ("after rename 4", False),  # the whole work, in one rename
-    ],
+    ("settings", "some_there", "acts"), [(BUILTIN, True, COPIED), (BUILTIN, False, HOMECOMING), (LOCAL, True, COPIED)]
 )
-def test_killed_in_the_built_in_copier_and_run_again_the_work_is_home_once(
-    site: Site, tmp_path: Path, instant: str, *, some_there: bool
+def test_the_instants_of_the_built_in_copier_are_all_there_are(
+    site: Site, tmp_path: Path, settings: dict[str, str], acts: dict[str, int], *, some_there: bool
 ) -> None:
     if some_there:
         begin_in_the_archive(site)
     site.announce(make_bag_zip(tmp_path, "W1"))
 
-    killed = site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=instant, **SHORT_LEASE, **BUILTIN)
-    run_until_empty(site, settings=BUILTIN)
+    site.call(*IN_ONE_PROCESS, PIPELINE_TEST_LOG_ACTS=str(tmp_path / "acts"), **settings)
+
+    assert acts_of_lane(tmp_path / "acts") == acts
+
+
+@pytest.mark.parametrize(
+    ("instant", "some_there", "settings"),
+    [
+        ("before rename 3", True, BUILTIN),  # copied and proved, not noted
+        ("before rename 5", True, BUILTIN),  # some files have their names
+        ("before rename 5", True, LOCAL),
+        (f"before rename {COPIED['rename']}", True, LOCAL),  # all have; the proof is not written
+        (f"after rename {COPIED['rename']}", True, BUILTIN),
+        ("after rename 4", False, LOCAL),  # the whole work, in one rename
+        ("debag published, not recorded", False, BUILTIN),
+        ("before rename 4", False, BUILTIN),  # unpacked in the archive and proved there: it has no name yet
+        ("after rename 4", False, BUILTIN),
+        ("sync copied, not committed", False, BUILTIN),
+        ("half cleared", False, BUILTIN),
+    ],
+)
+def test_killed_in_the_built_in_copier_and_run_again_the_work_is_home_once(
+    site: Site, tmp_path: Path, instant: str, settings: dict[str, str], *, some_there: bool
+) -> None:
+    if some_there:
+        begin_in_the_archive(site)
+    site.announce(make_bag_zip(tmp_path, "W1"))
+
+    killed = site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=instant, **SHORT_LEASE, **settings)
+    run_until_empty(site, settings=settings)
 
     assert lines(killed.stderr, "lane 1 died", "-9"), killed.stderr
     assert site.archived("W1") == SMALL_WORK
@@ -112,6 +125,7 @@ def test_killed_in_the_built_in_copier_and_run_again_the_work_is_home_once(
     assert [row["work_rid"] for row in site.rows("syncs")] == ["W1"]
     assert site.works()["W1"].stage == "done"
     assert (site.staged(), site.dead_letters()) == ([], [])
+    assert [(event["step"], event["outcome"]) for event in site.rows("events")].count(("debag", "done")) == 1
 
 
 def begin_in_the_archive(site: Site, rid: str = "W1") -> None:

@@ -15,7 +15,7 @@ from pipeline.foundation.errors import (
 )
 from pipeline.sync import archive
 from tests.world.bags import SMALL_WORK
-from tests.world.works import AWKWARD_NAMES, AWKWARD_WORK, Home, contents, put
+from tests.world.works import AWKWARD_NAMES, AWKWARD_WORK, COPIERS, Home, contents, put
 
 IMAGE = "images/I1/I10001.jpg"
 COPIES = (
@@ -23,7 +23,7 @@ COPIES = (
 )
 
 
-@pytest.fixture(params=["script", "builtin"])
+@pytest.fixture(params=COPIERS)
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
     """Either copier: what follows holds for both."""
     return Home(tmp_path, copier=request.param)
@@ -109,7 +109,7 @@ def test_an_archive_folder_that_is_a_link_is_refused(home: Home, leads_to: str) 
 def test_a_shelf_that_is_a_link_out_of_the_tree_is_refused(home: Home) -> None:
     home.stage()
     (home.folder / "outside").mkdir()
-    (home.root / "Archive0").mkdir()
+    (home.root / "Archive0").mkdir(exist_ok=True)
     (home.root / "Archive0/00").symlink_to(home.folder / "outside")
     with pytest.raises(ArchiveConflict, match="a link leads to"):
         home.archive()

@@ -11,7 +11,7 @@ from pipeline.foundation import fixity
 from pipeline.foundation.errors import ArchiveConflict, SyncFailed
 from pipeline.foundation.fixity import FileFixity, Fixity
 from tests.world.bags import SMALL_WORK
-from tests.world.works import Home, contents, fixity_of, put
+from tests.world.works import COPIERS, Home, contents, fixity_of, put
 
 NAME = "W1.bag/W1.digests.json"
 KEPT = {"W1.bag/manifest-sha512.txt": b"the bag's own"}
@@ -116,7 +116,7 @@ SIGNED = {**SMALL_WORK, IMAGE: _COLLISION}
 FORGED = {**SMALL_WORK, IMAGE: _OTHER}
 
 
-@pytest.mark.parametrize("copier", ["script", "builtin"])
+@pytest.mark.parametrize("copier", COPIERS)
 def test_what_was_proved_once_stays_proved_when_a_bag_with_weaker_digests_comes(tmp_path: Path, copier: str) -> None:
     home = Home(tmp_path, copier=copier)
     another_bag(home, SIGNED, "sha512")
@@ -130,7 +130,7 @@ def test_what_was_proved_once_stays_proved_when_a_bag_with_weaker_digests_comes(
     assert synced.algorithms == ("md5", "sha512")
 
 
-@pytest.mark.parametrize("copier", ["script", "builtin"])
+@pytest.mark.parametrize("copier", COPIERS)
 @pytest.mark.parametrize("archived", ["lost", "forged", "as it was"])
 def test_a_forged_file_of_the_same_md5_takes_no_proved_file_s_place(tmp_path: Path, copier: str, archived: str) -> None:
     assert hashlib.md5(_COLLISION).digest() == hashlib.md5(_OTHER).digest()

@@ -37,6 +37,27 @@ def test_bytes_that_are_there_already_are_not_needed_twice(here: site_module.Sit
             make_room(here, replace(BAG, etag="another"))
 
 
+def test_what_is_unpacked_in_the_archive_needs_room_there_and_none_in_staging(
+    here: site_module.Site, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", 5 * MIB) as disk, small_disk(tmp_path / "archive", 9 * MIB) as archive:
+        chosen = replace(here.settings.sync, copier="builtin", archive_root=archive)
+        here.settings = replace(here.settings, staging=disk, sync=chosen, margin_bytes=MIB // 2)
+        other = replace(BAG, work_rid="W2", key="a/W2.bag.zip")
+        for bag in (BAG, other):
+            here.record.see(bag)
+            assert here.leases.take(bag.work_rid, bag.bag_id)
+        make_room(here, BAG)
+        with pytest.raises(NoRoom, match=rf"{disk}, of which .* needed \(zip and margin\)"):
+            make_room(here, other)
+        here.settings = replace(here.settings, staging=tmp_path)
+        with pytest.raises(NoRoom, match=rf"{archive}, of which .* needed \(payload and margin\)"):
+            make_room(here, replace(other, size_bytes=5 * MIB))
+        here.settings = replace(here.settings, staging=archive / "staging")  # one disk for both
+        with pytest.raises(NoRoom, match=r"needed \(zip, payload and margin\)"):
+            make_room(here, replace(BAG, size_bytes=5 * MIB))
+
+
 @pytest.mark.parametrize("newer_is_home", [True, False])
 def test_half_a_download_waits_for_the_next_restore_unless_a_newer_bag_is_home(
     here: site_module.Site, *, newer_is_home: bool

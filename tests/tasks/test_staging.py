@@ -9,14 +9,20 @@ import pytest
 
 from pipeline.foundation import guarded
 from pipeline.foundation.work import Bag
+from pipeline.sync import SyncSettings
 from pipeline.tasks import staging
 from pipeline.tasks.staging import Place
 from tests.world.stack import tree
 
 
+def place_of(tmp_path: Path, bag: Bag) -> Place:
+    site = SyncSettings(tmp_path / "archive", tmp_path / "sync.sh", tmp_path / "logs")
+    return Place.of(bag, staging=tmp_path / "staging", quarantine=tmp_path / "quarantine", site=site)
+
+
 def place(tmp_path: Path, rid: str = "W1") -> tuple[Bag, Place]:
     bag = Bag(rid, "bucket", f"a/{rid}.bag.zip", etag="e")
-    found = Place.of(bag, staging=tmp_path / "staging", quarantine=tmp_path / "quarantine")
+    found = place_of(tmp_path, bag)
     found.download.mkdir(parents=True)
     found.bag_zip.write_bytes(b"zip of " + rid.encode())
     return bag, found
@@ -74,7 +80,7 @@ def test_a_refused_local_zip_stays_where_its_owner_put_it(tmp_path: Path) -> Non
     theirs = tmp_path / "W1.bag.zip"
     theirs.write_bytes(b"theirs")
     bag = Bag("W1", "", str(theirs), etag="e")
-    found = Place.of(bag, staging=tmp_path / "staging", quarantine=tmp_path / "quarantine")
+    found = place_of(tmp_path, bag)
 
     staging.keep(found, bag, report={}, text="why\n")
 

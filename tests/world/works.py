@@ -76,17 +76,24 @@ def fixity_of(files: Mapping[str, bytes], *, rid: str = "W1", algorithms: Sequen
     )
 
 
+ONE_COPY = "builtin, unpacked in the archive"
+COPIERS = ("script", "builtin", ONE_COPY)
+
+
 class Home:
-    """A staging folder, an archive, and a site; works are staged and archived by one call each."""
+    """A staging folder, an archive, and a site; works are staged and archived by one call each.
+
+    With `ONE_COPY` for its copier the works are staged in the archive, as debag does it to save a copy.
+    """
 
     def __init__(self, folder: Path, *, copier: str = "script") -> None:
         self.folder = folder
-        self.copier = copier
-        self.staging = folder / "staging"
+        self.copier = copier.partition(",")[0]
         self.root = folder / "archive"
         self.logs = folder / "logs"
-        self.staging.mkdir()
         self.root.mkdir()
+        self.staging = self.root / "Archive0/00/.W1-0.staging/debag" if copier == ONE_COPY else folder / "staging"
+        self.staging.mkdir(parents=True)
 
     def stage(
         self, rid: str = "W1", *, files: Mapping[str, bytes] = SMALL_WORK, algorithms: Sequence[str] = ("sha512",)

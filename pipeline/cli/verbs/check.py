@@ -79,6 +79,7 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
     yield archive
     if archive["verdict"] == "ok":
         yield _able("archive's disk", _shares(chosen.archive_root))
+        yield from _unpacking(chosen.sync)
     yield (
         _script(chosen.sync.script)
         if chosen.sync.copier != sync.BUILTIN
@@ -252,6 +253,21 @@ def _able(what: str, folders: list[Path], *, locks: bool = False) -> _Row:
         return _row(what, "ok", f"keeps times, modes and names of {abilities.LONGEST_NAME_BYTES} bytes; {_ABLE}")
     told = [f"{', '.join(names)}: {lacks}" for lacks, names in lacking.items() if lacks]
     return _row(what, "limited", ". ".join(told))
+
+
+def _unpacking(chosen: sync.SyncSettings) -> Iterator[_Row]:
+    """Where bags are unpacked for the built-in copier; a script takes them from staging."""
+    if chosen.copier != sync.BUILTIN:
+        return
+    shares = [share for share in archive_shares(chosen.archive_root) if share.is_dir()]
+    whys = [
+        why
+        for share in shares or archive_shares(chosen.archive_root)[:1]
+        if (why := sync.why_not(chosen, share / "0/0"))
+    ]
+    told = f"on the staging disk, and copied from there: {'; '.join(dict.fromkeys(whys))}"
+    where = told if whys else "in the archive, beside the works' places, which saves a copy"
+    yield _row("unpacking", "limited" if whys and chosen.staging == "archive" else "ok", where)
 
 
 def _options(chosen: Settings) -> str:

@@ -43,7 +43,7 @@ def _skip(here: Site, options: Namespace) -> int:
     out = show.console()
     out.print(f"{row.bag.work_rid}: {repair.skip(here, row, reason=options.reason)}")
     place = here.place(row.bag)
-    for folder in (place.staging, place.quarantine):
+    for folder in (place.staging, place.in_archive, place.quarantine):
         if folder.exists():
             out.print(f"{row.bag.work_rid}: what is in {folder} stays there")
     return 0
