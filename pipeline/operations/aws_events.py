@@ -20,7 +20,7 @@ _LISTS = {
 """The lists of a bucket's notifications, and what says in each where they go."""
 _DETAILS = ["Object Created", "Object Restore Initiated", "Object Restore Completed", "Object Restore Expired"]
 _GROUP = "bags"
-_IN_A_MINUTE = "the same in a minute: what was just made spreads slowly; with kms_key, see docs/aws.md"
+_IN_A_MINUTE = "try again in a minute, as what was just made spreads slowly; with kms_key, see docs/aws.md"
 _TARGET = "queue"
 
 
@@ -48,7 +48,7 @@ class RulePart:
         """
         arns = self._arns
         if was is not None and not self._made_here():
-            raise PipelineError(f"{self.name} is somebody else's", go_on="give the queue another name in luigi.cfg")
+            raise PipelineError(f"{self.name} is somebody else's", by_hand="give the queue another name in luigi.cfg")
         detail = {"bucket": {"name": [arns.source.bucket]}, "object": {"key": [{"suffix": SUFFIX}]}}
         pattern = {"source": ["aws.s3"], "account": [arns.account], "detail-type": _DETAILS, "detail": detail}
         target = {"Id": _TARGET, "Arn": arns.queue, "SqsParameters": {"MessageGroupId": _GROUP}}
@@ -118,7 +118,7 @@ class NotificationPart:
                 f"{self.name}: S3 allows one notification of an event of a key, and these are there: "
                 + "; ".join(overlapping),
                 kept="nothing was changed",
-                go_on="take them out of the bucket, or let a topic tell both (topic in [source NAME])",
+                by_hand="take them out of the bucket, or let a topic tell both (topic in [source NAME])",
             )
         return {**rest, where: [*rest.get(where, []), {"Id": self._id, **sent}]}
 
@@ -143,7 +143,7 @@ class NotificationPart:
                 if aws.error_code(error) != "InvalidArgument":
                     raise
                 raise PipelineError(
-                    f"{self.name}: {error}", kept="they stay as they were", go_on=_IN_A_MINUTE
+                    f"{self.name}: {error}", kept="they stay as they were", by_hand=_IN_A_MINUTE
                 ) from error
 
 

@@ -210,7 +210,7 @@ class QueuePart:
             raise PipelineError(
                 f"{self.name} holds {count} messages, which would be lost",
                 kept="it stays",
-                go_on="the same once they are home, or with --with-messages",
+                by_hand="try again once they are home, or with --with-messages",
             )
 
     def made_here(self) -> bool:

@@ -84,7 +84,7 @@ class SetUp:
             raise PipelineError(
                 f"{source.queue} of [source {source.name}] is not of account {account}",
                 kept="nothing was changed",
-                go_on="look at queue and profile of that source",
+                by_hand="look at queue and profile of that source",
             )
         redrive = json.loads((told or {}).get("RedrivePolicy") or "{}")  # a queue keeps its own dead-letter queue
         dead_letters = redrive.get("deadLetterTargetArn", "").rpartition(":")[2]
@@ -137,13 +137,13 @@ def carry_out(changes: list[Change], say: Callable[[str], object]) -> None:
     Raises:
         PipelineError: AWS refuses, or somebody changed something meanwhile.
     """
-    kept, go_on = "what was done before stays", "the same command: it begins where this one ended"
+    kept, again = "what was done before stays", "try again: it begins where this one ended"
     for change in changes:
         if change.part.look() != change.was:
-            raise PipelineError(f"{change.part.name} changed since it was shown", kept=kept, go_on=go_on)
+            raise PipelineError(f"{change.part.name} changed since it was shown", kept=kept, by_hand=again)
         try:
             change.part.put(change.was, change.target)
         except PipelineError as error:
-            error.kept, error.go_on = error.kept or kept, error.go_on or go_on
+            error.kept, error.by_hand = error.kept or kept, error.by_hand or again
             raise
         say(f"{change.part.name}: done")

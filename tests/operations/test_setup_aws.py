@@ -246,9 +246,7 @@ def test_what_changed_since_it_was_shown_is_not_overwritten(world: World) -> Non
         shown = world.set_up().changes()
     world.notify(QueueConfigurations=[entry(other, "s3:ObjectRemoved:*")])
 
-    with pytest.raises(
-        PipelineError, match="changed since it was shown; what was done before stays; go on with: the same"
-    ):
+    with pytest.raises(PipelineError, match="changed since it was shown; what was done before stays; to do: try again"):
         carry_out(shown, str)
 
     assert [one["Id"] for one in world.notifications()["QueueConfigurations"]] == ["theirs"]
@@ -262,7 +260,7 @@ def test_a_set_up_that_failed_half_way_goes_on(world: World) -> None:
     url = world.sqs.get_queue_url(QueueName=f"{world.source.queue}-other")["QueueUrl"]
     world.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": ""})  # S3 asks all destinations, theirs too
 
-    with pytest.raises(PipelineError, match=f"validate.*{other}.*stay as they were; go on with: the same in a minute"):
+    with pytest.raises(PipelineError, match=f"validate.*{other}.*stay as they were; to do: try again in a minute"):
         world.make()
     half = world.queues()
     world.sqs.delete_queue(QueueUrl=url)
@@ -445,7 +443,7 @@ def test_the_verb_names_sources_that_there_are_not(site: Site) -> None:
     ended = site.call("setup-aws", "fpl")
 
     assert ended.returncode == 2
-    assert lines(ended.stderr, "no queue's source is called fpl", "those of luigi.cfg: test")
+    assert lines(ended.stderr, "no queue's source is called fpl", "take one of luigi.cfg: test")
 
 
 def test_check_names_what_drifted_and_the_command_that_shows_it(site: Site) -> None:

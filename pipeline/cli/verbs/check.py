@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 from argparse import Namespace
@@ -14,6 +13,7 @@ import botocore.exceptions
 
 from pipeline import intake, record, settings, sync
 from pipeline.foundation import abilities, aws, durable, guarded
+from pipeline.foundation.arguments import command
 from pipeline.foundation.errors import (
     AccessDenied,
     FolderUnreachable,
@@ -175,7 +175,7 @@ def _set_up(chosen: Settings, source: Source) -> _Row:
     if not changes:
         return _row(what, "ok", "as setup-aws makes it")
     differs = "; ".join(change.names for change in changes)
-    shown = f"run_pipeline.py setup-aws {shlex.quote(source.name)} --plan"
+    shown = command("setup-aws", source.name, "--plan")
     return _row(what, "limited", f"differs from what setup-aws makes: {differs}; to see it: {shown}")
 
 

@@ -45,7 +45,7 @@ def _sources(chosen: Settings, names: list[str]) -> list[Source]:
     found = [chosen.source(name) for name in names] if names else list(chosen.sources)
     if unknown := [name for name, one in zip(names, found, strict=False) if one is None]:
         known = ", ".join(one.name for one in chosen.sources) or "none"
-        raise UsageError(f"no queue's source is called {', '.join(unknown)}", go_on=f"those of luigi.cfg: {known}")
+        raise UsageError(f"no queue's source is called {', '.join(unknown)}", by_hand=f"take one of luigi.cfg: {known}")
     if not found:
-        raise UsageError("luigi.cfg has no [source NAME] with a queue", go_on="docs/aws.md begins with one")
+        raise UsageError("luigi.cfg has no [source NAME] with a queue", by_hand="add one: docs/aws.md")
     return [one for one in found if one is not None]
