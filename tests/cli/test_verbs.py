@@ -87,7 +87,7 @@ def test_every_verb_is_run_by_a_test_or_by_the_operator_s_day(verb: tuple[str, .
 def test_every_command_that_the_program_tells_can_be_copied() -> None:
     told = [(where, words) for where, text in _texts_of_the_program() for words in commands(text)]
 
-    assert len(told) > 30
+    assert told  # those that are written as calls are tried in test_usage
     assert [one for one in told if not _is_taken(one[1])] == []
 
 
