@@ -53,7 +53,7 @@ def ends(process: "subprocess.Popen[str]", *, seconds: float) -> str:
 def test_a_watch_that_is_stopped_at_any_instant_of_its_start_ends_in_order(site: Site, number: signal.Signals) -> None:
     told = []
     for attempt in range(TRIES):
-        run = site.start("run", "--watch", "--lanes", "3")
+        run = site.start_anew("run", "--watch", "--lanes", "3")
         wait_until(lambda run=run: listens(run, signal.SIGTERM), every=0.002)
         time.sleep(attempt / TRIES * START_SECONDS)
         family = psutil.Process(run.pid).children(recursive=True)
@@ -68,7 +68,7 @@ def test_a_watch_that_is_stopped_at_any_instant_of_its_start_ends_in_order(site:
 
 def test_a_watch_that_is_stopped_before_it_has_its_settings_has_begun_nothing(site: Site, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "never.cfg")  # however slow the machine is: it waits here for its settings
-    run = site.start("run", "--watch", "--lanes", "1", PIPELINE_BASE_CONFIG=str(tmp_path / "never.cfg"))
+    run = site.start_anew("run", "--watch", "--lanes", "1", PIPELINE_BASE_CONFIG=str(tmp_path / "never.cfg"))
     wait_until(lambda: listens(run, signal.SIGTERM), every=0.002)
     run.terminate()
 
@@ -79,7 +79,7 @@ def test_a_watch_that_is_stopped_before_it_has_its_settings_has_begun_nothing(si
 def test_ctrl_c_at_any_instant_of_the_imports_says_so_in_one_line(site: Site) -> None:
     told = []
     for attempt in range(TRIES):
-        status = site.start("status", "--json", PYTHONPROFILEIMPORTTIME="1")  # each import is told on stderr
+        status = site.start_anew("status", "--json", PYTHONPROFILEIMPORTTIME="1")  # each import is told on stderr
         assert status.stderr is not None
         assert any("dotenv" in line for line in status.stderr)  # the first of ours; then Python itself has started
         # By what was imported, not by the clock: a machine may be faster or slower, and a program that is at its very
@@ -97,7 +97,7 @@ def test_ctrl_c_at_any_instant_of_the_imports_says_so_in_one_line(site: Site) ->
 
 
 def test_a_run_that_ends_by_itself_dies_of_an_early_sigterm_as_any_program_does(site: Site) -> None:
-    run = site.start("run", "--lanes", "1")
+    run = site.start_anew("run", "--lanes", "1")
     wait_until(lambda: listens(run, signal.SIGINT), every=0.002)
     run.terminate()
     ends(run, seconds=60)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from pipeline.operations import verify
 from pipeline.record import Leases, Phase, stories
 from pipeline.sync import FixityVerdict
 from pipeline.tasks import context as site_module
+from tests.world import warm
 from tests.world.bags import SMALL_WORK
-from tests.world.stack import RUN_PIPELINE, lines
+from tests.world.stack import lines
 from tests.world.works import Home, put
 
 IMAGE = "images/I1/I10001.jpg"
@@ -56,21 +56,13 @@ class Library:
         return synced.path
 
     def start(self, *arguments: str, verb: str = "verify") -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, str(RUN_PIPELINE), verb, *arguments],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return warm.start([verb, *arguments], environment=self.environment)
 
     def call(self, *arguments: str, status: int = 0, verb: str = "verify") -> str:
         """Its standard output; for a status of 2 or more also what it complained."""
-        with self.start(*arguments, verb=verb) as process:
-            out, err = process.communicate(timeout=120)
-        assert process.returncode == status, out + err
-        return out + err if status > 1 else out
+        ended = warm.ended(self.start(*arguments, verb=verb))
+        assert ended.returncode == status, ended.stdout + ended.stderr
+        return ended.stdout + ended.stderr if status > 1 else ended.stdout
 
     def report(self, *arguments: str, status: int = 0) -> dict[str, Any]:
         document = json.loads(self.call(*arguments, "--json", status=status))

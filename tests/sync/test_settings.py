@@ -3,13 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.world import warm
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import RUN_PIPELINE
 
 
 class Host:
@@ -32,14 +31,7 @@ class Host:
         }
 
     def call(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, str(RUN_PIPELINE), *arguments],
-            env={**self.environment, **settings},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return warm.ended(warm.start(arguments, environment={**self.environment, **settings}))
 
     def checks(self, **settings: str) -> dict[str, str]:
         """What `check` says of things, by their names."""

@@ -144,32 +144,19 @@ timeout = 0
 
     def start(self, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
         """`run_pipeline.py …` in the background; the caller waits for it."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            env={**self.environment, **settings},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return warm.start(arguments, environment={**self.environment, **settings})
 
     def call(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-        """`run_pipeline.py …`, to its end; without the first second, where that makes no difference."""
-        environment = {**self.environment, **settings}
-        if warm.WARM.takes(environment):
-            return warm.WARM.call(arguments, environment=environment, seconds=120)
-        return self.call_anew(*arguments, **settings)
+        """`run_pipeline.py …`, to its end."""
+        return warm.ended(self.start(*arguments, **settings))
+
+    def start_anew(self, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
+        """`run_pipeline.py …` in the background, from the first instruction of the interpreter."""
+        return warm.start_anew(arguments, environment={**self.environment, **settings})
 
     def call_anew(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
         """`run_pipeline.py …`, from the first instruction of the interpreter to its end."""
-        process = self.start(*arguments, **settings)
-        try:
-            out, err = process.communicate(timeout=120)
-        except BaseException:
-            process.kill()
-            process.communicate()
-            raise
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        return warm.ended(self.start_anew(*arguments, **settings))
 
     def depth(self, url: str = "") -> int:
         """Messages in a queue, hidden ones too."""

@@ -4,10 +4,11 @@ Most of what a call of a verb costs is the import of boto3, Luigi and SQLAlchemy
 calls. So a process of the test worker's own imports them once, and forks for each call: the child gets the call's
 arguments, environment and streams, and runs the file `run_pipeline.py` as the interpreter would. It is a process of its
 own all the same, that can be killed, and that forks its lanes. What starts before the imports, or is chosen by a
-variable that is no setting of ours (`TZ`, `LC_ALL`), is tested by `Site.start`, which begins with the interpreter.
+variable that is no setting of ours (`TZ`, `LC_ALL`), is tested by `start_anew`, which begins with the interpreter.
 """
 
 import array
+import atexit
 import contextlib
 import gc
 import importlib
@@ -15,22 +16,69 @@ import json
 import os
 import pkgutil
 import runpy
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_PIPELINE = ROOT / "run_pipeline.py"
-_PREFIXES = ("PIPELINE_", "AWS_", "LUIGI_CONFIG_PATH", "PYTHON_DOTENV_DISABLED")
+# Variables that are read when the program runs, not when it is imported.
+_PREFIXES = ("PIPELINE_", "AWS_", "LUIGI_CONFIG_PATH", "PYTHON_DOTENV_DISABLED", "HOME", "PYTEST_")
 _NEVER_PRELOADED = {"demo"}  # it starts the program itself
 _MOST_BYTES = 1 << 20
 _FDS = 4  # stdin, stdout, stderr, and where the status is told
+
+
+class Running(subprocess.Popen[str]):
+    """A call of `run_pipeline.py` that was forked: waited for and hurt as if it had been started."""
+
+    def __init__(self, arguments: Sequence[str], *, fork: Callable[[list[int]], None]) -> None:
+        self._fork = fork
+        super().__init__(
+            [sys.executable, str(RUN_PIPELINE), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def _execute_child(self, *told: Any) -> None:
+        pipes = told[10:16]  # to its standard input, from its output, from its errors: two ends each
+        reading, writing = os.pipe()
+        try:
+            self._fork([pipes[0], pipes[3], pipes[5], writing])
+        finally:
+            os.close(writing)
+            self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]  # as the method that this one stands for does
+        self._told = open(reading, "rb", buffering=0)  # noqa: SIM115  # until it has told how the process ended
+        self.pid = struct.unpack("i", self._read())[0]
+        self._child_created = True
+
+    def _read(self) -> bytes:
+        found = self._told.read(4)
+        assert found, "the warm process is gone: what it said last is on stderr"
+        return found
+
+    def _internal_poll(self, *_args: Any, **_deadstate: Any) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._wait(0)
+        return self.returncode
+
+    def _wait(self, timeout: float | None) -> int:
+        with self._waitpid_lock:  # type: ignore[attr-defined]  # the one that all ways to the status take
+            if self.returncode is None:
+                if not select.select([self._told], [], [], timeout)[0]:
+                    raise subprocess.TimeoutExpired(self.args, timeout or 0)
+                self.returncode = os.waitstatus_to_exitcode(struct.unpack("i", self._read())[0])
+                self._told.close()
+        return self.returncode
 
 
 class Warm:
@@ -47,40 +95,10 @@ class Warm:
             name.startswith(_PREFIXES) or os.environ.get(name) == value for name, value in environment.items()
         ) and all(name in environment or name.startswith(_PREFIXES) for name in os.environ)
 
-    def call(
-        self, arguments: Sequence[str], *, environment: Mapping[str, str], seconds: float
-    ) -> "subprocess.CompletedProcess[str]":
-        """`run_pipeline.py …`, to its end.
-
-        Raises:
-            subprocess.TimeoutExpired: it took longer, and was killed.
-        """
-        with contextlib.ExitStack() as until_end:
-            out, err, told = (_Pipe(until_end) for _ in range(3))
-            nothing = until_end.enter_context(open(os.devnull, "rb"))
-            request = {"arguments": list(arguments), "environment": dict(environment), "folder": os.getcwd()}
-            self._send(json.dumps(request).encode(), [nothing.fileno(), out.writing, err.writing, told.writing])
-            for pipe in (out, err, told):
-                pipe.close_writing()
-            pid = struct.unpack("i", told.read_exactly(4))[0]
-            ended = threading.Timer(seconds, _kill, [pid])
-            ended.start()
-            try:
-                reader = threading.Thread(target=err.read)
-                reader.start()
-                out.read()
-                reader.join()
-                status = struct.unpack("i", told.read_exactly(4))[0]
-            except BaseException:
-                _kill(pid)
-                raise
-            finally:
-                over = not ended.is_alive()
-                ended.cancel()
-            if over:
-                raise subprocess.TimeoutExpired(list(arguments), seconds, out.text(), err.text())
-        command = [sys.executable, str(RUN_PIPELINE), *arguments]
-        return subprocess.CompletedProcess(command, os.waitstatus_to_exitcode(status), out.text(), err.text())
+    def start(self, arguments: Sequence[str], *, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+        """`run_pipeline.py …` in the background; the caller waits for it."""
+        request = {"arguments": list(arguments), "environment": dict(environment), "folder": os.getcwd()}
+        return Running(arguments, fork=lambda descriptors: self._send(json.dumps(request).encode(), descriptors))
 
     def _send(self, body: bytes, descriptors: list[int]) -> None:
         with self._lock:
@@ -105,42 +123,6 @@ class Warm:
                 self._socket.close()
                 self._process.wait(30)
                 self._socket = self._process = None
-
-
-class _Pipe:
-    def __init__(self, until_end: contextlib.ExitStack) -> None:
-        self._reading, self.writing = os.pipe()
-        self._told = bytearray()
-        self._open = {self._reading, self.writing}
-        until_end.callback(self._close)
-
-    def _close(self) -> None:
-        for descriptor in self._open:
-            os.close(descriptor)
-
-    def close_writing(self) -> None:
-        self._open.remove(self.writing)
-        os.close(self.writing)
-
-    def read(self) -> None:
-        while block := os.read(self._reading, 1 << 16):
-            self._told += block
-
-    def read_exactly(self, count: int) -> bytes:
-        found = b""
-        while len(found) < count:
-            block = os.read(self._reading, count - len(found))
-            assert block, "the warm process is gone: what it said last is on stderr"
-            found += block
-        return found
-
-    def text(self) -> str:
-        return self._told.decode().replace("\r\n", "\n")
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 def _serve(requests: socket.socket) -> None:
@@ -193,6 +175,21 @@ def _preload() -> None:
     aws.preload()
 
 
+def _end(status: int) -> None:
+    """End as the interpreter does: threads, what was to be done at exit, streams; but every module is left as it is.
+
+    To take all modules apart costs three times as much as the fork, since each of their pages has to be copied for it.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter calls, as multiprocessing does
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            return  # the interpreter has its own word for it, and its own status
+    os._exit(status)
+
+
 def _main() -> None:
     _preload()
     gc.collect()
@@ -201,10 +198,49 @@ def _main() -> None:
     from pipeline.foundation import failpoints  # noqa: PLC0415  # it reads the environment when it is imported
 
     importlib.reload(failpoints)
-    runpy.run_path(str(RUN_PIPELINE), run_name="__main__")
+    try:
+        runpy.run_path(str(RUN_PIPELINE), run_name="__main__")
+    except SystemExit as ended:
+        if isinstance(ended.code, int):
+            _end(ended.code)
+        raise
 
 
 WARM = Warm()
+
+
+def start(arguments: Sequence[str], *, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+    """`run_pipeline.py …` in the background, without its first second where that makes no difference."""
+    begin = WARM.start if WARM.takes(environment) else start_anew
+    return begin(arguments, environment=environment)
+
+
+def start_anew(arguments: Sequence[str], *, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+    """`run_pipeline.py …` in the background, from the first instruction of the interpreter."""
+    return subprocess.Popen(
+        [sys.executable, str(RUN_PIPELINE), *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: "subprocess.Popen[str]", *, seconds: float = 120) -> "subprocess.CompletedProcess[str]":
+    """The process at its end, with all that it said.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer, and was killed.
+    """
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
 
 if __name__ == "__main__":
     _main()
