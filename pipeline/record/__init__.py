@@ -12,3 +12,4 @@ from pipeline.record.overview import superseded
 from pipeline.record.record import Record
 from pipeline.record.schema import SchemaOutdated, downgrade, earlier, prepare, revisions, upgrade
 from pipeline.record.states import SUPERSEDED, BagRow, BagState, Phase, Step, failure_facts, step_after
+from pipeline.record.wants import Limits, Want, WantState

@@ -97,6 +97,16 @@ def home(engine: Engine, *, since: datetime) -> tuple[int, int]:
     return works, int(size or 0)
 
 
+def rate(engine: Engine, *, since: datetime) -> float | None:
+    """Bytes that a lane brought home in a second of its work; None: none did."""
+    query = select(events.c.step, func.sum(events.c.bytes), func.sum(events.c.seconds)).group_by(events.c.step)
+    done = (events.c.step.in_(STEPS), events.c.outcome == "done", events.c.at >= naive(since))
+    found = {step: (int(size or 0), float(seconds or 0)) for step, size, seconds in read(engine, query.where(*done))}
+    seconds = sum(took for _, took in found.values())
+    size = found.get(str(Phase.SYNC), (0, 0.0))[0]
+    return size / seconds if size and seconds else None
+
+
 def home_over_time(engine: Engine, moments: Sequence[datetime]) -> list[tuple[int, int]]:
     """The bytes that came home, and how often some did, after each moment up to the next one."""
     what = [func.sum(events.c.bytes), func.count()]

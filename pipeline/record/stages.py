@@ -5,18 +5,31 @@ without regard to case or marks, a name may be there twice. None of that may mix
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    delete,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.exc import DataError, IntegrityError
 
+from pipeline.record.engine import read
 from pipeline.record.states import Phase, aware, bounded
 from pipeline.record.tables import bags, progress, syncs, utc_in
 
 _log = logging.getLogger(__name__)
 _LIST_BYTES = 16 << 10  # a row of theirs is read whole with each stage, and by their reports
+REQUESTED = "restore_requested_on"
+_PLACE = ("aws_s3_bucket", "aws_s3_key")  # as BDRC's scripts note where a work lies
 _BEFORE_DEBAG = (Phase.RESTORE, Phase.DOWNLOAD)
 
 
@@ -32,11 +45,32 @@ def date(
         facts: what is known of it, JSON-able.
         at: when it was done, in UTC without a zone; None: now.
     """
-    entry = {
-        "time_stamp": datetime.now(UTC).isoformat(),
-        "user_data": {"stage": phase.column, **bounded(facts, list_bytes=_LIST_BYTES)},
-    }
-    _write(connection, work_rid, [entry], {phase.column: utc_in() if at is None else at})
+    _write(connection, work_rid, [_entry(phase.column, facts)], {phase.column: utc_in() if at is None else at})
+
+
+def restore_asked(connection: Connection, work_rid: str, facts: Mapping[str, Any]) -> None:
+    """Date that S3 was asked for the work, and that it has not come; as BDRC's own scripts do."""
+    dates = {REQUESTED: utc_in(), Phase.RESTORE.column: None}
+    _write(connection, work_rid, [_entry(REQUESTED, facts)], dates)
+
+
+def never_asked(engine: Engine) -> Iterator[tuple[str, str, str]]:
+    """Works that nobody asked S3 for, with bucket and key as BDRC's scripts noted them in `user_data`; oldest first."""
+    query = select(progress.c.object_name, progress.c.user_data).order_by(progress.c.id)
+    for row in read(
+        engine, query.where(progress.c.restore_requested_on.is_(None), progress.c.sync_complete_on.is_(None))
+    ):
+        told = row.user_data if isinstance(row.user_data, list) else []
+        entries = [entry["user_data"] for entry in told if isinstance(entry, dict) and "user_data" in entry]
+        noted = [entry for entry in entries if isinstance(entry, dict)]
+        bucket, key = (next((str(one[name]) for one in noted if one.get(name)), "") for name in _PLACE)
+        if bucket and key:
+            yield row.object_name, bucket, key
+
+
+def _entry(stage: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    told = {"stage": stage, **bounded(facts, list_bytes=_LIST_BYTES)}
+    return {"time_stamp": datetime.now(UTC).isoformat(), "user_data": told}
 
 
 def date_if_none(connection: Connection, work_rid: str, phase: Phase, facts: Mapping[str, Any]) -> None:
@@ -62,7 +96,7 @@ def hand_over(connection: Connection, name: str, bag_id: str, works: Sequence[st
 def dates(connection: Connection, work_rid: str) -> dict[str, datetime | None]:
     """When each stage of the work was last done; None where it was not, or where nobody knows."""
     row = _exactly(work_rid, _rows(connection, work_rid))
-    names = ["restore_requested_on", *(phase.column for phase in Phase)]
+    names = [REQUESTED, *(phase.column for phase in Phase)]
     return {name: None if row is None else _moment(row[name]) for name in names}
 
 

@@ -162,6 +162,36 @@ names = Table(
 )
 
 
+wants = Table(
+    "wants",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("object_id", String(32), nullable=False, unique=True),  # a hash of bucket and key
+    Column("work_rid", Rid, nullable=False, index=True),
+    Column("source", String(255), nullable=False),
+    Column("bucket", String(255), nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("etag", String(255), nullable=False),
+    Column("version_id", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("bag_id", BagId, nullable=False, index=True),
+    Column("storage_class", String(32), nullable=False),
+    Column("tier", String(16), nullable=False),
+    Column("days", Integer, nullable=False),  # that the restored copy is to stay
+    Column("state", String(20), nullable=False),
+    Column("place", BigInteger, nullable=False),  # in the line; the lowest is asked for first
+    Column("attempts", Integer, nullable=False),  # how often S3 was asked
+    Column("cost", Double),  # so far, by the price settings; null: there are none
+    Column("wanted_on", Moment, nullable=False),
+    Column("asked_on", Moment),
+    Column("expires_on", Moment),  # of the restored copy
+    Column("look_on", Moment),  # when S3 is asked how the object stands
+    Column("updated_on", Moment, nullable=False),
+    Column("error", LongText),
+    Index("ix_wants_state_place", "state", "place"),
+)
+
+
 class utc_in(FunctionElement[Any]):  # noqa: N801  # an SQL function, named as SQL functions are
     """The database's time in UTC, so many whole seconds from now."""
 

@@ -29,6 +29,7 @@ def unfinished(
     others_after_seconds: int = 0,
     dead_after_seconds: int = 0,
     failed: bool | None = None,
+    ends_within_hours: int | None = None,
     limit: int = 1000,
 ) -> list[str]:
     """Bags that somebody began and nobody works on: their lease has expired, their time to be tried again has come.
@@ -37,8 +38,7 @@ def unfinished(
     in its staging is left to that host for a while longer: here it would have to be downloaded again. Among those, the
     one whose restored copy ends first comes first.
 
-    A lease that has expired and is still there is that of a lane that died. Its work waits for nothing else: neither
-    for the delay of an earlier failure, nor for as long as one that its host gave back in order.
+    A lease that has expired and is still there is that of a lane that died. Its work waits for no other delay.
 
     Args:
         engine: the progress database.
@@ -46,6 +46,7 @@ def unfinished(
         others_after_seconds: how long what another host gave back, or failed with, is left to it.
         dead_after_seconds: the same of what a lane of another host died of, from the end of its lease.
         failed: only those that failed and are to be tried again, or only the others; None: all.
+        ends_within_hours: only those of which no zip is here, and whose restored copy ends within so long.
         limit: so many at most.
     """
     to_be_retried = and_(bags.c.state == BagState.FAILED, ~lane_died())
@@ -55,6 +56,9 @@ def unfinished(
         _is_due(host, others_after_seconds=others_after_seconds, dead_after_seconds=dead_after_seconds),
         ~_leased(_taken.c.until > utc_in()),
     )
+    if ends_within_hours is not None:
+        until = utc_in(3600 * ends_within_hours)
+        query = query.where(bags.c.phase == "", bags.c.restore_expires_on.between(utc_in(), until))
     order = (
         (bags.c.host != host),
         bags.c.restore_expires_on.is_(None),  # databases differ in where they put what has none
