@@ -20,7 +20,7 @@ from pipeline.foundation import errors
 from pipeline.foundation.arguments import PROGRAM
 from pipeline.foundation.declared import Setting, settings_of
 from pipeline.foundation.work import human_bytes
-from pipeline.settings import rights, sections
+from pipeline.settings import prices, rights, sections
 
 _MADE = "<!-- Made by `make docs` from pipeline/cli/usage: change it there. -->"
 _READS = "What a verb reads is named by its section: [where settings stand](../settings.md)."
@@ -75,6 +75,7 @@ def write(docs: Path) -> None:
 def _settings() -> str:
     named = [((inspect.getdoc(one) or "").partition("\n")[0], one) for one in sections.SECTIONS.values()]
     named += [(f"`[source NAME]`, `kind = {kind}`", one) for kind, one in sections.KINDS.items()]
+    named.append(("`[prices REGION]`", prices.Prices))
     return "\n\n".join(
         _columns(
             title,

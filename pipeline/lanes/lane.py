@@ -19,6 +19,7 @@ from pipeline.lanes.queue_source import QueueSource, TakenUp
 from pipeline.record import BagRow, turns
 from pipeline.tasks.context import Site
 from pipeline.tasks.presence import Presence
+from pipeline.tasks.restoring import tend
 from pipeline.tasks.room import sweep
 
 _log = logging.getLogger(__name__)
@@ -75,10 +76,11 @@ class Lane:
     tally: LaneTally = field(default_factory=LaneTally)
     _sources: "deque[_Inlet]" = field(default_factory=deque)
     _turns: "deque[Callable[[], bool]]" = field(default_factory=deque)
-    _looks: "dict[bool, _Look]" = field(default_factory=lambda: {False: _Look(), True: _Look()})
+    _looks: "dict[bool | None, _Look]" = field(default_factory=lambda: {one: _Look() for one in (None, False, True)})
     _in_vain: set[str] = field(default_factory=set)
     _paused: bool = False
     _swept: float = 0.0
+    _tended: float = -_LOOK_AGAIN_SECONDS
 
     def __post_init__(self) -> None:
         """What was begun comes first; then whatever there is takes turns, so that nothing keeps the rest waiting."""
@@ -131,6 +133,9 @@ class Lane:
             _log.warning("%s", why)
             self.here.stopping.wait(_LOOK_AGAIN_SECONDS if self.watch else 0)
             return False
+        self._tend_restores(every=_LOOK_AGAIN_SECONDS)
+        if self._take_up(failed=None):  # a copy that ends before it is fetched is paid for twice
+            return True
         for _ in range(len(self._turns)):
             turn = self._turns[0]
             self._turns.rotate(-1)
@@ -190,8 +195,13 @@ class Lane:
         self.tally.unreachable = "; ".join(str(one.error) for one in self._sources if one.error is not None)
         return parcel
 
-    def _take_up(self, *, failed: bool) -> bool:
-        """A bag that the record brings up: one that failed and is to be tried again, or one that was begun."""
+    def _tend_restores(self, *, every: float) -> None:
+        if time.monotonic() >= self._tended + every:
+            self._tended = time.monotonic()
+            tend(self.here)
+
+    def _take_up(self, *, failed: bool | None) -> bool:
+        """A bag that the record brings up: to be tried again, or begun; None: either, and its copy ends soon."""
         look, now = self._looks[failed], time.monotonic()
         if now < look.again_on:
             return False
@@ -205,7 +215,7 @@ class Lane:
             if all(verdict.outcome is Outcome.BUSY for verdict in verdicts):
                 look.again_on = 0.0
                 continue
-            in_vain = failed and verdicts[0].outcome is Outcome.TRANSIENT
+            in_vain = failed is not False and verdicts[0].outcome is Outcome.TRANSIENT
             if in_vain and not self.watch:
                 self._in_vain.add(bag_id)  # the next run tries it again: this one is to come to an end
             look.next(in_vain=in_vain and self.watch)
@@ -220,12 +230,12 @@ class Lane:
 
     def _tidy(self) -> None:
         """Whenever there is nothing else to do: works that began here may be home by another host, or another bag."""
-        now = time.monotonic()
-        if not self.watch or now - self._swept >= _LOOK_AGAIN_SECONDS:
-            self._swept = now
+        if not self.watch or time.monotonic() - self._swept >= _LOOK_AGAIN_SECONDS:
+            self._swept = time.monotonic()
             sweep(self.here)
+        self._tend_restores(every=_LOOK_AGAIN_SECONDS if self.watch else 0)  # what came home made room
 
-    def _unfinished(self, *, failed: bool) -> list[str]:
+    def _unfinished(self, *, failed: bool | None) -> list[str]:
         # A host keeps what it gave back to itself for two leases, and what a lane of it died of for less: that lane is
         # started again after 5 s, unless the host is gone.
         return turns.unfinished(
@@ -234,6 +244,7 @@ class Lane:
             others_after_seconds=self.here.silent_seconds,
             dead_after_seconds=min(self.here.settings.lease_seconds, _DEAD_LANE_SECONDS),
             failed=failed,
+            ends_within_hours=self.here.settings.notify.expiry_hours if failed is None else None,
         )
 
     def _process(self, parcel: Parcel) -> None:

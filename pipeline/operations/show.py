@@ -193,12 +193,13 @@ def tell(out: Console, rows: Sequence[Row]) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Pulse]:
-    """A progress bar on stderr where that is a terminal; the pulse of a step moves it."""
+def progress(what: str, *, counted: bool = False) -> Iterator[Pulse]:
+    """A progress bar on stderr where that is a terminal; the pulse of a step moves it, by bytes or else by counts."""
     if not sys.stderr.isatty():
         yield no_pulse
         return
-    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    of_bytes = () if counted else (DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn(what), BarColumn(), *of_bytes, TimeRemainingColumn())
     with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
         task = bar.add_task(what)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -15,6 +15,7 @@ from pipeline.foundation.errors import OptionsNotUnderstood, SettingsError
 from pipeline.foundation.work import without_user
 from pipeline.settings import production
 from pipeline.settings.mistakes import placed, unknown
+from pipeline.settings.prices import Prices, Restores
 from pipeline.settings.reading import UNREADABLE, from_project, read, read_named_files, reason, variable
 from pipeline.settings.secrets import aws_credentials, database_url, db_config_default, scheduler_url
 from pipeline.settings.sections import (
@@ -59,12 +60,19 @@ class Settings(Pipeline, Messages):
     sync: sync.SyncSettings
     scheduler: Scheduler
     notify: Notify
+    restore: Restores
+    prices: tuple[Prices, ...]
     sources: tuple[Source, ...]
     folders: tuple[Folder, ...]
 
     def source(self, name: str) -> Source | None:
         """The queue's source of that name."""
         return next((source for source in self.sources if source.name == name), None)
+
+    def prices_in(self, source: str) -> Prices:
+        """What S3 takes in the region of a source."""
+        region = (self.source(source) or Source("")).region
+        return next((one for one in self.prices if one.name == region), Prices(region))
 
     def folder(self, name: str) -> Folder | None:
         """The folder's source of that name."""
@@ -96,11 +104,12 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
     problems: list[str] = []
     main = read(Pipeline, "pipeline", problems)
     messages, notify = read(Messages, "queue", problems), read(Notify, "notify", problems)
-    fetching = read(download.FetchOptions, "download", problems)
+    fetching, restores = read(download.FetchOptions, "download", problems), read(Restores, "restore", problems)
     policy = read(debag.Policy, "debag", problems, reserve_bytes=main.margin_bytes)
     url = database_url(read(Database, "database", problems), problems, make_password=make_password)
     sources, folders = _sources(problems)
-    problems += unknown([*sources, *folders])
+    prices = tuple(read(Prices, section, problems, name=name) for section, name in _named("prices"))
+    problems += unknown([*sources, *folders, *prices])
     credentials = aws_credentials(sources, problems)
     given: dict[str, Any] = {"archive_root": main.archive_root, "logs": main.logs, "aws_credentials": credentials}
     syncing = _sync(read(sync.SyncSettings, "sync", problems, **given), main.environment, problems)
@@ -121,6 +130,8 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
         sync=syncing,
         scheduler=scheduler,
         notify=notify,
+        restore=restores,
+        prices=prices,
         sources=sources,
         folders=folders,
     )
@@ -179,10 +190,7 @@ def _scheduler(password_file: str, problems: list[str]) -> Scheduler:
 def _sources(problems: list[str]) -> tuple[tuple[Source, ...], tuple[Folder, ...]]:
     """Every `[source NAME]`, queues and folders."""
     config, found = luigi.configuration.get_config(), list[Source | Folder]()
-    for section in config.sections():
-        name = section.removeprefix("source ").strip()
-        if not section.startswith("source ") or not name:
-            continue
+    for section, name in _named("source"):
         try:
             kind = os.environ.get(variable(section, "kind")) or config.get(section, "kind", "") or "queue"
         except UNREADABLE as error:
@@ -205,6 +213,12 @@ def _sources(problems: list[str]) -> tuple[tuple[Source, ...], tuple[Folder, ...
     _check_queues(sources, problems)
     _check_folders(folders, problems)
     return sources, folders
+
+
+def _named(kind: str) -> list[tuple[str, str]]:
+    """The sections of a kind, as `[source NAME]`, each with its name."""
+    sections = [(one, *one.partition(" ")[::2]) for one in luigi.configuration.get_config().sections()]
+    return [(section, name.strip()) for section, first, name in sections if first == kind and name.strip()]
 
 
 def _check_queues(sources: Sequence[Source], problems: list[str]) -> None:

@@ -12,6 +12,7 @@ import luigi.configuration
 from dotenv import dotenv_values
 
 from pipeline.foundation.declared import settings_of
+from pipeline.settings.prices import Prices
 from pipeline.settings.reading import TURNED, from_project, variable
 from pipeline.settings.sections import SECTIONS, Folder, Source
 
@@ -24,30 +25,36 @@ resources retcode s3 salesforce scalding scheduler sendgrid smtp spark sqlalchem
 # No settings of a section: those that say which settings there are, and those of compose, where its `.env` is read too.
 _OTHERS = ("PIPELINE_ENV", "PIPELINE_BASE_CONFIG", "PIPELINE_SECRETS", "PIPELINE_SCHEDULER_URL")
 _OF_COMPOSE = ("PIPELINE_SOURCE", "PIPELINE_IMAGE", "PIPELINE_HOST")
+_NAMED = {"source": "NAME", "prices": "REGION"}
 _OF_TESTS = "PIPELINE_TEST_"
 # How every sentence about a wrong setting begins.
 _SETTING = re.compile(r"\[(?P<section>[^\]]+)\](?: has no setting '(?P<unknown>.+?)'| (?P<option>\w+))?")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]+\b")
 
 
-def unknown(sources: Sequence[Source | Folder]) -> Iterator[str]:
+def unknown(named: Sequence[Source | Folder | Prices]) -> Iterator[str]:
     """Sections, settings of sections, and variables that are ours by their name, and that nobody reads."""
     config = luigi.configuration.get_config()
     ours = {name: [*settings_of(section)] for name, section in SECTIONS.items()}
-    fields = {one.name: ["kind", *settings_of(type(one))] for one in sources}
+    fields = {
+        f"prices {one.name}" if isinstance(one, Prices) else f"source {one.name}": (
+            [*([] if isinstance(one, Prices) else ["kind"]), *settings_of(type(one))]
+        )
+        for one in named
+    }
     for section in config.sections():
         first, _, rest = section.partition(" ")
-        known = ours.get(section) or (fields.get(rest.strip()) if first == "source" else None)
+        known = ours.get(section) or fields.get(f"{first} {rest.strip()}")
         if known:
             unread = (name for name in config[section] if name not in known and name not in config.defaults())
             yield from (f"[{section}] has no setting {name!r}{_nearest(name, known)}" for name in unread)
-        elif section.strip() == "source":
-            yield f"[{section}] has no name: it has to be [source NAME]"
-        elif first != "source" and section not in _OF_LUIGI.split():
+        elif section.strip() in _NAMED:
+            yield f"[{section}] has no name: it has to be [{section.strip()} {_NAMED[section.strip()]}]"
+        elif first not in _NAMED and section not in _OF_LUIGI.split():
             names = [*ours, *_OF_LUIGI.split(), f"source {rest}"]
             yield f"[{section}] is no section of ours nor of Luigi's{_nearest(section, names, '[{}]')}"
     names = [variable(section, name) for section, options in ours.items() for name in options]
-    names += [variable(f"source {name}", field) for name, options in fields.items() for field in options]
+    names += [variable(section, field) for section, options in fields.items() for field in options]
     yield from _unknown_variables([*_OTHERS, *names])
 
 

@@ -143,11 +143,17 @@ def from_project(text: str) -> Path:
     return Path(os.path.abspath(PROJECT / Path(text).expanduser()))
 
 
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 _PARSERS: dict[Any, Callable[[str], Any]] = {
     bool: _flag,
     Path: from_project,
     Path | None: from_project,
-    tuple[str, ...]: lambda text: tuple(word.strip() for word in text.split(",") if word.strip()),
+    tuple[str, ...]: lambda text: tuple(_words(text)),
+    tuple[float, ...]: lambda text: tuple(map(float, _words(text))),
+    float | None: float,
 }
 
 

@@ -37,7 +37,13 @@ def aws_credentials(sources: Sequence[Source], problems: list[str]) -> Path | No
     """
     named = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "")
     file = Path(named).expanduser() if named else secrets_folder() / "aws"
-    if not file.exists() and not (named and any(source.profile for source in sources)):
+    profiles = [
+        (source.name, name, profile)
+        for source in sources
+        for name in ("profile", "restore_profile")
+        if (profile := getattr(source, name))
+    ]
+    if not file.exists() and not (named and profiles):
         return None
     sections = _read(file, "AWS credentials", problems)
     if sections is None:
@@ -45,13 +51,12 @@ def aws_credentials(sources: Sequence[Source], problems: list[str]) -> Path | No
     own = configparser.ConfigParser(interpolation=None, strict=False)
     with suppress(configparser.Error, UnicodeDecodeError):  # boto3 will say so where it needs that file
         own.read(Path(os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")).expanduser(), encoding="utf-8")
-    for source in sources:
-        known = sections.has_section(source.profile) or own.has_section(f"profile {source.profile}")
-        if source.profile and not known:
-            there = ", ".join(sections.sections()) or "none"
-            problems.append(
-                f"[source {source.name}] profile {source.profile!r} is no section of {file}; there: {there}"
-            )
+    there = ", ".join(sections.sections()) or "none"
+    problems += [
+        f"[source {source}] {name} {profile!r} is no section of {file}; there: {there}"
+        for source, name, profile in profiles
+        if not sections.has_section(profile) and not own.has_section(f"profile {profile}")
+    ]
     # boto3 makes clients in many places, and this is the only way to tell all of them.
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(file)
     return file

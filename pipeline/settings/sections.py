@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pipeline import debag, download, sync
 from pipeline.foundation.declared import at_least, holds, setting, within
 from pipeline.foundation.work import DOOR_KEY_FILE
+from pipeline.settings.prices import Restores
 
 
 def wrong_address(url: str) -> str:
@@ -179,6 +180,7 @@ class Source:
     bucket: str = setting("", "the bucket whose events the queue brings; bags of others are refused", needed=True)
     queue: str = setting("", "the queue's name, or its URL", _odd, needed=True)
     profile: str = setting("", "section of the AWS credentials file; empty: as boto3 finds credentials")
+    restore_profile: str = setting("", "the one that may ask for restores; empty: profile")
     endpoint_url: str = setting("", "another S3 and SQS than Amazon's; for trials", _odd)
     topic: str = setting(
         "",
@@ -266,6 +268,7 @@ SECTIONS: dict[str, type] = {
     "debag": debag.Policy,
     "sync": sync.SyncSettings,
     "notify": Notify,
+    "restore": Restores,
 }
 KINDS: dict[str, type[Source] | type[Folder]] = {"queue": Source, "folder": Folder}
 """What a `[source NAME]` is, by its `kind`."""

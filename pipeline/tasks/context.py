@@ -130,10 +130,11 @@ class Site:
         chosen = self.settings
         return Place.of(bag, staging=chosen.staging, quarantine=chosen.quarantine, site=chosen.sync)
 
-    def s3(self, bag: Bag) -> "S3Client":
-        """The client for the bag's bucket."""
+    def s3(self, bag: Bag, *, restoring: bool = False) -> "S3Client":
+        """The client for the bag's bucket; to ask for restores it is one of its own, where the source says so."""
         source = self.settings.source(bag.source) or self.settings.source_of_bucket(bag.bucket)
-        key = (source.region, source.profile, source.endpoint_url)
+        profile = (restoring and source.restore_profile) or source.profile
+        key = (source.region, profile, source.endpoint_url)
         if key not in self._s3:
             self._s3[key] = aws.s3_client(region=key[0], profile=key[1], endpoint_url=key[2])
         return self._s3[key]

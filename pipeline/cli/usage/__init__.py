@@ -12,6 +12,7 @@ from pipeline.foundation.arguments import PROGRAM
 
 VERBS: tuple[Verb, ...] = (
     *working.VERBS,
+    working.RESTORE,
     *looking.VERBS,
     *repairing.VERBS,
     *looking.TELLING,

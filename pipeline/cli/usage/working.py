@@ -139,6 +139,65 @@ SETUP_AWS = Verb(
     see=("aws.md", "rights.md"),
 )
 
+RESTORE = Verb(
+    "restore",
+    "ask S3 for works in cold storage, paced and priced; list, pause, resume or cancel what is wanted",
+    (
+        "restore W1NLM4700 W1NLM4800 --plan",
+        "restore --list wanted.csv --yes",
+        "restore --prefix s3://glacier.example.org/Archive0/ --tier standard --days 7",
+        "restore --next 100",
+        "restore list",
+        "restore pause W1NLM4700",
+        "restore cancel --yes",
+    ),
+    about="First a plan: how each object stands in S3, bytes, requests, time, disk, and the cost by the prices that "
+    "are set. Then it asks, and puts what is wanted in a line in the record; nothing is asked of S3 yet. Every run "
+    "asks for the next works as room comes free: what is asked for and not home stays within [restore] "
+    "at_most_works and at_most_bytes, and within what can be brought home before the copies end.\n\n"
+    "The first word may be list, pause, resume or cancel, with RIDs or without: then nothing is planned. What S3 was "
+    "asked for already is paid for, and comes home all the same.",
+    options=(
+        option(
+            "targets",
+            nargs="*",
+            metavar="TARGET",
+            help="a RID or s3://bucket/key; or list, pause, resume, cancel, then RIDs",
+        ),
+        option("--list", type=Path, metavar="FILE", help="RIDs one a line, or CSV without header: work, bucket, key"),
+        option("--prefix", metavar="s3://BUCKET/PREFIX", help="every .bag.zip below it"),
+        option(
+            "--next",
+            type=positive,
+            metavar="N",
+            help="the next N of glacier_sync_progress that nobody asked for, with their place in user_data",
+        ),
+        option(
+            "--tier",
+            choices=["bulk", "standard", "expedited"],
+            help="how fast; standard where a class has no such tier",
+        ),
+        option("--days", type=positive, metavar="N", help="how long the restored copies stay"),
+        option("--first", action="store_true", help="before all that waits already"),
+        option("--plan", action="store_true", help="the plan alone"),
+        option("--over-budget", action="store_true", help="although it costs more than [restore] most_cost"),
+        option("--all", action="store_true", help="with list: what is home or cancelled too"),
+        YES,
+        JSON,
+    ),
+    exits={
+        1: "some of it is not there, or was not in a state to be changed",
+        2: "wrong usage, over budget, or not agreed",
+    },
+    reads=(
+        DATABASE,
+        "`[source NAME]`: buckets, profiles, restore_profile",
+        "`[restore]`: limits, tier, days",
+        "`[prices REGION]`: what S3 takes",
+    ),
+    see=("settings.md",),
+)
+
 DEMO = Verb(
     "demo",
     "the whole pipeline on an embedded stack, with sample bags",
