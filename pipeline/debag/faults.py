@@ -227,13 +227,13 @@ class Findings:
         pulse: called often in long loops while judging, before the payload is read; if it raises, all stops.
 
     Attributes:
-        bag: the bag that is meant, by its folder in the zip; empty: the zip.
-        path: the file in it that is meant where no other is named.
+        bag, path: the bag that is meant, by its folder in the zip, empty: the zip; and the file in it, if no other is.
+        doubts: what would be taken for true though no manifest proves it.
     """
 
     def __init__(self, pulse: Pulse = no_pulse) -> None:
         self._pulse = pulse
-        self._faults, self._warnings = _Listed(), _Listed()
+        self._faults, self._warnings, self.doubts = _Listed(), _Listed(), set[str]()
         self.bag = self.path = ""
 
     def of(self, bag: str, path: str = "") -> Self:

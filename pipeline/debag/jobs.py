@@ -111,6 +111,8 @@ def plan(records: Sequence[BagRecord], say: Findings) -> list[WorkPlan]:
             _plan_folders(work, here)
             if bagged and all(any(job.expected) for job in work.payload):
                 work.verified = "manifest"
+            if work.verified == "none" or not _proves_tag_files(work):
+                here.doubts.add("files that no manifest lists")
             works.append(work)
             _check_doubted(work, here)
     for record in records:  # the jobs have it all, and memory is not for two
@@ -213,6 +215,13 @@ def _plan_folders(work: WorkPlan, say: Findings) -> None:
         while folder and folder not in folders:
             folders[folder] = None
             folder = folder.rpartition("/")[0]
+
+
+def _proves_tag_files(work: WorkPlan) -> bool:
+    """Whether tag manifests list the tag files; a tag manifest that was altered would not fit to what it lists."""
+    known = [manifest for manifest in work.record.tag_manifests if manifest.algorithm]
+    own = {manifest.file_name for manifest in known}
+    return all(job.path in own or any(job.path in manifest.entries for manifest in known) for job in work.tag_files)
 
 
 def _check_doubted(work: WorkPlan, say: Findings) -> None:

@@ -9,14 +9,22 @@ from pipeline.foundation.errors import Fault, InvalidBag
 from pipeline.foundation.work import Bag, human_count
 
 
-def as_data(refusal: InvalidBag, bag: Bag, *, zip_name: str) -> dict[str, Any]:
-    """What `report.json` says of a refused bag: which one it is, all faults and warnings, and how many of each kind."""
+def as_data(refusal: InvalidBag, bag: Bag, *, zip_name: str, proof: str = "") -> dict[str, Any]:
+    """What `report.json` says of a refused bag: which one it is, all faults and warnings, and how many of each kind.
+
+    Args:
+        refusal: why.
+        bag: the bag.
+        zip_name: its zip.
+        proof: what proved that the zip came as its source has it; empty: nothing.
+    """
     return {
         "work_rid": bag.work_rid,
         "bag_id": bag.bag_id,
         "from": bag.address,
         "etag": bag.etag,
         "zip": zip_name,
+        "download": proof,
         "work": refusal.work_rid,
         "refused": True,
         "what": refusal.what,
@@ -46,14 +54,17 @@ def as_line(refusal: InvalidBag) -> str:
     return f"the bag is refused: {first.kind}" + (f" of {where}" if where else "") + more
 
 
-def as_text(refusal: InvalidBag, *, zip_name: str) -> str:
-    """The report for a person: what it means, bag by bag and kind by kind.
+def as_text(refusal: InvalidBag, *, zip_name: str, proof: str = "") -> str:
+    """The report for a person: what it means, bag by bag and kind by kind; `proof` as in `as_data`.
 
     Names come from strangers: what could move the cursor, hide or reverse other text is written by its number.
     """
     kept = f"{refusal.kept[:1].upper()}{refusal.kept[1:]}." if refusal.kept else ""
     lines = [f"{zip_name} was refused: {human_count(sum(counts(refusal).values()), 'fault')}."]
-    lines += [f"Nothing of it was published. {kept}", *_section(refusal.faults)]
+    came = (
+        f"It came right, by its {proof}: to fetch it again does not help." if proof else "Nothing proves how it came."
+    )
+    lines += [f"Nothing of it was published. {kept}", came, *_section(refusal.faults)]
     if refusal.warnings:
         lines += ["", "Also odd, but no reason to refuse it:", *_section(refusal.warnings)]
     return "\n".join(_safe(line).rstrip() for line in lines) + "\n"

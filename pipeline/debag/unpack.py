@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from json.encoder import encode_basestring
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pipeline.debag.refusal import as_line
 from pipeline.debag.result import MARKER, Staging, load_marker, marker_bytes, staged
 from pipeline.debag.zip_source import ZipSource, opened, transient
 from pipeline.foundation.durable import start_write_back
-from pipeline.foundation.errors import Fault, InvalidBag, InvalidRid
+from pipeline.foundation.errors import Fault, InvalidBag, InvalidRid, NoRoom
 from pipeline.foundation.fixity import digests_name
 from pipeline.foundation.machine import available_cpus
 from pipeline.foundation.work import Pulse, checked_rid, inert_json, no_pulse
@@ -33,6 +33,7 @@ def unpack(
     policy: Policy | None = None,
     threads: int = 0,
     pulse: Pulse = no_pulse,
+    prove: Callable[[str], None] = lambda _why: None,
     durable: bool = True,
 ) -> Debagged:
     """Verify a bag zip and unpack it into the new folder `into`, which appears by one rename, complete and durable.
@@ -47,6 +48,8 @@ def unpack(
         policy: limits and switches.
         threads: how many work at once; 0: as many as there are CPUs for this process.
         pulse: called with bytes done and in all; if it raises, everything stops and is cleaned up.
+        prove: called with the reason before anything is said that wrong bytes in the zip, as of a download, could
+            explain, or is published that no manifest proves; if it raises, nothing is said or published.
         durable: False only in benchmarks, to compare with tools that do not wait for the disk.
 
     Raises:
@@ -64,7 +67,8 @@ def unpack(
         if not os.path.lexists(into):
             with staged(into) as staging:
                 if not os.path.lexists(into):
-                    run = _Unpacking(staging, policy or Policy(), threads or available_cpus(), pulse, durable=durable)
+                    chosen = policy or Policy()
+                    run = _Unpacking(staging, chosen, threads or available_cpus(), pulse, prove, durable=durable)
                     return run.unpack(bag_zip, work_rid, begun)
         return load_marker(into, of=bag_zip)
     except OSError as error:
@@ -74,11 +78,21 @@ def unpack(
 class _Unpacking:
     """One zip on its way."""
 
-    def __init__(self, staging: Staging, policy: Policy, threads: int, pulse: Pulse, *, durable: bool) -> None:
+    def __init__(
+        self,
+        staging: Staging,
+        policy: Policy,
+        threads: int,
+        pulse: Pulse,
+        prove: Callable[[str], None],
+        *,
+        durable: bool,
+    ) -> None:
         self.staging = staging
         self.policy = policy
         self.threads = threads
         self.pulse = pulse
+        self.prove = prove
         self.durable = durable
         self.say = Findings(lambda _done, _total: pulse(*self.done))
         self.done = (0, 0)
@@ -96,10 +110,14 @@ class _Unpacking:
                 finally:
                     source.check_unchanged()
                 if not self.say.count:
+                    if self.say.doubts:
+                        self.prove(", ".join(sorted(self.say.doubts)))
                     return self._publish(source, found.members, begun)
         except UnreadableZip:
             pass  # the findings tell why
-        raise self._refusal(bag_zip, work_rid)
+        refusal = self._refusal(bag_zip, work_rid)
+        self.prove(refusal.what)
+        raise refusal
 
     def _copy(self, source: ZipSource) -> None:
         """The payload pass; of a zip that is refused already, only for a complete report."""
@@ -109,7 +127,12 @@ class _Unpacking:
             root = self.staging.descriptor
             size = sum(job.member.size for job in jobs)
             files = len(jobs) + sum(len(work.folders) for work in self.works)
-            self.staging.check_room(size, files, reserve_bytes=self.policy.reserve_bytes)
+            try:
+                self.staging.check_room(size, files, reserve_bytes=self.policy.reserve_bytes)
+            except NoRoom as error:
+                if size > source.size:  # than was reserved: the sizes are the word of the zip
+                    self.prove(error.what)
+                raise
             for work in self.works:
                 self.staging.make_folders(self.say.each(sorted(work.folders)))
         written = start_write_back if self.durable else None

@@ -10,7 +10,7 @@ import struct
 
 from pipeline.debag.faults import FaultKind, Findings
 from pipeline.debag.zip_directory import Directory, Member
-from pipeline.debag.zip_extra import zip64_values
+from pipeline.debag.zip_extra import name_and_time, zip64_values
 from pipeline.debag.zip_source import FULL32, LOCAL, LOCAL_MARK, STREAMED, UTF8_FLAG, ZipSource
 
 _DEFLATE_EFFORT = 0x0006  # how hard the packer tried: says nothing about the bytes
@@ -27,11 +27,21 @@ def check_local(source: ZipSource, directory: Directory, member: Member, say: Fi
         say.fault(FaultKind.LOCAL_HEADER_DAMAGED, f"should be at {member.offset}", path=member.name)
         return False
     local = os.pread(source.descriptor, LOCAL.size + len(raw), member.offset)
+    if not _tells_same_time(source, member, local):
+        say.doubts.add("times that the zip tells in two ways, or once")
     if local[4:28] == member.head and local[30:] == raw and local[:4] == LOCAL_MARK and member.packed != FULL32:
         member.data_offset = member.offset + len(local) + local[28] + (local[29] << 8)
         if not member.flags & STREAMED:
             return False
     return _compare(source, member, local, say)
+
+
+def _tells_same_time(source: ZipSource, member: Member, local: bytes) -> bool:
+    """Whether the local header bears out when the member was last changed, which no manifest tells."""
+    length = int.from_bytes(local[28:30], "little")
+    extra = source.read(member.offset + len(local), length) if length else b""
+    told = name_and_time(extra, member.raw)[1]
+    return told == member.modified and (told is not None or local[10:14] == member.head[6:10])
 
 
 def _compare(source: ZipSource, member: Member, local: bytes, say: Findings) -> bool:

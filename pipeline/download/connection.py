@@ -134,9 +134,26 @@ class Connection:
         except BaseException:
             self._claim(attempt, after_bytes=1)
             raise
+        flushed = self._flush() if self._flushes else False
         with self.uncut():
-            journal.claim(number, attempt.digest.values())
+            journal.claim(number, attempt.digest.values(), flushed=flushed)
             self._start_write_back(attempt)
+
+    @property
+    def _flushes(self) -> bool:
+        """Whether ranges are known by nothing but that they reached the disk; a single one the end flushes anyhow."""
+        return self._options.durable and self._plan.by is By.NOTHING and self._plan.chunks > 1
+
+    def _flush(self) -> bool:
+        """Let everything that was written reach the disk; the file may be closed meanwhile."""
+        with self.uncut():
+            file = os.dup(self._file)
+        try:
+            with _on_disk():
+                os.fdatasync(file)
+        finally:
+            os.close(file)
+        return True
 
     def _claim(self, attempt: Begun, *, after_bytes: int) -> None:
         """Let the journal know how far a range is, if so much more came since it was told."""

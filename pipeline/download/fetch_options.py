@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.download.plan import Level, Verify
 from pipeline.foundation import durable
 from pipeline.foundation.declared import holds, setting, within
 
@@ -72,8 +73,8 @@ class FetchOptions:
     Attributes:
         chunk_bytes: made up to whole parts of a multipart upload.
         claim_bytes: after so many bytes of a range the journal is told; what a kill costs for each connection.
-        verify: False leaves all but the size to the bag's manifests.
-        durable: make the file survive a power cut before it gets its name.
+        durable: make the file survive a power cut before it gets its name, and each range before the journal claims it
+            where there is no digest to know it by.
         bandwidth: the limit that all lanes of the host share.
         stall_seconds: a connection that brings nothing for so long is given up, and the rest asked for again.
         slow_seconds: likewise one that takes longer for a block of 256 KiB; 2 KiB a second are enough.
@@ -95,8 +96,10 @@ class FetchOptions:
             f"is {{}}, not 0 (no limit) or at least {_LEAST_BANDWIDTH}",
         ),
     )
-    verify: bool = setting(
-        default=True, meaning="compare each zip with S3's digests before debag compares its files with the manifests"
+    verify: Verify = setting(
+        Verify.MANIFEST,
+        "compare a zip with S3's digests where its manifests do not prove it; or always, as it comes; or never",
+        choices={**{str(word): word for word in Verify}, "true": Verify.ALWAYS, "false": Verify.NEVER},
     )
     claim_bytes: int = 8 << 20
     durable: bool = True
@@ -127,6 +130,11 @@ class Fetched:
     fetched_bytes: int
     refetched: tuple[str, ...]
     seconds: float
+
+    @property
+    def compared(self) -> bool:
+        """Whether a digest proves it, and not its size alone."""
+        return self.verified != Level.SIZE
 
     def facts(self) -> dict[str, Any]:
         """What the record and the marker keep of it."""

@@ -2,16 +2,19 @@
 
 One JSON document a line: first what is downloaded and how, then a line a finished range, `{"chunk", "taken"}`, and
 while a range comes, every few MiB and at the end of an attempt, `{"chunk", "upto", "taken"}` with its bytes so far: 20
-KB of lines a GiB. Lines are appended and never flushed to the disk one by one: whoever goes on re-hashes what they
-claim, so a line that was lost, or stands for bytes that were, costs what it claims and nothing else. The last line of
-a range counts. After a mismatch `{"doubted": true}` says that all was fetched a second time already.
+KB of lines a GiB. Lines are appended and not flushed to the disk one by one: whoever goes on re-hashes what they claim,
+so a line that was lost, or stands for bytes that were, costs what it claims and nothing else. The last line of a range
+counts. After a mismatch `{"doubted": true}` says that all was fetched a second time already.
+
+Where no digests are taken, lines count until the machine is restarted, and for ever if they say `"flushed"`: their
+bytes had reached the disk. `{"flushed": true}` alone says that of all lines before it.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,14 @@ class RangeJournal:
         return made
 
     @classmethod
+    def of(cls, path: Path, plan: Plan, claims: Mapping[int, list[str]], *, doubted: bool) -> "RangeJournal":
+        """A new journal in the place of any other, in which every range is claimed already; in one move."""
+        made = cls(path, plan)
+        made.claims, made.doubted = dict(claims), doubted
+        made._renew()
+        return made
+
+    @classmethod
     def go_on(cls, path: Path, etag: str) -> "RangeJournal | None":
         """The journal of an earlier try; None: there is none, or nothing that can be relied on.
 
@@ -61,20 +72,23 @@ class RangeJournal:
                 plan = _plan(first)
                 if plan is None or etag not in {"", plan.remote.etag}:
                     return None
-                # What was taken by nothing cannot be re-hashed: it counts as long as the machine was not restarted.
-                if plan.by is By.NOTHING and first.get("boot") != durable.boot():
-                    return None
                 found = cls(path, plan)
-                found._read(documents)
-            found._open(0)
+                flushed = found._read(documents)
+            if plan.by is By.NOTHING and first.get("boot") != durable.boot():
+                found._keep(flushed)
+                found._renew()
+            else:
+                found._open(0)
             return found
         return None
 
-    def claim(self, number: int, taken: list[str]) -> None:
-        """A range is in the file."""
+    def claim(self, number: int, taken: list[str], *, flushed: bool = False) -> None:
+        """A range is in the file; `flushed`: it has reached the disk, and so does this line."""
         self.claims[number] = taken
         self.begun.pop(number, None)
-        self._append({"chunk": number, "taken": taken})
+        self._append({"chunk": number, "taken": taken, **({"flushed": True} if flushed else {})})
+        if flushed:
+            os.fdatasync(self._descriptor)
 
     def claim_begun(self, number: int, size_bytes: int, taken: list[str]) -> None:
         """The first bytes of a range are in the file; what was claimed of the whole of it holds no more."""
@@ -93,6 +107,10 @@ class RangeJournal:
         self.doubted = True
         self._append({"doubted": True})
 
+    def all_flushed(self) -> None:
+        """Everything that is claimed has reached the disk."""
+        self._append({"flushed": True})
+
     def close(self) -> None:
         """Nothing more is written."""
         if self._descriptor >= 0:
@@ -107,19 +125,39 @@ class RangeJournal:
         # With a line's end before it too: what a kill cut short stays a line of its own, which is not understood.
         os.write(self._descriptor, b"\n" + json.dumps(document).encode() + b"\n")
 
-    def _read(self, documents: Iterable[dict[str, Any]]) -> None:
+    def _read(self, documents: Iterable[dict[str, Any]]) -> set[int]:
+        """Take in what the lines claim; returns the ranges of which that had reached the disk."""
+        safe: set[int] = set()
         for document in documents:
             self.doubted = self.doubted or document.get("doubted") is True
             number, taken, upto = document.get("chunk"), document.get("taken"), document.get("upto")
+            flushed = document.get("flushed") is True
+            if flushed and number is None:
+                safe = {*self.claims, *self.begun}
             if not (isinstance(number, int) and 0 <= number < self.plan.chunks and isinstance(taken, list)):
                 continue
             start, end = self.plan.span(number)
+            (safe.add if flushed else safe.discard)(number)
             if upto is None:
                 self.claims[number] = taken
                 self.begun.pop(number, None)
             elif isinstance(upto, int) and 0 < upto < end - start:
                 self.begun[number] = (upto, taken)
                 self.claims.pop(number, None)
+        return safe
+
+    def _renew(self) -> None:
+        """Write it anew, in one move."""
+        documents: list[dict[str, Any]] = [{**asdict(self.plan), "boot": durable.boot()}]
+        documents += [{"chunk": number, "taken": taken} for number, taken in self.claims.items()]
+        documents += [{"chunk": number, "upto": upto, "taken": taken} for number, (upto, taken) in self.begun.items()]
+        documents.append({"flushed": True, "doubted": self.doubted})
+        durable.write_file(self.path, b"".join(json.dumps(document).encode() + b"\n" for document in documents))
+        self._open(0)
+
+    def _keep(self, numbers: set[int]) -> None:
+        self.claims = {number: taken for number, taken in self.claims.items() if number in numbers}
+        self.begun = {number: begun for number, begun in self.begun.items() if number in numbers}
 
 
 class Begun:
@@ -151,6 +189,9 @@ class Begun:
         """
         claimed = self._journal.begun.get(self._number)
         if claimed is None:
+            return
+        if self._journal.plan.by is By.NOTHING:
+            self.position = self._claimed = self.start + claimed[0]
             return
         for block in read(self.start, self.start + claimed[0]):
             self.digest.update(block)

@@ -2,8 +2,8 @@
 
 The ladder, best first: a CRC-64/NVME of the whole object (needs awscrt), the ETag of a multipart upload (the MD5 of
 its parts' MD5s), the ETag of a single upload (its MD5), a CRC-32 of the whole, the size. With SSE-KMS or SSE-C an ETag
-is no digest (Amazon S3 API Reference, "Object"). Every byte of a bag is compared with its manifests later, whatever was
-reached here.
+is no digest (Amazon S3 API Reference, "Object"). Every byte of a bag is compared with its manifests later, so most
+downloads climb no further than the size, until debag doubts them: `Verify`.
 """
 
 import base64
@@ -28,6 +28,18 @@ class Level(StrEnum):
     MD5 = "etag-md5"
     CRC32 = "crc32"
     SIZE = "size"
+
+
+class Verify(StrEnum):
+    """When a download is compared with S3's digests.
+
+    `manifest`: when debag finds what wrong bytes could explain, or what no manifest proves; at once by a CRC-64, which
+    costs next to nothing. `always`: at once. `never`: the size alone is compared.
+    """
+
+    MANIFEST = "manifest"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 class By(StrEnum):
@@ -216,22 +228,24 @@ class Plan:
         return {str(self.level if self.expected else self.by): found}
 
 
-def plan(remote: Remote, *, chunk_bytes: int, verify: bool) -> Plan:
-    """The ranges for an object, and the highest level that it allows.
+def plan(remote: Remote, *, chunk_bytes: int, verify: Verify) -> Plan:
+    """The ranges for an object, and the highest level that it allows and that is wanted.
 
     Args:
         remote: the object.
         chunk_bytes: the size of a range to aim at; ranges are whole parts where the parts' MD5s are needed.
-        verify: False leaves everything but the size to the bag's manifests.
+        verify: when the whole is compared with S3's digests.
     """
-    level = _level(remote) if verify else Level.SIZE
+    level = _level(remote)
+    if verify is Verify.NEVER or (verify is Verify.MANIFEST and level is not Level.CRC64NVME):
+        return Plan(remote, chunk_bytes, Level.SIZE, By.NOTHING)
     if level is Level.PARTS and remote.part_bytes <= _INLINE_PARTS * chunk_bytes:
         whole_parts = max(1, chunk_bytes // remote.part_bytes)
         return Plan(remote, whole_parts * remote.part_bytes, level, By.MD5)
     if level is Level.MD5 and remote.size_bytes <= chunk_bytes:
         return Plan(remote, chunk_bytes, level, By.MD5)
     by = By.CRC32 if level is Level.CRC32 or crc.crt() is None else By.CRC64NVME
-    return Plan(remote, chunk_bytes, level, by if verify else By.NOTHING)
+    return Plan(remote, chunk_bytes, level, by)
 
 
 def _level(remote: Remote) -> Level:

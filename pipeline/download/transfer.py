@@ -75,32 +75,33 @@ class Transfer:
         self._todo = deque(numbers)
         self._there = set(range(self._plan.chunks)) - set(self._todo)
         self._first = first
-        jobs = self._jobs(self._bring)
-        if self._plan.in_sequence and follow:
-            jobs.append(self._follow)
-        self._run(jobs, pulse)
+        self._run(self._jobs(self._bring, follow=follow), pulse)
 
-    def differing(self, numbers: Iterable[int], *, pulse: Pulse) -> list[int]:
-        """Those of these ranges that lie on the disk otherwise than the journal claims.
+    def on_disk(self, *, pulse: Pulse, follow: bool = False) -> dict[int, list[str]]:
+        """The digests of each range as it lies on the disk.
+
+        Args:
+            pulse: as in `run`.
+            follow: take the digests of the whole in order too, if the plan needs them.
 
         Raises:
             PipelineError: the pulse ended it.
             OSError: the disk failed.
         """
-        found: list[int] = []
+        found: dict[int, list[str]] = {}
 
-        def compare(number: int, connection: Connection) -> None:
-            if connection.on_disk(number) != self._journal.claims[number]:
-                found.append(number)
+        def take(number: int, connection: Connection) -> None:
+            found[number] = connection.on_disk(number)
 
-        self._todo = deque(numbers)
-        self._run(self._jobs(compare), pulse)
-        return sorted(found)
+        self._todo = deque(range(self._plan.chunks))
+        self._run(self._jobs(take, follow=follow), pulse)
+        return dict(sorted(found.items()))
 
-    def _jobs(self, each: Callable[[int, Connection], None]) -> list[Callable[[], None]]:
+    def _jobs(self, each: Callable[[int, Connection], None], *, follow: bool) -> list[Callable[[], None]]:
         """Threads' work: each does this to the next range, over a connection of its own, until there is none left."""
         self._connections = [self._new_connection() for _ in range(min(self._most_connections, len(self._todo)))]
-        return [partial(self._work, each, connection) for connection in self._connections]
+        jobs: list[Callable[[], None]] = [partial(self._work, each, connection) for connection in self._connections]
+        return [*jobs, self._follow] if follow and self._plan.in_sequence else jobs
 
     def _run(self, jobs: list[Callable[[], None]], pulse: Pulse) -> None:
         if not jobs:

@@ -135,8 +135,8 @@ def verification(story: WorkStory, known: KnownBag) -> dict[str, Any]:
     """What vouches for a bag's bytes at each step that was done: how it was verified, and the digests."""
     told: dict[str, Any] = {}
     for event in story.events:
-        if event["bag_id"] == known.row.bag.bag_id and event["outcome"] == "done":
-            wanted = ("verified", "etag", "digests", "algorithms", "files", "bytes", "proof")
+        if event["bag_id"] == known.row.bag.bag_id and event["outcome"] in {"done", "proved"}:
+            wanted = ("verified", "etag", "digests", "algorithms", "files", "bytes", "proof", "download")
             told[event["step"]] = {name: event["detail"][name] for name in wanted if event["detail"].get(name)}
     return told
 

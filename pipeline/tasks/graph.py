@@ -4,25 +4,23 @@ ProcessMessage ─> Sync ─> Debag ─> Download
 """
 
 import logging
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import luigi
 
 from pipeline import debag, download, record, sync
-from pipeline.debag import DebaggedWork, refusal
+from pipeline.debag import Debagged, DebaggedWork
+from pipeline.download import Fetched, Verify
 from pipeline.foundation import failpoints
-from pipeline.foundation.arguments import Command, command
 from pipeline.foundation.errors import InvalidBag, ReadBackFailed, StagingDamaged, WorkBusy
-from pipeline.foundation.work import Bag, human_bytes, human_count, mixes_alphabets, staging_key, written_plainly
+from pipeline.foundation.work import Bag, Pulse, human_bytes, human_count, mixes_alphabets, written_plainly
 from pipeline.record import Phase
-from pipeline.settings import WhenDone
-from pipeline.tasks import context, staging
+from pipeline.tasks import context, refused, staging
 from pipeline.tasks.context import Site
 from pipeline.tasks.room import make_room
 from pipeline.tasks.staging import Place
@@ -44,9 +42,9 @@ class Download(StepTask):
         """Fetch the zip, or take it back from quarantine, or leave it where a person put it."""
         place = self.place
         _look_at_name(here, bag)
-        if staging.take_back(place):
+        if facts := staging.take_back(place):
             # S3 was paid for these bytes already, and debag verifies every one of them again.
-            facts: dict[str, Any] = {"verified": "quarantine", "etag": bag.etag}
+            facts["etag"] = bag.etag
             staging.vouch(place.download_marker, place.bag_zip, facts)
             here.record.finished(self.phase, bag, facts)
             return
@@ -64,16 +62,16 @@ class Download(StepTask):
         facts = fetched.facts()
         here.record.finished(self.phase, bag, facts)
         staging.vouch(place.download_marker, fetched.path, facts)
-        download.settle(place.bag_zip)
+        if fetched.compared:
+            download.settle(place.bag_zip)
         went_on = f" ({human_bytes(fetched.fetched_bytes)} came now, the rest was here from an earlier try)"
-        for wrong in fetched.refetched:
-            _log.warning("%s: %s came wrong, and right the second time", self.work_rid, wrong)
+        _say_what_came_wrong(bag, fetched)
         _log.info(
-            "%s: downloaded %s in %.1f s, verified by %s%s",
+            "%s: downloaded %s in %.1f s, %s%s",
             self.work_rid,
             human_bytes(fetched.size_bytes),
             fetched.seconds,
-            fetched.verified,
+            f"verified by {fetched.verified}" if fetched.compared else "left to its manifests to prove",
             "" if fetched.fetched_bytes == fetched.size_bytes or bag.is_local else went_on,
         )
 
@@ -99,33 +97,18 @@ class Debag(StepTask):
         return Vouched(self.place.unpacked)
 
     def step(self, here: Site, bag: Bag) -> None:
-        """Unpack and verify; a bag that breaks the rules is kept in quarantine with its report."""
+        """Unpack and verify; once more if the zip turns out to have come wrong, and was mended."""
         place = self.place
-        zip_file = Path(staging.vouched(place.download_marker)["zip"])
         if place.debag.exists():
             # Had it been whole, this task would have been complete: something has changed what the marker vouches for.
             _log.warning("%s: %s is not as its marker says, and is made again", self.work_rid, place.debag)
             debag.discard(place.debag)
-        into = _into(here, place)
-        _log.info("%s: debagging %s", self.work_rid, zip_file)
         try:
-            with self.pulse(self.work_rid, "debagging") as pulse:
-                unpacked = debag.unpack(
-                    zip_file,
-                    into=into,
-                    work_rid=bag.work_rid,
-                    policy=_policy(here, bag),
-                    threads=here.settings.debag.threads,
-                    pulse=pulse,
-                )
-        except InvalidBag as error:
-            # What debag says of the zip is true until it is moved; the report stays, and says where it then is.
-            _say_what_is_kept(here, bag, error)
-            facts = refusal.as_data(error, bag, zip_name=zip_file.name)
-            staging.keep(place, bag, report=facts, text=refusal.as_text(error, zip_name=zip_file.name))
-            raise
+            unpacked = self._unpacked(here, bag)
+        except _CameWrong:
+            unpacked = self._unpacked(here, bag)
         failpoints.point("debag published, not recorded")
-        here.record.finished(self.phase, bag, unpacked.facts(), works=tuple(work.rid for work in unpacked.works))
+        here.record.finished(self.phase, bag, self._facts(unpacked), works=tuple(work.rid for work in unpacked.works))
         _log.info(
             "%s: debagged %s, %s in %.1f s",
             self.work_rid,
@@ -133,6 +116,61 @@ class Debag(StepTask):
             human_bytes(unpacked.bytes),
             unpacked.seconds,
         )
+
+    def _unpacked(self, here: Site, bag: Bag) -> Debagged:
+        """The works; a bag that breaks the rules is kept in quarantine with its report."""
+        place = self.place
+        zip_file = Path(staging.vouched(place.download_marker)["zip"])
+        into = _into(here, place)
+        _log.info("%s: debagging %s", self.work_rid, zip_file)
+        try:
+            with self.pulse(self.work_rid, "debagging") as pulse:
+                return debag.unpack(
+                    zip_file,
+                    into=into,
+                    work_rid=bag.work_rid,
+                    policy=_policy(here, bag),
+                    threads=here.settings.debag.threads,
+                    pulse=pulse,
+                    prove=lambda why: self._prove(here, bag, pulse, why=why),
+                )
+        except InvalidBag as error:
+            # What debag says of the zip is true until it is moved; the report stays, and says where it then is.
+            refused.keep(here, bag, error, zip_name=zip_file.name)
+            raise
+
+    def _prove(self, here: Site, bag: Bag, pulse: Pulse, *, why: str) -> None:
+        """Compare the zip with S3's digests, unless that was done or is never to be; once it is proved, it stays so.
+
+        Raises:
+            _CameWrong: it had come wrong, and was mended.
+            PipelineError: it could not be mended.
+        """
+        place = self.place
+        proved = bag.is_local or staging.proof(staging.vouched(place.download_marker))
+        if proved or here.settings.download.verify is Verify.NEVER:
+            return
+        _log.info("%s: %s: comparing the zip with what S3 said of it", self.work_rid, why)
+        found = download.prove(here.s3(bag), bag, at=place.bag_zip, options=here.download_options(), pulse=pulse)
+        if found is None or not found.compared:
+            return
+        failpoints.point("proved, not vouched for")
+        facts = found.facts()
+        here.record.note(Phase.DOWNLOAD, "proved", facts, work_rid=bag.work_rid, bag_id=bag.bag_id, held=True)
+        staging.vouch(place.download_marker, found.path, facts)
+        download.settle(place.bag_zip)
+        _say_what_came_wrong(bag, found)
+        if found.fetched_bytes:
+            raise _CameWrong
+
+    def _facts(self, unpacked: Debagged) -> dict[str, Any]:
+        """What the record keeps of it; with what proved the download."""
+        manifests = "" if any(work.verified == "none" for work in unpacked.works) else "manifest"
+        return {**unpacked.facts(), "download": staging.proof(staging.vouched(self.place.download_marker)) or manifests}
+
+
+class _CameWrong(Exception):
+    """The zip had come wrong from S3. It is right now: whatever was found of it does not count."""
 
 
 class Sync(StepTask):
@@ -265,32 +303,6 @@ def _look_at_name(here: Site, bag: Bag) -> None:
     record.check_name(here.engine, bag.work_rid)
 
 
-def _say_what_is_kept(here: Site, bag: Bag, error: InvalidBag) -> None:
-    """Where a refused zip is kept, and how to go on: that depends on where it came from."""
-    kept, report_txt = staging.kept_zip(here.place(bag), bag), here.place(bag).quarantine / "report.txt"
-    folder = here.settings.folder(bag.source)
-    if folder is not None and folder.done is not WhenDone.KEEP:
-        kept = folder.refused_dir(bag.work_rid, bag.bag_id) / kept.name
-    error.kept = f"the zip is kept at {kept}, the report at {report_txt}"
-    if error.misnamed:
-        error.go_on = _renaming(error.misnamed, bag, kept, into=None if folder is None else folder.path)
-        error.by_hand = ""
-    elif folder is not None:
-        error.by_hand = f"put a mended bag into {folder.path}"
-    elif bag.is_local:
-        error.go_on, error.by_hand = command("work", bag.key), "mend the bag"
-    else:
-        error.go_on = command("work", bag.work_rid, "--from", "download")
-        error.by_hand = "put a mended bag to S3 again, unless only the download was bad"
-
-
-def _renaming(right_rid: str, bag: Bag, kept: Path, *, into: Path | None) -> Command:
-    """The commands that give a zip its right name, leave the wrong one out, and bring it home."""
-    skipped = command("skip", bag.work_rid, "--reason", f"it is {right_rid}", "--yes")
-    if bag.is_local:
-        renamed = str((into or kept.parent) / f"{right_rid}.bag.zip")
-        moved = shlex.join(("mv", "-n", str(kept), renamed))
-        return Command(f"{moved} && {skipped} && {command('run') if into else command('work', renamed)}")
-    key = str(PurePosixPath(bag.key).parent / f"{right_rid}.bag.zip")
-    new = f"s3://{bag.bucket}/{staging_key(right_rid) if bag.key == staging_key(bag.work_rid) else key}"
-    return Command(f"{shlex.join(('aws', 's3', 'mv', bag.address, new))} && {skipped} && {command('work', new)}")
+def _say_what_came_wrong(bag: Bag, fetched: Fetched) -> None:
+    for wrong in fetched.refetched:
+        _log.warning("%s: %s came wrong, and right the second time", bag.work_rid, wrong)

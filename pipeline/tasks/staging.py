@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -128,6 +129,12 @@ def vouched(marker: Path) -> dict[str, Any]:
     return dict(facts)
 
 
+def proof(facts: Mapping[str, Any]) -> str:
+    """What proved that a zip came as its source has it, by the facts of its marker; empty: nothing but its size."""
+    verified = facts.get("proved", "") if facts.get("verified") == "quarantine" else facts.get("verified", "")
+    return "" if verified == "size" else str(verified)
+
+
 def kept_zip(place: Place, bag: Bag) -> Path:
     """Where `keep` keeps the zip of a refused bag: in quarantine; a local one where its owner put it."""
     return Path(bag.key) if bag.is_local else place.quarantined_zip
@@ -143,13 +150,18 @@ def keep(place: Place, bag: Bag, *, report: dict[str, Any], text: str) -> None:
     clear(place)
 
 
-def take_back(place: Place) -> bool:
-    """Bring a quarantined zip back to staging, so that it is not paid for twice; False: there is none."""
+def take_back(place: Place) -> dict[str, Any]:
+    """Bring a quarantined zip back to staging, so that it is not paid for twice; its facts, none if there is no zip."""
     if not place.quarantined_zip.exists():
-        return False
+        return {}
+    proved = ""
+    with contextlib.suppress(
+        OSError, ValueError, TypeError, KeyError
+    ):  # of an earlier release, or gone: nothing is known
+        proved = str(json.loads(place.report.read_bytes())["download"])
     place.download.mkdir(parents=True, exist_ok=True)
     move(place.quarantined_zip, place.bag_zip)
-    return True
+    return {"verified": "quarantine", "proved": proved}
 
 
 def set_aside(place: Place) -> None:

@@ -12,6 +12,7 @@ from pipeline.foundation.work import Bag
 from tests.world.faulty_s3 import faulty_s3
 from tests.world.stack import Site
 
+ALWAYS = download.FetchOptions(verify=download.Verify.ALWAYS)
 CONTENT = bytes(range(256)) * 20_000  # 5.12 MB: more than one part of 5 MiB is not needed to see one
 
 
@@ -21,7 +22,7 @@ def put(site: Site, content: bytes = CONTENT, *, key: str = "a/W1.bag.zip") -> B
 
 
 def test_the_file_appears_whole_under_its_name_and_no_part_is_left(site: Site, tmp_path: Path) -> None:
-    fetched = download.fetch(site.s3, put(site), to=tmp_path / "d" / "W1.bag.zip")
+    fetched = download.fetch(site.s3, put(site), to=tmp_path / "d" / "W1.bag.zip", options=ALWAYS)
 
     assert fetched.path.read_bytes() == CONTENT
     assert fetched.verified == "etag-md5"
@@ -53,7 +54,7 @@ def test_a_multipart_object_is_verified_by_the_digests_of_its_parts(site: Site, 
     bag = download.identify(site.s3, Bag("W1", site.bucket, key))
     assert bag.etag.endswith("-3")
 
-    fetched = download.fetch(site.s3, bag, to=tmp_path / "z")
+    fetched = download.fetch(site.s3, bag, to=tmp_path / "z", options=ALWAYS)
 
     assert fetched.verified == "etag-md5-of-parts"
     assert fetched.path.read_bytes() == content
@@ -136,7 +137,7 @@ def test_a_download_goes_on_with_the_version_that_is_there_when_the_same_bytes_w
     site.s3.put_bucket_versioning(Bucket=site.bucket, VersioningConfiguration={"Status": "Enabled"})
     first = site.s3.put_object(Bucket=site.bucket, Key="k", Body=CONTENT)
     bag = Bag("W1", site.bucket, "k", etag=first["ETag"].strip('"'), version_id=first["VersionId"])
-    download.fetch(site.s3, bag, to=tmp_path / "z")
+    download.fetch(site.s3, bag, to=tmp_path / "z", options=ALWAYS)
     (tmp_path / "z").write_bytes(bytes(len(CONTENT)))  # as after a power cut: the journal claims what is not there
     second = site.s3.put_object(Bucket=site.bucket, Key="k", Body=CONTENT)
     site.s3.delete_object(Bucket=site.bucket, Key="k", VersionId=first["VersionId"])

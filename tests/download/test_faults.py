@@ -30,7 +30,9 @@ from tests.world.faulty_s3 import S3, Asked, Fault, Script, faulty_s3
 
 MIB = 1 << 20
 CONTENT = random.Random(5).randbytes(6 * MIB + 12_345)
-QUICK = download.FetchOptions(connections=4, chunk_bytes=MIB, stall_seconds=0.5, attempts=4, pause_seconds=0.01)
+QUICK = download.FetchOptions(
+    connections=4, chunk_bytes=MIB, verify=download.Verify.ALWAYS, stall_seconds=0.5, attempts=4, pause_seconds=0.01
+)
 CHUNKS = 7
 
 

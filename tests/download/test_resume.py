@@ -19,14 +19,16 @@ import pytest
 from pipeline import download
 from pipeline.download import crc
 from pipeline.embedded import embedded
-from pipeline.foundation.errors import AccessDenied, ObjectReplaced
+from pipeline.foundation.errors import AccessDenied, ObjectGone, ObjectReplaced, StorageUnreachable
 from tests.world import crc64
 from tests.world.faulty_s3 import KMS, S3, Asked, Fault, etag_of, faulty_s3
 from tests.world.stack import ROOT
 
 MIB = 1 << 20
 CONTENT = random.Random(7).randbytes(24 * MIB + 1)
-OPTIONS = download.FetchOptions(connections=4, chunk_bytes=MIB, stall_seconds=5, pause_seconds=0.01)
+OPTIONS = download.FetchOptions(
+    connections=4, chunk_bytes=MIB, verify=download.Verify.ALWAYS, stall_seconds=5, pause_seconds=0.01
+)
 ONE_BY_ONE = replace(OPTIONS, connections=1)
 
 _PROGRAM = """
@@ -37,7 +39,7 @@ from pipeline.foundation import aws
 from pipeline.foundation.work import Bag
 url, etag, to, verify = sys.argv[1:]
 options = download.FetchOptions(
-    connections=4, chunk_bytes=8 << 20, claim_bytes=1 << 19, stall_seconds=5, verify=verify == "verify"
+    connections=4, chunk_bytes=8 << 20, claim_bytes=1 << 19, stall_seconds=5, verify=download.Verify(verify)
 )
 bag = Bag("W1", "bucket", "W1.bag.zip", etag=etag)
 download.fetch(aws.s3_client(region="us-east-1", endpoint_url=url), bag, to=Path(to), options=options)
@@ -68,7 +70,7 @@ def left(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("part_bytes", "verify"),
-    [(3 * MIB, "verify"), (20 * MIB, "verify"), (0, "verify"), (0, "leave it to the manifests")],
+    [(3 * MIB, "always"), (20 * MIB, "always"), (0, "always"), (0, "manifest")],
     ids=["ranges of several parts", "ranges of one part", "one upload", "unverified"],
 )
 def test_killed_again_and_again_no_byte_is_paid_for_twice_but_the_last_of_each_connection(
@@ -182,19 +184,130 @@ def test_what_came_complete_needs_no_s3_any_more(s3: S3, tmp_path: Path) -> None
     assert len(s3.asked) == asked
 
 
-@pytest.mark.parametrize("boot", ["the same", "another"])
-def test_ranges_without_a_digest_count_until_the_machine_restarts(s3: S3, tmp_path: Path, boot: str) -> None:
-    options = replace(ONE_BY_ONE, verify=False)
+@pytest.mark.parametrize(
+    ("boot", "flushed", "kept"),
+    [("the same", "all", 10), ("the same", "none", 10), ("another", "all", 10), ("another", "none", 0)],
+)
+def test_ranges_without_a_digest_count_after_a_restart_of_the_machine_if_they_had_reached_the_disk(
+    s3: S3, tmp_path: Path, boot: str, flushed: str, kept: int
+) -> None:
+    options, journal = replace(ONE_BY_ONE, verify=download.Verify.MANIFEST), tmp_path / "W1.bag.zip.journal"
     cut_short(s3, tmp_path, after=10, options=options)
+    assert journal.read_text().count('"flushed": true') == 10 + 1  # each, and all at the end of the attempt in order
+    if flushed == "none":  # as an earlier release wrote it
+        journal.write_text(journal.read_text().replace('"flushed": true', '"flushed": false'))
     if boot == "another":
-        journal = tmp_path / "W1.bag.zip.journal"
         journal.write_text(journal.read_text().replace('"boot": "', '"boot": "0'))
+    cut_short(s3, tmp_path, after=kept, options=options)  # and goes on with that after the restart
 
     fetched = fetch(s3, tmp_path, options)
 
     assert fetched.path.read_bytes() == CONTENT
     assert fetched.verified == "size"
-    assert fetched.fetched_bytes == len(CONTENT) - (10 * MIB if boot == "the same" else 0)
+    assert fetched.fetched_bytes == len(CONTENT) - kept * MIB
+
+
+def test_a_range_that_was_begun_counts_after_a_restart_of_the_machine_if_the_attempt_ended_in_order(
+    tmp_path: Path,
+) -> None:
+    options = replace(ONE_BY_ONE, verify=download.Verify.MANIFEST, chunk_bytes=16 * MIB, attempts=1)
+    journal = tmp_path / "W1.bag.zip.journal"
+    with faulty_s3(CONTENT) as s3:
+        s3.script = lambda asked: Fault(send=5 * MIB) if asked.method == "GET" else None
+        with pytest.raises(StorageUnreachable):
+            fetch(s3, tmp_path, options)
+        journal.write_text(journal.read_text().replace('"boot": "', '"boot": "0'))
+        s3.script = lambda _asked: None
+
+        fetched = fetch(s3, tmp_path, options)
+
+    assert fetched.path.read_bytes() == CONTENT
+    assert fetched.fetched_bytes == len(CONTENT) - 5 * MIB
+
+
+def flip(path: Path, *positions: int) -> None:
+    with path.open("r+b") as file:
+        for position in positions:
+            file.seek(position)
+            byte = file.read(1)[0]
+            file.seek(position)
+            file.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.parametrize("part_bytes", [MIB, 20 * MIB, 0], ids=["parts", "large parts", "one upload"])
+@pytest.mark.parametrize("wrong", [False, True], ids=["right", "wrong"])
+def test_what_came_without_digests_is_compared_when_it_is_doubted_and_mended_once_if_it_came_wrong(
+    tmp_path: Path, part_bytes: int, *, wrong: bool
+) -> None:
+    options = replace(OPTIONS, verify=download.Verify.MANIFEST, chunk_bytes=4 * MIB)
+    zip_path = tmp_path / "W1.bag.zip"
+    with faulty_s3(CONTENT, part_bytes=part_bytes) as s3:
+        assert not fetch(s3, tmp_path, options).compared
+        asked = len(s3.asked)
+        if wrong:
+            flip(zip_path, 5 * MIB)
+
+        proved = download.prove(s3.client(), s3.bag, at=zip_path, options=options)
+
+    assert zip_path.read_bytes() == CONTENT
+    assert proved is not None
+    assert proved.compared
+    assert proved.digests == {proved.verified: etag_of(CONTENT, part_bytes)}
+    assert bool(proved.fetched_bytes) == wrong
+    assert proved.refetched == (("bytes 4194304-8388607",) if wrong else ())
+    if not wrong:
+        assert len(s3.asked) == asked, "S3 said everything before"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2])
+def test_a_proof_that_is_cut_short_goes_on_as_a_download_and_ends_the_same(s3: S3, tmp_path: Path, cut: int) -> None:
+    """S3 refuses, at the first, second or third range that is to come again."""
+    options, zip_path = replace(ONE_BY_ONE, verify=download.Verify.MANIFEST), tmp_path / "W1.bag.zip"
+    fetch(s3, tmp_path, options)
+    flip(zip_path, 2 * MIB + 1)
+    s3.script = lambda asked: Fault(error=(403, "AccessDenied")) if asked.start >= cut * MIB else None
+    with pytest.raises(AccessDenied, match=r"kept in"):
+        download.prove(s3.client(), s3.bag, at=zip_path, options=options)
+    s3.script = lambda _asked: None
+    assert left(tmp_path) == ["W1.bag.zip.journal", "W1.bag.zip.part"]
+
+    went_on = fetch(s3, tmp_path, options)
+
+    assert went_on.path.read_bytes() == CONTENT
+    assert went_on.verified == "etag-md5-of-parts"
+    assert went_on.fetched_bytes <= 3 * MIB
+
+
+def test_what_came_wrong_and_is_gone_from_s3_is_kept(s3: S3, tmp_path: Path) -> None:
+    options, zip_path = replace(OPTIONS, verify=download.Verify.MANIFEST), tmp_path / "W1.bag.zip"
+    fetch(s3, tmp_path, options)
+    flip(zip_path, 2 * MIB + 1)
+    damaged = zip_path.read_bytes()
+    s3.script = lambda _asked: Fault(error=(404, "NoSuchKey"))
+
+    with pytest.raises(ObjectGone, match="is kept in"):
+        download.prove(s3.client(), s3.bag, at=zip_path, options=options)
+
+    assert (tmp_path / "W1.bag.zip.part").read_bytes() == damaged
+
+
+def test_nothing_is_compared_nor_fetched_where_s3_has_no_digest_or_what_it_said_is_not_known_any_more(
+    tmp_path: Path,
+) -> None:
+    options, zip_path = replace(OPTIONS, verify=download.Verify.MANIFEST), tmp_path / "W1.bag.zip"
+    with faulty_s3(CONTENT, part_bytes=MIB, headers=KMS) as s3:
+        fetch(s3, tmp_path, options)
+        asked, status = len(s3.asked), zip_path.stat()
+
+        found = download.prove(s3.client(), s3.bag, at=zip_path, options=options)
+        assert found is not None
+        assert (found.compared, found.fetched_bytes) == (False, 0)
+        download.settle(zip_path)
+        assert download.prove(s3.client(), s3.bag, at=zip_path, options=options) is None
+
+    assert len(s3.asked) == asked
+    assert (zip_path.stat().st_ino, zip_path.stat().st_mtime_ns) == (status.st_ino, status.st_mtime_ns)
+    assert zip_path.read_bytes() == CONTENT
 
 
 def test_a_small_object_takes_one_request(tmp_path: Path) -> None:
@@ -262,21 +375,24 @@ def test_the_checksum_is_the_one_of_the_catalogue(checksums: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_with_awscrt_the_crc_of_the_whole_is_compared(tmp_path: Path, checksums: Any, *, flip: bool) -> None:
+@pytest.mark.parametrize("wrong", [False, True])
+@pytest.mark.parametrize("verify", [download.Verify.MANIFEST, download.Verify.ALWAYS])
+def test_with_awscrt_the_crc_of_the_whole_is_compared_as_it_comes(
+    tmp_path: Path, checksums: Any, verify: download.Verify, *, wrong: bool
+) -> None:
     content = CONTENT[:100_001]
     value = as_s3_tells_it(checksums.crc64nvme(content))
     told = {"x-amz-checksum-crc64nvme": value, "x-amz-checksum-type": "FULL_OBJECT", **KMS}
 
     def script(asked: Asked) -> Fault | None:
-        return Fault(flip=40_000) if flip and asked.method == "GET" and asked.number < 8 else None
+        return Fault(flip=40_000) if wrong and asked.method == "GET" and asked.number < 8 else None
 
     with faulty_s3(content, headers=told, script=script) as s3:
-        fetched = fetch(s3, tmp_path, replace(OPTIONS, chunk_bytes=20_000))
+        fetched = fetch(s3, tmp_path, replace(OPTIONS, chunk_bytes=20_000, verify=verify))
 
     assert fetched.path.read_bytes() == content
     assert (fetched.verified, fetched.digests) == ("crc64nvme", {"crc64nvme": value})
-    assert fetched.refetched == (("bytes 40000-59999",) if flip else ())
+    assert fetched.refetched == (("bytes 40000-59999",) if wrong else ())
 
 
 def test_a_limit_on_bandwidth_holds_for_all_that_share_it(tmp_path: Path) -> None:

@@ -98,7 +98,10 @@ def _verified(facts: dict[str, Any]) -> str:
     parts = []
     if facts.get("verified"):
         levels = facts["verified"]
-        parts.append(f"verified by {levels if isinstance(levels, str) else ', '.join(levels)}")
+        told = levels if isinstance(levels, str) else ", ".join(levels)
+        parts.append("not compared with S3's digests" if told == "size" else f"verified by {told}")
+    if "download" in facts:
+        parts.append(f"the download proved by {facts['download']}")
     if facts.get("algorithms"):
         parts.append(", ".join(facts["algorithms"]))
     parts += [f"{name} {value}" for name, value in (facts.get("digests") or {}).items()]
