@@ -47,8 +47,9 @@ class Wanted:
         return self.objects * self.size_bytes
 
 
-_ALONE = ("ours, verified", "ours, unverified", "ours, verified, durable", "boto3 download_file", "s5cmd")
-_MANY = (*_ALONE[:4], "ours, verified, 8 at once", "boto3 TransferManager", "s5cmd")
+_OURS = ("ours, by default", "ours, unverified", "ours, verified", "ours, verified, durable")
+_ALONE = (*_OURS, "boto3 download_file", "s5cmd")
+_MANY = (*_ALONE[:5], "ours, verified, 8 at once", "boto3 TransferManager", "s5cmd")
 FULL = {
     "large": Wanted("1 GiB", 1, 1 << 30, _ALONE),
     "small": Wanted("200 objects of 1.5 MiB", 200, 3 << 19, _MANY),
