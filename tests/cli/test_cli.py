@@ -162,7 +162,7 @@ def test_status_of_a_work_tells_its_whole_story(site: Site, tmp_path: Path) -> N
         ("debag", "done"),
         ("sync", "done"),
     ]
-    assert story[1]["detail"]["verified"] == "etag-md5"
+    assert (story[1]["detail"]["verified"], story[2]["detail"]["download"]) == ("size", "manifest")
 
 
 def test_check_gives_each_thing_its_verdict(site: Site) -> None:

@@ -31,7 +31,7 @@ COPIED = {"commit": 10, "rename": 7, "delete": 1, "acknowledge": 1}
 BUILTIN = {"PIPELINE_SYNC_COPIER": "builtin"}
 LOCAL = BUILTIN | {"PIPELINE_SYNC_STAGING": "local"}
 THERE_BEFORE = "images/I1/I10001.jpg"
-REFUSAL = {"commit": 8, "rename": 5, "delete": 1, "send": 1, "acknowledge": 1}
+REFUSAL = {"commit": 9, "rename": 8, "delete": 1, "send": 1, "acknowledge": 1}
 IN_ONE_PROCESS = ("run", "--lanes", "1")
 
 

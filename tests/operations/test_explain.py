@@ -28,7 +28,8 @@ def test_a_work_that_is_home_is_told_from_restore_to_proof(site: Site, tmp_path:
         "done",
         {"download": {"done": 1}, "debag": {"done": 1}, "sync": {"done": 1}},
     )
-    assert bag["verification"]["download"]["verified"] == "etag-md5"
+    assert bag["verification"]["download"]["verified"] == "size"
+    assert bag["verification"]["debag"]["download"] == "manifest"
     assert bag["verification"]["debag"]["verified"] == ["manifest"]
     assert bag["verification"]["sync"]["proof"]["sha512"]
     assert bag["archived"][0]["archive_path"] == told["archive_path"] == str(site.home / "archive/Archive0/00/W1")
@@ -37,7 +38,7 @@ def test_a_work_that_is_home_is_told_from_restore_to_proof(site: Site, tmp_path:
     assert [event["step"] for event in told["history"]] == ["intake", "download", "debag", "sync"]
     assert told["next"]["command"] == "run_pipeline.py verify W1"
     assert lines(plain, "next", "it is home")
-    assert lines(plain, "download", "verified by etag-md5")
+    assert lines(plain, "debag", "verified by manifest", "the download proved by manifest")
 
 
 def test_a_refused_bag_says_why_where_it_is_kept_and_what_to_look_at(site: Site, tmp_path: Path) -> None:
