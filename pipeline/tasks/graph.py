@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import luigi
 
@@ -22,7 +21,7 @@ from pipeline.foundation.work import Bag, Pulse, human_bytes, human_count, mixes
 from pipeline.record import Phase
 from pipeline.tasks import context, refused, staging
 from pipeline.tasks.context import Site
-from pipeline.tasks.room import make_room
+from pipeline.tasks.room import folder_to_unpack_into, make_room
 from pipeline.tasks.staging import Place
 from pipeline.tasks.step_task import StepTask, SyncRows, Vouched
 
@@ -108,7 +107,9 @@ class Debag(StepTask):
         except _CameWrong:
             unpacked = self._unpacked(here, bag)
         failpoints.point("debag published, not recorded")
-        here.record.finished(self.phase, bag, self._facts(unpacked), works=tuple(work.rid for work in unpacked.works))
+        here.record.finished(
+            self.phase, bag, staging.debagged_facts(place, unpacked), works=tuple(work.rid for work in unpacked.works)
+        )
         _log.info(
             "%s: debagged %s, %s in %.1f s",
             self.work_rid,
@@ -121,7 +122,7 @@ class Debag(StepTask):
         """The works; a bag that breaks the rules is kept in quarantine with its report."""
         place = self.place
         zip_file = Path(staging.vouched(place.download_marker)["zip"])
-        into = _into(here, place)
+        into = folder_to_unpack_into(here, place)
         _log.info("%s: debagging %s", self.work_rid, zip_file)
         try:
             with self.pulse(self.work_rid, "debagging") as pulse:
@@ -147,8 +148,7 @@ class Debag(StepTask):
             PipelineError: it could not be mended.
         """
         place = self.place
-        proved = bag.is_local or staging.proof(staging.vouched(place.download_marker))
-        if proved or here.settings.download.verify is Verify.NEVER:
+        if bag.is_local or staging.proof(place) or here.settings.download.verify is Verify.NEVER:
             return
         _log.info("%s: %s: comparing the zip with what S3 said of it", self.work_rid, why)
         found = download.prove(here.s3(bag), bag, at=place.bag_zip, options=here.download_options(), pulse=pulse)
@@ -162,11 +162,6 @@ class Debag(StepTask):
         _say_what_came_wrong(bag, found)
         if found.fetched_bytes:
             raise _CameWrong
-
-    def _facts(self, unpacked: Debagged) -> dict[str, Any]:
-        """What the record keeps of it; with what proved the download."""
-        manifests = "" if any(work.verified == "none" for work in unpacked.works) else "manifest"
-        return {**unpacked.facts(), "download": staging.proof(staging.vouched(self.place.download_marker)) or manifests}
 
 
 class _CameWrong(Exception):
@@ -192,7 +187,7 @@ class Sync(StepTask):
         unpacked = place.unpacked()
         works = tuple(work.rid for work in unpacked.works)
         if self.row.works != works:  # killed between publishing the folder and recording it
-            here.record.finished(Phase.DEBAG, bag, unpacked.facts(), works=works)
+            here.record.finished(Phase.DEBAG, bag, staging.debagged_facts(place, unpacked), works=works)
         home = here.record.synced(self.bag_id)
         for work in unpacked.works:
             if work.rid not in home:
@@ -270,21 +265,6 @@ def finish(here: Site, bag: Bag) -> None:
     """Everything that a bag holds is home: say so, then clear its staging folder; safe to do again."""
     here.record.done(bag)
     staging.clear(here.place(bag))
-
-
-def _into(here: Site, place: Place) -> Path:
-    """Where debag is to unpack: in the archive, where that saves a copy, else on the local disk."""
-    why = sync.why_not(here.settings.sync, place.in_archive)
-    if not why:
-        try:
-            sync.make_place(place.in_archive)
-        except OSError as error:
-            why = str(error)
-    if not why:
-        return place.in_archive / place.local.name
-    if here.settings.sync.copier == sync.BUILTIN:
-        _log.info("%s: unpacked on the local disk, and copied from there: %s", place.work_rid, why)
-    return place.local
 
 
 def _policy(here: Site, bag: Bag) -> debag.Policy:

@@ -15,7 +15,7 @@ from pipeline.tasks.context import Site
 def keep(here: Site, bag: Bag, error: InvalidBag, *, zip_name: str) -> None:
     """Keep a refused bag in quarantine with its reports, and let the failure say where, and how to go on."""
     place = here.place(bag)
-    proof = staging.proof(staging.vouched(place.download_marker))
+    proof = staging.proof(place)
     _say_what_is_kept(here, bag, error, proved=bool(proof))
     facts = refusal.as_data(error, bag, zip_name=zip_name, proof=proof)
     staging.keep(place, bag, report=facts, text=refusal.as_text(error, zip_name=zip_name, proof=proof))

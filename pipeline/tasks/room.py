@@ -13,6 +13,7 @@ from pipeline.foundation.work import Bag, human_bytes
 from pipeline.record import BagRow, BagState
 from pipeline.tasks import staging
 from pipeline.tasks.context import Site
+from pipeline.tasks.staging import Place
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +64,21 @@ def _to_come(
     if payload_bytes:
         there = next(folder for folder in hidden.parents if folder.is_dir())
         yield there, max(0, payload_bytes - staging.used_bytes(hidden))
+
+
+def folder_to_unpack_into(here: Site, place: Place) -> Path:
+    """Where debag is to unpack: in the archive, where that saves a copy, else on the local disk."""
+    why = sync.why_not(here.settings.sync, place.in_archive)
+    if not why:
+        try:
+            sync.make_place(place.in_archive)
+        except OSError as error:
+            why = str(error)
+    if not why:
+        return place.in_archive / place.local.name
+    if here.settings.sync.copier == sync.BUILTIN:
+        _log.info("%s: unpacked on the local disk, and copied from there: %s", place.work_rid, why)
+    return place.local
 
 
 def sweep(here: Site) -> None:

@@ -13,13 +13,12 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import debag, sync
+from pipeline import debag, download, sync
 from pipeline.debag import Debagged
 from pipeline.foundation import durable, failpoints, guarded
 from pipeline.foundation.errors import StagingDamaged
@@ -129,10 +128,20 @@ def vouched(marker: Path) -> dict[str, Any]:
     return dict(facts)
 
 
-def proof(facts: Mapping[str, Any]) -> str:
-    """What proved that a zip came as its source has it, by the facts of its marker; empty: nothing but its size."""
+def proof(place: Place) -> str:
+    """What proved that a zip came as its source has it, by its marker; empty: nothing but its size."""
+    try:
+        facts = vouched(place.download_marker)
+    except StagingDamaged:
+        return ""
     verified = facts.get("proved", "") if facts.get("verified") == "quarantine" else facts.get("verified", "")
-    return "" if verified == "size" else str(verified)
+    return "" if verified == download.Level.SIZE else str(verified)
+
+
+def debagged_facts(place: Place, unpacked: Debagged) -> dict[str, Any]:
+    """What the record keeps of an unpacked bag; with what proved its download."""
+    by_manifest = all(work.verified == "manifest" for work in unpacked.works)
+    return {**unpacked.facts(), "download": proof(place) or ("manifest" if by_manifest else "")}
 
 
 def kept_zip(place: Place, bag: Bag) -> Path:
