@@ -8,10 +8,14 @@
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
+# hadolint ignore=DL3008  # as below; of the compiler nothing comes into the image but what it made
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY locks/requirements.txt /build/
 # The environment has no pip of its own: it is not needed later.
 RUN python -m venv --without-pip /venv \
  && python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes -r /build/requirements.txt
+COPY native/ /build/native/
+RUN python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps /build/native
 COPY docker/site/requirements/ /build/site/
 # A site's own are resolved together with what is there, which stays: pip names conflicts.
 RUN sed -nE 's/^([A-Za-z0-9._-]+==[^ ;]+).*/\1/p' /build/requirements.txt >/build/pinned.txt \

@@ -13,12 +13,12 @@ PIP := $(RUN) $(PIP_INSTALL)
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST)
 
-venv: $(VENV)/.demo  ## the virtual environment, enough for run_pipeline.py
+venv: $(VENV)/.demo $(VENV)/.native  ## the virtual environment, enough for run_pipeline.py
 
-demo: $(VENV)/.demo  ## bring sample bags home on an embedded stack; options as DEMO="--bags 20 --keep"
+demo: $(VENV)/.demo $(VENV)/.native  ## bring sample bags home on an embedded stack; options as DEMO="--bags 20 --keep"
 	$(RUN) run_pipeline.py demo $(DEMO)
 
-test: $(VENV)/.dev  ## all tests
+test: $(VENV)/.dev $(VENV)/.native  ## all tests
 	$(RUN) -m pytest $(PYTEST)
 
 lint: $(VENV)/.dev  ## formatting, ruff, mypy, shellcheck
@@ -55,7 +55,7 @@ soak: $(VENV)/.dev  ## thousands of works through the same lanes; options as SOA
 shape:  ## how large the house is, and how its rooms hang together
 	$(PYTHON) -m tests.shape
 
-bench: $(VENV)/.bench  ## measure against the peers; takes half an hour
+bench: $(VENV)/.bench $(VENV)/.native  ## measure against the peers; takes half an hour
 	$(RUN) -m benchmarks.line
 	$(RUN) -m benchmarks.debag
 	$(RUN) -m benchmarks.sync
@@ -83,3 +83,9 @@ $(VENV)/.dev: $(VENV)/.demo locks/requirements-dev.txt
 $(VENV)/.bench: $(VENV)/.dev locks/requirements-bench.txt
 	$(PIP) -r locks/requirements-bench.txt
 	touch $@
+
+# Not needed, and tried again by the next make: without it hashlib does it all.
+$(VENV)/.native: $(VENV)/.made $(wildcard native/*)
+	@$(RUN) -m pip --disable-pip-version-check --no-cache-dir install --no-index --no-deps --force-reinstall ./native >$(VENV)/native.log 2>&1 \
+		&& touch $@ \
+		|| echo "no vector lanes for SHA-512: native/ could not be compiled ($(VENV)/native.log); on Debian by gcc and libc6-dev"
