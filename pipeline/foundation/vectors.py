@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE, LIBRARY = "bag_pipeline_native", "libsha512.so"
-_DONE = 1  # an outcome of the library
+_DONE, _NOT_OPENED = 1, 2  # outcomes of the library
 _OFF = os.environ.get("PIPELINE_TEST_VECTORS", "") == "off"
 _ROOM_BYTES = 8 * ((64 << 10) + 256)  # MOST_LANES * PADDED_BYTES
 _FILE = struct.Struct("=7q2i64s2i")
@@ -72,7 +72,7 @@ class Hashed:
     Attributes:
         size: how many bytes were read.
         digest: SHA-512 in hexadecimal; empty if there is none.
-        error: why not; None as well if the call was halted before.
+        error: why not; None as well if the call was halted before. Names the file if it could not even be opened.
     """
 
     size: int
@@ -87,27 +87,33 @@ class Lanes:
         name: the instruction set, for a person.
         width: how many files at once.
         fewest: as long as a thread has fewer, one after the other is faster.
+        kind: the library's number of them.
+        call: its function.
     """
 
     def __init__(self, library: ctypes.CDLL, kind: int, name: str) -> None:
         self.name = name
         self.width: int = library.sha512_lanes(kind)
         self.fewest: int = library.sha512_fewest(kind)
-        self._call = library.sha512_files
-        self._kind = kind
+        self.call = library.sha512_files
+        self.kind = kind
 
     def seat(self, halt: Halt, done: ctypes.c_int64) -> "Seat":
         """What a thread needs to use them; `done` grows by the bytes that are read, while they are."""
-        return Seat(self._call, self._kind, halt, done)
+        return Seat(self, halt, done)
 
 
 class Seat:
-    """One thread's use of the lanes of the core that it runs on; holds half a megabyte."""
+    """One thread's use of the lanes of the core that it runs on; holds half a megabyte.
 
-    def __init__(self, call: "ctypes._NamedFuncPointer", kind: int, halt: Halt, done: ctypes.c_int64) -> None:
-        self._call = call
+    Attributes:
+        lanes: those lanes.
+    """
+
+    def __init__(self, lanes: Lanes, halt: Halt, done: ctypes.c_int64) -> None:
+        self.lanes = lanes
         self._kept = (room := ctypes.create_string_buffer(_ROOM_BYTES)), halt, done
-        self._pass = _Pass(ctypes.addressof(room), ctypes.addressof(done), ctypes.addressof(halt.word), kind)
+        self._pass = _Pass(ctypes.addressof(room), ctypes.addressof(done), ctypes.addressof(halt.word), lanes.kind)
 
     def copy(self, source: int, files: Sequence[ToHash], *, into: int, write_back: bool) -> list[Hashed]:
         """Hash parts of an open file while they are written to files of their own, never over one that is there.
@@ -153,10 +159,11 @@ class Seat:
             _FILE.pack_into(table, number * _FILE.size, *numbers, b"", 0, 0)
             at += len(os.fsencode(file.name)) + 1
         entries = (ctypes.c_char * len(table)).from_buffer(table)
-        self._call(ctypes.byref(self._pass), entries, ctypes.c_int64(len(files)))
+        self.lanes.call(ctypes.byref(self._pass), entries, ctypes.c_int64(len(files)))
         found = []
         for file, (*_, size, outcome, error, digest, _, _) in zip(files, _FILE.iter_unpack(table), strict=True):
-            failed = OSError(error, os.strerror(error), file.name) if error else None
+            named = (file.name,) if outcome == _NOT_OPENED else ()
+            failed = OSError(error, os.strerror(error), *named) if error else None
             found.append(Hashed(size, digest.hex() if outcome == _DONE else "", failed))
         return found
 

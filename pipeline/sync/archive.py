@@ -13,8 +13,9 @@ from pipeline.sync import by_copier, by_script, narrowing, replaced
 from pipeline.sync import proof as proofs
 from pipeline.sync.call import Call
 from pipeline.sync.narrowing import SyncOptions
-from pipeline.sync.readback import Comparison, Difference, compare, not_kept
+from pipeline.sync.readback import Comparison, Difference, compare
 from pipeline.sync.site import BUILTIN, Synced, SyncSettings
+from pipeline.sync.trees import not_kept
 
 logger = logging.getLogger(__name__)
 

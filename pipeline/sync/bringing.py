@@ -201,6 +201,12 @@ class _Worker(Reader):
         """Read back from the storage, some files fetched ahead; what is not equal and not of this pass is left out."""
         for start in range(0, len(jobs), _OPEN_FILES):
             some = jobs[start : start + _OPEN_FILES]
+            many = self.wrong_of_many(self._folders.target, [(job.name, job.expected) for job in some])
+            if many is not None:
+                self.in_lanes.value = 0  # what counts is what is proved
+                for job, wrong in zip(some, many, strict=True):
+                    self._settle(job, wrong)
+                continue
             opened: list[int] = []
             try:
                 for job in some:
@@ -217,10 +223,23 @@ class _Worker(Reader):
 
     def _match(self, job: ToBring, descriptor: int) -> None:
         """Compare one file with its digests."""
+        wrong: str | OSError
         try:
             wrong = self.wrong(job.expected, descriptor)
         except OSError as error:
-            wrong = f"cannot be read: {error.strerror}"
+            wrong = error
+        self._settle(job, wrong)
+
+    def _settle(self, job: ToBring, wrong: str | OSError) -> None:
+        """What becomes of a file in which this is wrong.
+
+        Raises:
+            OSError: it could not even be opened.
+        """
+        if isinstance(wrong, OSError):
+            if wrong.filename:
+                raise wrong
+            wrong = f"cannot be read: {wrong.strerror}"
             if not job.there:
                 self.unreadable.append(Difference(shown(job.name), wrong))
                 return

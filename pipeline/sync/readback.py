@@ -3,27 +3,29 @@
 The page cache is no proof of what the storage holds: where possible, it is dropped for each file before the read.
 """
 
+import ctypes
 import os
-import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.foundation import guarded
+from pipeline.foundation import guarded, vectors
 from pipeline.foundation.fixity import FileFixity, Fixity, hash_makers
 from pipeline.foundation.machine import available_cpus, drop_cache
-from pipeline.foundation.work import Pulse, human_count, no_pulse
-from pipeline.sync.trees import Tree, scan, shown
+from pipeline.foundation.work import Pulse, no_pulse
+from pipeline.sync.trees import scan, shown, wrong_at_sight
 
 BLOCK_BYTES = 256 * 1024
 
-_SAME_TIME_NS = 2_000_000_000
+_MANY_BYTES, _MANY_FILES = 32 << 20, 32  # what vector lanes are given at once; so many are open then
 _FILES_A_THREAD = 16  # fewer are read sooner than a thread is started
 _BEAT_SECONDS = 0.1
+_Waiting = deque[tuple[str, FileFixity]]
 
 
 @dataclass(frozen=True, order=True)
@@ -108,61 +110,19 @@ def compare(
         OSError: `folder` or a folder in it cannot be listed. (A file that cannot be read is reported, not raised.)
     """
     tree = scan(folder)
-    blocked = _blocked(tree, fixity)
-    sizes = {
-        name: Difference(shown(name), wrong)
-        for name, expected in fixity.files.items()
-        if (wrong := expected.differs(tree.files.get(name, expected.size_bytes), {}))
-    }
-    to_read = [(name, file) for name, file in fixity.files.items() if name in tree.files and name not in sizes]
+    wrong = wrong_at_sight(tree, fixity)
+    to_read = [(name, file) for name, file in fixity.files.items() if name in tree.files and name not in wrong]
     readers = _read_all(folder, to_read, threads=threads, pulse=pulse, brake=brake)
     found = gathered(readers, fixity)
-    missing = [name for name in fixity.files if name not in tree.files and name not in blocked]
-    extra = [name for name in (*tree.files, *tree.others) if name not in fixity.files and name not in blocked]
+    missing = [name for name in fixity.files if name not in tree.files and name not in wrong]
+    extra = [name for name in (*tree.files, *tree.others) if name not in fixity.files and name not in wrong]
     return replace(
         found,
         missing=tuple(sorted(map(shown, missing))),
-        differing=tuple(sorted([*found.differing, *blocked.values(), *sizes.values()])),
+        differing=tuple(sorted([*found.differing, *(Difference(shown(name), wrong[name]) for name in wrong)])),
         extra=tuple(sorted(map(shown, extra))),
         cache_dropped=bool(to_read) and found.cache_dropped,
     )
-
-
-def not_kept(source: Path, copy: Path, names: Collection[str]) -> tuple[str, ...]:
-    """What of the files' metadata a copy does not have, for a person: some shares refuse or forget it.
-
-    Times within two seconds of each other are equal: FAT and some servers keep no better ones.
-
-    Raises:
-        OSError: a file cannot be looked at.
-    """
-    times = modes = 0
-    for name in names:
-        wanted, has = os.lstat(os.path.join(source, name)), os.lstat(os.path.join(copy, name))
-        times += abs(wanted.st_mtime_ns - has.st_mtime_ns) > _SAME_TIME_NS
-        modes += stat.S_IMODE(wanted.st_mode) != stat.S_IMODE(has.st_mode)
-    files = human_count(len(names), "file")
-    return tuple(f"{what} of {many:,} of {files}" for what, many in (("times", times), ("modes", modes)) if many)
-
-
-def _blocked(tree: Tree, fixity: Fixity) -> dict[str, Difference]:
-    """The names where a file of the bag cannot be, because something else than a file or folder is there."""
-    above = _folders_above(fixity.files)
-    found = {name: f"is {what}" for name, what in tree.others.items() if name in fixity.files or name in above}
-    found |= dict.fromkeys(fixity.files.keys() & tree.folders, "is a folder")
-    found |= dict.fromkeys(above & tree.files.keys(), "is a file where the bag has a folder")
-    return {name: Difference(shown(name), detail) for name, detail in found.items()}
-
-
-def _folders_above(names: Iterable[str]) -> set[str]:
-    """All folders that have to be there for files of these names."""
-    above: set[str] = set()
-    for name in names:
-        parent = name.rpartition("/")[0]
-        while parent and parent not in above:
-            above.add(parent)
-            parent = parent.rpartition("/")[0]
-    return above
 
 
 def _read_all(
@@ -174,7 +134,7 @@ def _read_all(
     wanted = threads or available_cpus()
     many = max(1, min(wanted, -(-len(waiting) // _FILES_A_THREAD) if total < BLOCK_BYTES * 16 else wanted))
     stop = threading.Event()
-    readers = [_FileReader(stop, folder, waiting, brake) for _ in range(many)]
+    readers = [_FileReader(stop, folder, waiting, brake, total // (4 * many)) for _ in range(many)]
     run_all(readers, stop=stop, pulse=lambda done: pulse(done, total))
     return readers
 
@@ -184,6 +144,8 @@ class Reader:
 
     Attributes:
         bytes_read: so far, for the pulse.
+        in_lanes: bytes that vector lanes have read, besides.
+        halt: stops them; `stop` is seen between two calls only.
         matched: how many files are equal in every algorithm.
         differing: files that are something else.
         unreadable: files that the system would not read.
@@ -197,6 +159,9 @@ class Reader:
         self.differing: list[Difference] = []
         self.unreadable: list[Difference] = []
         self.cache_dropped = True
+        self.halt = vectors.Halt()
+        self.in_lanes = ctypes.c_int64()
+        self._seat = lanes.seat(self.halt, self.in_lanes) if (lanes := vectors.lanes()) else None
         self._buffer = memoryview(bytearray(BLOCK_BYTES))
 
     def run(self) -> None:
@@ -205,6 +170,23 @@ class Reader:
 
     def read(self, count: int) -> None:
         """So many bytes were read."""
+
+    def wrong_of_many(self, folder: int, files: Sequence[tuple[str, FileFixity]]) -> list[str | OSError] | None:
+        """In what some files below a folder are not as expected, as `wrong` tells it, or why that is not known.
+
+        Each is taken out of the page cache and read in a vector lane; None if lanes are no faster with these. Files
+        that are left when it is stopped are told to be fine.
+        """
+        known = all(expected.digests.keys() == {"sha512"} for _, expected in files)
+        if self._seat is None or len(files) < self._seat.lanes.fewest or not known:
+            return None
+        wanted = [vectors.ToHash(name, expected.size_bytes) for name, expected in files]
+        read, dropped = self._seat.read(folder, wanted, drop_cache=True)
+        self.cache_dropped = self.cache_dropped and dropped
+        return [
+            one.error or (expected.differs(one.size, {"sha512": one.digest}) if one.digest else "")
+            for one, (_, expected) in zip(read, files, strict=True)
+        ]
 
     def wrong(self, expected: FileFixity, descriptor: int) -> str:
         """In what an open file is not as expected; empty if in nothing, or if it was stopped half-way."""
@@ -228,29 +210,23 @@ class _FileReader(Reader):
     """Takes one waiting file after the other."""
 
     def __init__(
-        self, stop: threading.Event, folder: Path, waiting: deque[tuple[str, FileFixity]], brake: Brake | None
+        self, stop: threading.Event, folder: Path, waiting: _Waiting, brake: Brake | None, share_bytes: int
     ) -> None:
         super().__init__(stop)
+        self._share_bytes = min(share_bytes, _MANY_BYTES)  # taken at once: so all threads end together
         self._folder = folder
         self._waiting = waiting
         self._brake = brake
 
     def run(self) -> None:
         """Read and compare."""
-        while not self.stop.is_set():
-            try:
-                name, expected = self._waiting.popleft()
-            except IndexError:
-                return
-            try:
-                wrong = self._compared(name, expected)
-            except OSError as error:
-                self.unreadable.append(Difference(shown(name), f"cannot be read: {error.strerror}"))
-                continue
-            if wrong:
-                self.differing.append(Difference(shown(name), wrong))
-            elif not self.stop.is_set():
-                self.matched += 1
+        with guarded.opened(self._folder) as folder:
+            while files := self._taken():
+                known = self.wrong_of_many(folder, files)
+                for number, (name, expected) in enumerate(files):
+                    if self.stop.is_set():
+                        return
+                    self._settle(name, self._compared(name, expected) if known is None else known[number])
 
     def read(self, count: int) -> None:
         """So many bytes were read; pause for as long as the brake says."""
@@ -258,13 +234,35 @@ class _FileReader(Reader):
         if self._brake is not None:
             self.stop.wait(self._brake.wait_seconds(count))
 
-    def _compared(self, name: str, expected: FileFixity) -> str:
-        descriptor = guarded.open_file(os.path.join(self._folder, name))
+    def _taken(self) -> list[tuple[str, FileFixity]]:
+        """The next files: one, or as many as lanes take at once."""
+        files: list[tuple[str, FileFixity]] = []
+        size = 0
+        most = 1 if self._seat is None or self._brake is not None else _MANY_FILES
+        with suppress(IndexError):  # nothing is left
+            while not files or (len(files) < most and size < self._share_bytes):
+                files.append(self._waiting.popleft())
+                size += files[-1][1].size_bytes
+        return files
+
+    def _settle(self, name: str, wrong: str | OSError) -> None:
+        if isinstance(wrong, OSError):
+            self.unreadable.append(Difference(shown(name), f"cannot be read: {wrong.strerror}"))
+        elif wrong:
+            self.differing.append(Difference(shown(name), wrong))
+        elif not self.stop.is_set():
+            self.matched += 1
+
+    def _compared(self, name: str, expected: FileFixity) -> str | OSError:
         try:
-            self.cache_dropped = drop_cache(descriptor) and self.cache_dropped
-            return self.wrong(expected, descriptor)
-        finally:
-            os.close(descriptor)
+            descriptor = guarded.open_file(os.path.join(self._folder, name))
+            try:
+                self.cache_dropped = drop_cache(descriptor) and self.cache_dropped
+                return self.wrong(expected, descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            return error
 
 
 def run_all(readers: Sequence[Reader], *, stop: threading.Event, pulse: Callable[[int], None]) -> None:
@@ -282,9 +280,11 @@ def run_all(readers: Sequence[Reader], *, stop: threading.Event, pulse: Callable
                 finished, running = wait(running, timeout=_BEAT_SECONDS)
                 for future in finished:
                     future.result()
-                pulse(sum(reader.bytes_read for reader in readers))
+                pulse(sum(reader.bytes_read + reader.in_lanes.value for reader in readers))
         finally:
             stop.set()
+            for reader in readers:
+                reader.halt.set()
 
 
 def gathered(readers: Sequence[Reader], fixity: Fixity) -> Comparison:

@@ -3,11 +3,14 @@
 import hashlib
 import os
 import stat
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.foundation.fixity import Fixity
+from pipeline.foundation.work import human_count
 
+_SAME_TIME_NS = 2_000_000_000
 _KINDS = {
     stat.S_IFLNK: "a link",
     stat.S_IFIFO: "a pipe",
@@ -103,3 +106,44 @@ def _wrong_files(work_dir: Path, known: Fixity) -> list[str]:
     problems += [f"{shown(name)} has no digest" for name in tree.files if name not in known.files]
     problems += [f"{shown(name)} is {what}" for name, what in tree.others.items()]
     return sorted(problems)
+
+
+def not_kept(source: Path, copy: Path, names: Collection[str]) -> tuple[str, ...]:
+    """What of the files' metadata a copy does not have, for a person: some shares refuse or forget it.
+
+    Times within two seconds of each other are equal: FAT and some servers keep no better ones.
+
+    Raises:
+        OSError: a file cannot be looked at.
+    """
+    times = modes = 0
+    for name in names:
+        wanted, has = os.lstat(os.path.join(source, name)), os.lstat(os.path.join(copy, name))
+        times += abs(wanted.st_mtime_ns - has.st_mtime_ns) > _SAME_TIME_NS
+        modes += stat.S_IMODE(wanted.st_mode) != stat.S_IMODE(has.st_mode)
+    files = human_count(len(names), "file")
+    return tuple(f"{what} of {many:,} of {files}" for what, many in (("times", times), ("modes", modes)) if many)
+
+
+def wrong_at_sight(tree: Tree, fixity: Fixity) -> dict[str, str]:
+    """The names where something else is than a file of the bag, or one of another size, and what, for a person."""
+    above = _folders_above(fixity.files)
+    found = {name: f"is {what}" for name, what in tree.others.items() if name in fixity.files or name in above}
+    found |= dict.fromkeys(fixity.files.keys() & tree.folders, "is a folder")
+    found |= dict.fromkeys(above & tree.files.keys(), "is a file where the bag has a folder")
+    return found | {
+        name: wrong
+        for name, file in fixity.files.items()
+        if (wrong := file.differs(tree.files.get(name, file.size_bytes), {}))
+    }
+
+
+def _folders_above(names: Iterable[str]) -> set[str]:
+    """All folders that have to be there for files of these names."""
+    above: set[str] = set()
+    for name in names:
+        parent = name.rpartition("/")[0]
+        while parent and parent not in above:
+            above.add(parent)
+            parent = parent.rpartition("/")[0]
+    return above

@@ -198,7 +198,7 @@ def test_what_is_there_is_not_written_over_and_no_link_is_followed(lanes: vector
     assert (tmp_path / "there").read_bytes() == b"mine"
     assert not (tmp_path / "elsewhere").exists()
     assert (tmp_path / "new").read_bytes() == bytes(range(50, 150))
-    assert (past_the_end[0].digest, str(past_the_end[0].error)) == ("", "[Errno 5] Input/output error: 'short'")
+    assert (past_the_end[0].digest, str(past_the_end[0].error)) == ("", "[Errno 5] Input/output error")
 
 
 def test_a_call_that_is_halted_hashes_nothing_more(lanes: vectors.Lanes) -> None:
