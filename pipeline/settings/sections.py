@@ -56,7 +56,9 @@ class Pipeline:
         DOOR_KEY_FILE, "holds the password of luigid's door (a secret); the default is for a luigid on this host"
     )
     archive_root: Path = setting(Path("var/archive"), "folder of Archive0 to Archive3", production="/mnt")
-    margin_bytes: int = setting(1 << 30, "bytes of staging disk that always stay free", at_least(0))
+    margin_bytes: int = setting(
+        1 << 30, "bytes that always stay free on the disks where bags are downloaded and unpacked", at_least(0)
+    )
 
     @property
     def lane_logs(self) -> Path | None:

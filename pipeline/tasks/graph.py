@@ -210,11 +210,14 @@ class Sync(StepTask):
                     again=self.place.sync_again.exists(),
                     until=here.heartbeat.may_run_until,
                 )
-        except (StagingDamaged, ReadBackFailed) as error:
+        except StagingDamaged as error:
             # What the marker vouches for is not what lies there: the step that made it has to be done again.
-            if isinstance(error, StagingDamaged) or place.debag != place.local:
-                debag.discard(place.debag)
-                error.kept = "the unpacked work was discarded, the zip is kept"
+            debag.discard(place.debag)
+            error.kept = "the unpacked work was discarded, the zip is kept"
+            raise
+        except ReadBackFailed as error:
+            if place.debag != place.local and not Path(str(error.facts["archive"])).exists():
+                debag.discard(place.debag)  # it was not copied: what came back wrong lies there
             raise
         failpoints.point("sync copied, not committed")
         here.record.commit_sync(

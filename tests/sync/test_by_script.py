@@ -29,6 +29,12 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
     return Home(tmp_path, copier=request.param)
 
 
+@pytest.fixture(params=COPIERS[:2])
+def copied(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    """Where works are unpacked beside the archive and not in it."""
+    return Home(tmp_path, copier=request.param)
+
+
 @pytest.fixture
 def scripted(tmp_path: Path) -> Home:
     """For what only a script can do."""
@@ -57,11 +63,11 @@ def test_nothing_is_left_over_after_a_work_has_come_home(scripted: Home) -> None
     assert sorted(path.suffix for path in synced.log.parent.iterdir()) == [".log", ".txt"]
 
 
-def test_a_second_run_writes_nothing_and_does_not_run_the_script(home: Home) -> None:
-    home.stage()
-    first = home.archive()
+def test_a_second_run_writes_nothing_and_does_not_run_the_script(copied: Home) -> None:
+    copied.stage()
+    first = copied.archive()
     before = {path: path.stat().st_ctime_ns for path in first.path.rglob("*")}
-    second = home.archive(site=home.site(script="exit 1"))
+    second = copied.archive(site=copied.site(script="exit 1"))
     assert (second.written, second.added, second.log) == (False, 0, None)
     assert before == {path: path.stat().st_ctime_ns for path in first.path.rglob("*")}
 
@@ -106,22 +112,22 @@ def test_an_archive_folder_that_is_a_link_is_refused(home: Home, leads_to: str) 
     assert list(aim.iterdir()) == []
 
 
-def test_a_shelf_that_is_a_link_out_of_the_tree_is_refused(home: Home) -> None:
-    home.stage()
-    (home.folder / "outside").mkdir()
-    (home.root / "Archive0").mkdir(exist_ok=True)
-    (home.root / "Archive0/00").symlink_to(home.folder / "outside")
+def test_a_shelf_that_is_a_link_out_of_the_tree_is_refused(copied: Home) -> None:
+    copied.stage()
+    (copied.folder / "outside").mkdir()
+    (copied.root / "Archive0").mkdir()
+    (copied.root / "Archive0/00").symlink_to(copied.folder / "outside")
     with pytest.raises(ArchiveConflict, match="a link leads to"):
-        home.archive()
-    assert list((home.folder / "outside").iterdir()) == []
+        copied.archive()
+    assert list((copied.folder / "outside").iterdir()) == []
 
 
-def test_a_share_point_may_be_a_link_as_mounts_are_arranged(home: Home) -> None:
-    home.stage()
-    (home.folder / "mounted").mkdir()
-    (home.root / "Archive0").symlink_to(home.folder / "mounted")
-    home.archive()
-    assert contents(home.folder / "mounted/00/W1") == SMALL_WORK
+def test_a_share_point_may_be_a_link_as_mounts_are_arranged(copied: Home) -> None:
+    copied.stage()
+    (copied.folder / "mounted").mkdir()
+    (copied.root / "Archive0").symlink_to(copied.folder / "mounted")
+    copied.archive()
+    assert contents(copied.folder / "mounted/00/W1") == SMALL_WORK
 
 
 def test_works_named_as_prefixes_of_one_another_do_not_mix(home: Home) -> None:
@@ -131,7 +137,7 @@ def test_works_named_as_prefixes_of_one_another_do_not_mix(home: Home) -> None:
         home.stage(rid, files=files[rid])
     for rid in rids:
         assert contents(home.archive(rid).path) == files[rid]
-    assert sorted(path.name for path in (home.root / "Archive0/00").iterdir()) == sorted(rids)
+    assert home.shelf() == sorted(rids)
 
 
 def test_awkward_names_come_home_and_no_shell_reads_them(home: Home) -> None:
@@ -143,14 +149,14 @@ def test_awkward_names_come_home_and_no_shell_reads_them(home: Home) -> None:
     assert not Path("pwned").exists()
 
 
-def test_a_damaged_staging_is_named_in_full_before_anything_is_written(home: Home) -> None:
-    work = home.stage()
+def test_a_damaged_staging_is_named_in_full_before_anything_is_written(copied: Home) -> None:
+    work = copied.stage()
     (work / IMAGE).write_bytes(b"cut")
     (work / "archive/I1/I10001.tif").unlink()
     (work / "stray").write_bytes(b"that no digest vouches for")
     (work / "way out").symlink_to("/etc/passwd")
     with pytest.raises(StagingDamaged) as caught:
-        home.archive()
+        copied.archive()
     assert caught.value.facts["problems"] == [
         "archive/I1/I10001.tif is missing",
         f"{IMAGE} has 3 bytes instead of 1,100",
@@ -158,7 +164,7 @@ def test_a_damaged_staging_is_named_in_full_before_anything_is_written(home: Hom
         "way out is a link",
     ]
     assert "run_pipeline.py work W1 --from debag" in str(caught.value)
-    assert list(home.root.iterdir()) == []
+    assert list(copied.root.iterdir()) == []
 
 
 def test_a_work_folder_that_is_a_link_is_refused(home: Home) -> None:
@@ -180,12 +186,12 @@ def test_the_folder_and_the_digests_of_another_work_are_refused(home: Home) -> N
         archive(home.staging / "..", home.staging / "W1.digests.json", work_rid="..", site=home.site())
 
 
-def test_an_archive_that_is_not_there_may_be_unmounted_and_is_not_made(home: Home) -> None:
-    home.stage()
-    home.root.rmdir()
+def test_an_archive_that_is_not_there_may_be_unmounted_and_is_not_made(copied: Home) -> None:
+    copied.stage()
+    copied.root.rmdir()
     with pytest.raises(ArchiveMissing, match="may be unmounted"):
-        home.archive()
-    assert not home.root.exists()
+        copied.archive()
+    assert not copied.root.exists()
 
 
 def test_a_byte_flipped_after_the_copy_is_caught(scripted: Home) -> None:

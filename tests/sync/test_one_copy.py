@@ -66,6 +66,16 @@ def test_what_appears_beside_the_work_while_it_is_proved_does_not_come_home_with
     assert not (home.root / "Archive0/00/W1").exists()
 
 
+def test_a_share_point_may_be_a_link_as_mounts_are_arranged(home: Home) -> None:
+    before = inodes(home.stage())
+    (home.root / "Archive0").rename(home.folder / "mounted")
+    (home.root / "Archive0").symlink_to(home.folder / "mounted")
+
+    home.archive()
+
+    assert inodes(home.folder / "mounted/00/W1") == before
+
+
 def test_a_work_for_another_disk_is_copied(home: Home) -> None:
     with mounted(home.root / "Archive2", "tmpfs"):
         work = home.stage("W1FPL2251")

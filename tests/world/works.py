@@ -95,6 +95,10 @@ class Home:
         self.staging = self.root / "Archive0/00/.W1-0.staging/debag" if copier == ONE_COPY else folder / "staging"
         self.staging.mkdir(parents=True)
 
+    def shelf(self) -> list[str]:
+        """What lies where works with the digits 00 belong, but the folder in which we stage them."""
+        return sorted({path.name for path in (self.root / "Archive0/00").iterdir()} - {self.staging.parent.name})
+
     def stage(
         self, rid: str = "W1", *, files: Mapping[str, bytes] = SMALL_WORK, algorithms: Sequence[str] = ("sha512",)
     ) -> Path:
