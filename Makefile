@@ -19,7 +19,7 @@ demo: $(VENV)/.demo $(VENV)/.native  ## bring sample bags home on an embedded st
 	$(RUN) run_pipeline.py demo $(DEMO)
 
 test: $(VENV)/.dev $(VENV)/.native  ## all tests
-	$(RUN) -m pytest $(PYTEST)
+	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest $(PYTEST)
 
 lint: $(VENV)/.dev  ## formatting, ruff, mypy, shellcheck
 	$(RUN) -m ruff format --check .
