@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.foundation.work import archive_dir
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import Site, lines
+from tests.world.stack import Site, lines, wait_until
 
 # The named points of a message's homecoming; those of a dropped zip are in test_folder_killed.py.
 POINTS = (
@@ -165,10 +165,11 @@ def run_until_empty(site: Site, *, also: tuple[str, ...] = (), settings: Mapping
     """
     over = time.monotonic() + 90
     while time.monotonic() < over:
-        site.call(*IN_ONE_PROCESS, **SHORT_LEASE, **(settings or {}))
+        site.call(*IN_ONE_PROCESS, **SHORT_LEASE, **(settings or {}))  # the first one, while another's lease goes on
         settled = all(work.stage in {"done", "refused", *also} for work in site.works().values())
         if site.depth() == 0 and settled and not site.staged():
             return
+        wait_until(lambda: not site.held())
     raise AssertionError(f"not settled: {site.works()}, {site.depth()} messages")
 
 

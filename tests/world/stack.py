@@ -10,16 +10,17 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luigi.rpc import URLLibFetcher
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from pipeline import record
 from pipeline.embedded import embedded, stack
 from pipeline.foundation.work import archive_dir, staging_key
-from pipeline.record import stories, views
+from pipeline.record import stories, tables, views
 from tests.world import warm
 
 if TYPE_CHECKING:
@@ -170,6 +171,16 @@ timeout = 0
     def hidden(self) -> int:
         told = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["All"])["Attributes"]
         return int(told["ApproximateNumberOfMessagesNotVisible"])
+
+    def held(self) -> bool:
+        """Whether anything is still somebody's, even of who was killed: a work by a lease, a message by a lane."""
+        engine = record.connect(self.database_url)
+        try:
+            with engine.connect() as connection:
+                until = connection.scalar(select(func.max(tables.leases.c.until)))
+        finally:
+            engine.dispose()
+        return (until is not None and until.replace(tzinfo=UTC) > datetime.now(UTC)) or self.hidden() > 0
 
     def dead_letters(self) -> list[Any]:
         """The messages of the dead-letter queue, with their attributes."""
