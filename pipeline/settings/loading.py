@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import luigi.configuration
-
 from pipeline import debag, download, sync
 from pipeline.foundation import guarded, owners
 from pipeline.foundation.errors import OptionsNotUnderstood, SettingsError
@@ -16,7 +14,7 @@ from pipeline.foundation.work import without_user
 from pipeline.settings import production
 from pipeline.settings.mistakes import placed, unknown
 from pipeline.settings.prices import Prices, Restores
-from pipeline.settings.reading import UNREADABLE, from_project, read, read_named_files, reason, variable
+from pipeline.settings.reading import UNREADABLE, from_project, luigi_cfg, read, read_named_files, reason, variable
 from pipeline.settings.secrets import aws_credentials, database_url, db_config_default, scheduler_url
 from pipeline.settings.sections import (
     KINDS,
@@ -168,7 +166,7 @@ def _sync(read: sync.SyncSettings, environment: str, problems: list[str]) -> syn
 
 def _scheduler(password_file: str, problems: list[str]) -> Scheduler:
     """The central scheduler, as Luigi's own sections tell of it."""
-    config = luigi.configuration.get_config()
+    config = luigi_cfg()
     seconds, url = Scheduler.disconnect_seconds, os.environ.get("PIPELINE_SCHEDULER_URL", "")
     try:
         seconds = config.getfloat("scheduler", "worker_disconnect_delay", seconds)
@@ -189,8 +187,11 @@ def _scheduler(password_file: str, problems: list[str]) -> Scheduler:
 
 def _sources(problems: list[str]) -> tuple[tuple[Source, ...], tuple[Folder, ...]]:
     """Every `[source NAME]`, queues and folders."""
-    config, found = luigi.configuration.get_config(), list[Source | Folder]()
-    for section, name in _named("source"):
+    config, found = luigi_cfg(), list[Source | Folder]()
+    for section in config.sections():
+        name = section.removeprefix("source ").strip()
+        if not section.startswith("source ") or not name:
+            continue
         try:
             kind = os.environ.get(variable(section, "kind")) or config.get(section, "kind", "") or "queue"
         except UNREADABLE as error:
@@ -217,7 +218,7 @@ def _sources(problems: list[str]) -> tuple[tuple[Source, ...], tuple[Folder, ...
 
 def _named(kind: str) -> list[tuple[str, str]]:
     """The sections of a kind, as `[source NAME]`, each with its name."""
-    sections = [(one, *one.partition(" ")[::2]) for one in luigi.configuration.get_config().sections()]
+    sections = [(one, *one.partition(" ")[::2]) for one in luigi_cfg().sections()]
     return [(section, name.strip()) for section, first, name in sections if first == kind and name.strip()]
 
 

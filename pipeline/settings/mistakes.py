@@ -8,12 +8,9 @@ from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
-import luigi.configuration
-from dotenv import dotenv_values
-
 from pipeline.foundation.declared import settings_of
 from pipeline.settings.prices import Prices
-from pipeline.settings.reading import TURNED, from_project, variable
+from pipeline.settings.reading import TURNED, from_project, luigi_cfg, variable
 from pipeline.settings.sections import SECTIONS, Folder, Source
 
 # The sections that Luigi and its `contrib` read themselves: https://luigi.readthedocs.io/en/stable/configuration.html
@@ -34,7 +31,7 @@ _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]+\b")
 
 def unknown(named: Sequence[Source | Folder | Prices]) -> Iterator[str]:
     """Sections, settings of sections, and variables that are ours by their name, and that nobody reads."""
-    config = luigi.configuration.get_config()
+    config = luigi_cfg()
     ours = {name: [*settings_of(section)] for name, section in SECTIONS.items()}
     fields = {
         f"prices {one.name}" if isinstance(one, Prices) else f"source {one.name}": (
@@ -115,6 +112,8 @@ def _place(problem: str, files: list[tuple[str, configparser.ConfigParser]]) -> 
 
 def _environment(name: str) -> str:
     """Whether a variable comes from `.env`, which gives way to what was set before."""
+    from dotenv import dotenv_values  # noqa: PLC0415  # only where something is wrong
+
     file = from_project(".env")
     from_file = "PYTHON_DOTENV_DISABLED" not in os.environ and Path(file).is_file()
     return str(file) if from_file and dotenv_values(file).get(name) == os.environ[name] else "the environment"

@@ -3,21 +3,22 @@
 import configparser
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import Field
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
-
-import luigi.configuration
-from luigi.parameter import UnconsumedParameterWarning
 
 from pipeline.foundation.declared import settings_of
 from pipeline.foundation.errors import SettingsError
 
 # Luigi takes its own settings in [core] for unknown ones of a task. Ours are checked by `mistakes.unknown`.
-warnings.filterwarnings("ignore", category=UnconsumedParameterWarning)
+warnings.filterwarnings("ignore", r"The configuration contains the parameter .* not consumed", UserWarning)
 PROJECT = Path(__file__).resolve().parents[2]
 UNREADABLE = (configparser.Error, ValueError, KeyError)
 """What comes of a value that cannot be read; `reason` tells why."""
@@ -34,6 +35,27 @@ TURNED = {("pipeline", "environment"): "PIPELINE_ENV", ("core", "default_schedul
 _Section = TypeVar("_Section")
 
 
+def _luigi_s_reader() -> ModuleType:
+    """`luigi.configuration`, without the rest of Luigi: that takes a third of a second, and only tasks need it."""
+    spec = find_spec("luigi")
+    if spec is not None and "luigi" not in sys.modules:
+        # A module's package is imported before it: here an empty one, dropped again for who imports the whole of it.
+        sys.modules["luigi"] = module_from_spec(spec)
+        try:
+            import_module("luigi.configuration")
+        finally:
+            del sys.modules["luigi"]
+    return import_module("luigi.configuration")
+
+
+_READER = _luigi_s_reader()
+
+
+def luigi_cfg() -> Any:
+    """What Luigi has read of `luigi.cfg`, and what was set since: one for the whole process."""
+    return _READER.get_config()
+
+
 def read_named_files() -> None:
     """Make Luigi's settings those of the file that `LUIGI_CONFIG_PATH` names, on top of `PIPELINE_BASE_CONFIG` if set.
 
@@ -46,7 +68,7 @@ def read_named_files() -> None:
     named = os.environ.get("LUIGI_CONFIG_PATH")
     if not named:
         return
-    config = luigi.configuration.get_config()
+    config = luigi_cfg()
     for section in config.sections():
         config.remove_section(section)
     config.defaults().clear()
@@ -78,7 +100,7 @@ def read(section: type[_Section], where: str, problems: list[str], **given: obje
         problems: grows.
         given: fields that are no settings of this section.
     """
-    config, known = luigi.configuration.get_config(), settings_of(section)
+    config, known = luigi_cfg(), settings_of(section)
     read = {field.name: _value(where, name, field, problems) for name, (_, field) in known.items()}
     for name in [one for one in config[where] if one not in known] if config.has_section(where) else ():
         try:
@@ -94,7 +116,7 @@ def read(section: type[_Section], where: str, problems: list[str], **given: obje
 
 def _value(where: str, name: str, field: "Field[Any]", problems: list[str]) -> Any:
     """What is set, in the environment or a file, or the default."""
-    config, setting = luigi.configuration.get_config(), field.metadata["setting"]
+    config, setting = luigi_cfg(), field.metadata["setting"]
     for one in (variable(where, name), TURNED.get((where, name), "")):
         if one in os.environ:
             config.set(where, name, os.environ[one].replace("%", "%%"))
@@ -118,7 +140,7 @@ def _value(where: str, name: str, field: "Field[Any]", problems: list[str]) -> A
 
 def _in_production() -> bool:
     with suppress(*UNREADABLE):  # told where the section is read
-        return bool(luigi.configuration.get_config().get("pipeline", "environment", "dev") == "prod")
+        return bool(luigi_cfg().get("pipeline", "environment", "dev") == "prod")
     return False
 
 
