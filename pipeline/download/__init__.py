@@ -9,8 +9,15 @@
 `fetch` joins them.
 """
 
-from pipeline.download.fetch import fetch, prove, settle
+from typing import TYPE_CHECKING
+
 from pipeline.download.fetch_options import Bandwidth, Fetched, FetchOptions
-from pipeline.download.local import adopt, identify_local
 from pipeline.download.plan import Level, Verify
-from pipeline.download.remote import identify, look
+from pipeline.foundation.faces import later
+
+if TYPE_CHECKING:
+    from pipeline.download.fetch import fetch, prove, settle
+    from pipeline.download.local import adopt, identify_local
+    from pipeline.download.remote import identify, look
+else:
+    __getattr__ = later(__name__, fetch="fetch prove settle", local="adopt identify_local", remote="identify look")

@@ -17,7 +17,7 @@ from pipeline.sync.job import LoggedJob, begun
 from pipeline.sync.narrowing import SyncOptions
 from pipeline.sync.process import Ended
 
-TOOL = "audit-tool"
+AUDIT_TOOL = "audit-tool"
 PASSED, FAILED, NOT_RUN, TIMED_OUT = "passed", "failed", "not run", "timed out"
 WHEN = ("pre", "post")
 ENDED_BEFORE = "the sync ended before it"
@@ -43,8 +43,8 @@ def told(folder: Path, *, path: str) -> Audits:
         path: the `PATH` on which the script looked for the tool.
     """
     found = dict(_lines(folder / _TOLD))
-    if shutil.which(TOOL, path=path) is None:
-        silent = f"{NOT_RUN}: {TOOL} is not installed"
+    if shutil.which(AUDIT_TOOL, path=path) is None:
+        silent = f"{NOT_RUN}: {AUDIT_TOOL} is not installed"
     else:
         silent = f"{NOT_RUN}: {ENDED_BEFORE}" if found else "left to the script"
     return {when: found.get(when, silent) for when in WHEN}
@@ -84,7 +84,7 @@ class Auditor:
         self._site = call.site
         self._words = {"pre": chosen.audit_pre, "post": chosen.audit_post}
         self._job = job
-        self.audits = dict(none_run(ENDED_BEFORE if job else f"{TOOL} is not installed"))
+        self.audits = dict(none_run(ENDED_BEFORE if job else f"{AUDIT_TOOL} is not installed"))
         self.log = job.logs.log if job else None
 
     def run(self, when: str, folder: Path) -> None:
@@ -99,10 +99,10 @@ class Auditor:
         job = self._job
         if job is None:
             return
-        tool = shutil.which(TOOL, path=self._site.path) or TOOL
+        tool = shutil.which(AUDIT_TOOL, path=self._site.path) or AUDIT_TOOL
         words = [tool, "-l", str(job.logs.audit_logs), *self._words[when], str(folder)]
         job.transcript.note(f"{when} audit: {words}")
-        ended = job.run(["bash", "-c", _RUN, TOOL, *words], time_limit_seconds=self._site.audit_limit_seconds)
+        ended = job.run(["bash", "-c", _RUN, AUDIT_TOOL, *words], time_limit_seconds=self._site.audit_limit_seconds)
         outcome = self.audits[when] = self._outcome(ended)
         job.transcript.note(f"{when} audit: {outcome}")
         if outcome != PASSED:
@@ -131,7 +131,7 @@ def audited(call: Call, chosen: SyncOptions) -> Iterator[Auditor]:
     Raises:
         OSError: the logs cannot be made.
     """
-    if shutil.which(TOOL, path=call.site.path) is None:
+    if shutil.which(AUDIT_TOOL, path=call.site.path) is None:
         yield Auditor(call, chosen, None)
     else:
         durable.write_file(call.unfinished, b"")

@@ -1,20 +1,11 @@
-"""Reading a file of sync options: a small YAML document of two sections, of which nothing is passed over in silence.
-
-The file may lie in a payload, and so be anyone's: it is of bounded size and depth, without aliases (a few lines of them
-unfold to gigabytes), without tags of its own, and no key stands twice.
-"""
+"""Reading a file of sync options: a small YAML document of two sections, of which nothing is passed over in silence."""
 
 import os
 import stat
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 LIMIT_BYTES = 16 * 1024  # PyYAML takes seconds for 64 KiB of commas
-_LIMIT_DEPTH = 16
-_LIMIT_WORD = 1000
 _SECTIONS = {"audit": ("pre", "post"), "sync": ("archive", "web", "replace", "update_web")}
 
 Asked = dict[str, tuple[str, ...] | bool]
@@ -27,42 +18,6 @@ class Unreadable(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
-
-
-class _Plain(yaml.SafeLoader):
-    """PyYAML's safe loader, and stricter: no aliases, no tags, no depth, no long words, no key twice."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """One node; those below it are composed by recursion."""
-        event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it out
-        if isinstance(event, yaml.AliasEvent):
-            raise _refused("an alias is not wanted here", event)
-        if self.depth == _LIMIT_DEPTH:
-            raise _refused("is nested too deeply", event)
-        if getattr(event, "tag", None) not in {None, "!"}:
-            raise _refused("a tag is not wanted here", event)
-        if isinstance(event, yaml.ScalarEvent) and len(event.value) > _LIMIT_WORD:
-            raise _refused(f"a word of {len(event.value)} letters is not wanted here", event)
-        self.depth += 1
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self.depth -= 1
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  # PyYAML's
-        """A mapping, every key of it once."""
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise _refused(f"{key.value!r} stands twice", key)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _refused(problem: str, where: yaml.Event | yaml.Node) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)  # type: ignore[arg-type]  # one of two Mark
 
 
 def read(path: Path) -> Asked | None:
@@ -82,19 +37,13 @@ def read(path: Path) -> Asked | None:
         content = file.read(LIMIT_BYTES + 1)
     if len(content) > LIMIT_BYTES:
         raise Unreadable([f"has more than {LIMIT_BYTES:,} bytes"])
-    return _checked(_parsed(content))
+    # Few sites and works have such a file, and only they are to import PyYAML.
+    from pipeline.sync.plain_yaml import NotPlain, parsed  # noqa: PLC0415  # as above
 
-
-def _parsed(content: bytes) -> Any:
     try:
-        return yaml.load(content, Loader=_Plain)  # noqa: S506  # a safe loader, made stricter
-    except yaml.MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise Unreadable([f"{where}{error.problem}"]) from error
-    except (yaml.YAMLError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
-        # ValueError: bytes that are not UTF-8, or a date that there is not; TypeError: a key that is a list;
-        # the others: what PyYAML takes for a number or a date, and cannot make one of.
-        raise Unreadable([f"is no YAML: {' '.join(str(error).splitlines()[:1])[:200]}"]) from error
+        return _checked(parsed(content))
+    except NotPlain as error:
+        raise Unreadable([str(error)]) from error
 
 
 def _checked(document: Any) -> Asked:

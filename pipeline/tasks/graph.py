@@ -26,6 +26,7 @@ from pipeline.tasks.staging import Place
 from pipeline.tasks.step_task import StepTask, SyncRows, Vouched
 
 _log = logging.getLogger("pipeline.tasks")
+_STEPS = (download.fetch, debag.unpack, sync.archive)  # imported now: lanes are forked afterwards, and share it
 
 
 class Download(StepTask):
