@@ -23,9 +23,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.compiler import SQLCompiler, TypeCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 _AT_ONCE = 500
@@ -39,12 +38,32 @@ metadata = MetaData(
     }
 )
 
-Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+class Moment(DateTime):
+    """A time, to the microsecond."""
+
+
+class LongText(Text):
+    """Text of up to 16 MiB."""
+
+
+# Named by what they compile to: the dialect's own types would be imported by whoever has another database, too.
+@compiles(Moment, "mysql")
+@compiles(Moment, "mariadb")
+def _moment(_type: Moment, _compiler: TypeCompiler, **_: Any) -> str:
+    return "DATETIME(6)"
+
+
+@compiles(LongText, "mysql")
+@compiles(LongText, "mariadb")
+def _long_text(_type: LongText, _compiler: TypeCompiler, **_: Any) -> str:
+    return "MEDIUMTEXT"
+
+
 Serial = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only when it says INTEGER
 Rid = String(255)
 BagId = String(16)
 # Names differ in case, in marks and in NFC or NFD: a database must not take them for the same.
-LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
 progress = Table(
     "glacier_sync_progress",
