@@ -34,9 +34,10 @@ def begin() -> None:
     # Told by settings.load with what to do, and of no concern to `debag`.
     warnings.filterwarnings("ignore", "Config file does not exist", UserWarning)
     # .env and the place of luigi.cfg have to be known before luigi is imported: it reads them while it is.
-    from dotenv import load_dotenv  # noqa: PLC0415  # after the check that it is installed
+    if os.path.exists(ENV):
+        from dotenv import load_dotenv  # noqa: PLC0415  # after the check that it is installed
 
-    load_dotenv(ENV)
+        load_dotenv(ENV)
     os.environ.setdefault("LUIGI_CONFIG_PATH", str(ROOT / "luigi.cfg"))
     refused = os.environ.get("PIPELINE_ENV") == "prod"  # by the settings
     for file in dict.fromkeys([os.environ.get(name, "") for name in _FILES] + ([] if refused else [ENV])):

@@ -1,22 +1,21 @@
 """Tables for people: drawn on a terminal, plain aligned columns where a program reads them."""
 
 import json
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import IO, Any
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.table import Table
-from rich.text import Text
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from pipeline.foundation.errors import UsageError
 from pipeline.foundation.work import Pulse, exact_seconds, human_bytes, human_count, human_seconds, no_pulse, printable
 from pipeline.record.views import WorkStatus
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 Row = Mapping[str, str]
 
@@ -33,13 +32,32 @@ _COLOURS = {
     "limited": "yellow",
     "not-restored": "yellow",
 }
+_TAKEN_FOR_TERMINALS = {"FORCE_COLOR", "TTY_COMPATIBLE"}  # variables by which rich takes a pipe for one
 _NUMBERS = {"files", "bytes", "seconds"}
 _FOR_MACHINES = {"faults", "wrong", "body", "attributes", "warnings", "extra", "options", "proof", "premis_event_type"}
 
 
-def console(stream: IO[str] | None = None) -> Console:
+class _Lines:
+    """What stands in for rich's console where a program reads: each text as it is, in a line."""
+
+    is_terminal = False
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+
+    def print(self, text: str = "", **_: Any) -> None:
+        """Write it at once."""
+        self.file.write(f"{text}\n")
+        self.file.flush()
+
+
+def console(stream: IO[str] | None = None) -> "Console":
     """Where results go; honours NO_COLOR, and breaks no line that is read by a program."""
     stream = stream or sys.stdout
+    if not stream.isatty() and _TAKEN_FOR_TERMINALS.isdisjoint(os.environ):
+        return cast("Console", _Lines(stream))
+    from rich.console import Console  # noqa: PLC0415  # what only a person sees is imported for her alone
+
     return Console(file=stream, highlight=False, emoji=False, markup=False, soft_wrap=not stream.isatty())
 
 
@@ -49,7 +67,7 @@ def as_json(document: Mapping[str, Any]) -> None:
 
 
 def result(
-    options: Namespace, document: Mapping[str, Any], tell: Callable[[Console], object], *, status: int = 0
+    options: Namespace, document: Mapping[str, Any], tell: "Callable[[Console], object]", *, status: int = 0
 ) -> int:
     """What a verb found: with `--json` one document, else as it tells a person; returns the verb's exit status."""
     if options.json:
@@ -163,8 +181,12 @@ def _told(detail: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(rows: Sequence[Row]) -> "Table":
     """The rows, which all have the same columns, as a terminal shows them."""
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415  # as in `console`
+    from rich.table import Table  # noqa: PLC0415  # as above
+    from rich.text import Text  # noqa: PLC0415  # as above
+
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     names = list(rows[0]) if rows else []
     for name in names:
@@ -175,7 +197,7 @@ def table(rows: Sequence[Row]) -> Table:
     return drawn
 
 
-def tell(out: Console, rows: Sequence[Row]) -> None:
+def tell(out: "Console", rows: Sequence[Row]) -> None:
     """Print rows: as a table on a terminal, elsewhere as columns of plain text, a line a row."""
     if not rows:
         return
@@ -198,8 +220,10 @@ def progress(what: str, *, counted: bool = False) -> Iterator[Pulse]:
     if not sys.stderr.isatty():
         yield no_pulse
         return
-    of_bytes = () if counted else (DownloadColumn(), TransferSpeedColumn())
-    columns = (TextColumn(what), BarColumn(), *of_bytes, TimeRemainingColumn())
-    with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
+    from rich import progress as bars  # noqa: PLC0415  # as in `console`
+
+    of_bytes = () if counted else (bars.DownloadColumn(), bars.TransferSpeedColumn())
+    columns = (bars.TextColumn(what), bars.BarColumn(), *of_bytes, bars.TimeRemainingColumn())
+    with bars.Progress(*columns, console=console(sys.stderr), transient=True) as bar:
         task = bar.add_task(what)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -5,11 +5,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
-
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from pipeline.foundation.arguments import way_on
 from pipeline.foundation.work import human_bytes, human_count, human_seconds, rfc3339
@@ -19,6 +15,9 @@ from pipeline.record import SUPERSEDED, stories, views
 from pipeline.record.views import WorkStatus
 from pipeline.tasks import context
 from pipeline.tasks.context import Site
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 _SHOWN = 200
 _FIRST = {"refused": 0, "failed": 1, "not-restored": 2, "sync": 3, "debag": 3, "download": 3, "waiting": 4}
@@ -46,8 +45,10 @@ def _document(here: Site, options: Namespace) -> dict[str, Any]:
     return Standing(here, within_hours=options.expiring).document(most_ended=most_ended)
 
 
-def _watch(here: Site, out: Console, options: Namespace) -> int:
+def _watch(here: Site, out: "Console", options: Namespace) -> int:
     """On a terminal a table that moves; elsewhere, or as JSON, one after the other."""
+    from rich.live import Live  # noqa: PLC0415  # few look so
+
     live = Live(console=out, auto_refresh=False, screen=True) if out.is_terminal and not options.json else None
     try:
         if live is not None:
@@ -70,7 +71,7 @@ def _watch(here: Site, out: Console, options: Namespace) -> int:
             live.stop()
 
 
-def _print(out: Console, told: dict[str, Any]) -> None:
+def _print(out: "Console", told: dict[str, Any]) -> None:
     for part in _parts(told, most=_SHOWN):
         if isinstance(part, str):
             out.print(part)
@@ -78,8 +79,11 @@ def _print(out: Console, told: dict[str, Any]) -> None:
             show.tell(out, part)
 
 
-def _drawn(told: dict[str, Any], *, lines: int) -> RenderableType:
+def _drawn(told: dict[str, Any], *, lines: int) -> "RenderableType":
     """What fits on a screen."""
+    from rich.console import Group  # noqa: PLC0415  # as above
+    from rich.text import Text  # noqa: PLC0415  # as above
+
     parts = _parts(told, most=max(5, lines - 20))
     head = Text(f"{told['at'][:19]}Z   Ctrl-C ends this", style="dim")
     return Group(head, *(Text(part) if isinstance(part, str) else show.table(part) for part in parts))
@@ -196,7 +200,7 @@ def _one(here: Site, options: Namespace) -> int:
     history = [{**event, "at": rfc3339(event["at"])} for event in story.events]
     logs = [asdict(one) for one in sync_logs.of(here, work_rid, story.events)]
 
-    def tell(out: Console) -> None:
+    def tell(out: "Console") -> None:
         show.tell(out, show.works_rows(works))
         for event in history:
             out.print(show.event_line(event))
