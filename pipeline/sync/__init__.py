@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from pipeline.foundation.faces import later
 from pipeline.sync.narrowing import SITE_FILE, SyncOptions, of_site
-from pipeline.sync.one_copy import is_ours, make_place, unpacking_place, why_not
 from pipeline.sync.proof import Proof
 from pipeline.sync.site import BUILTIN, DEFAULT_PATH, Synced, SyncSettings
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.sync.call import unmarked, unmounted
     from pipeline.sync.fixity_check import FixityVerdict, Verified, verify
     from pipeline.sync.job import audit_logs_of, logs_of
+    from pipeline.sync.one_copy import is_ours, make_place, unpacking_place, why_not
     from pipeline.sync.readback import Brake
 else:
     __getattr__ = later(
@@ -23,5 +23,6 @@ else:
         call="unmarked unmounted",
         fixity_check="FixityVerdict Verified verify",
         job="audit_logs_of logs_of",
+        one_copy="is_ours make_place unpacking_place why_not",
         readback="Brake",
     )
