@@ -85,7 +85,7 @@ $(VENV)/.bench: $(VENV)/.dev locks/requirements-bench.txt
 	touch $@
 
 # Not needed, and tried again by the next make: without it hashlib does it all.
-$(VENV)/.native: $(VENV)/.made $(wildcard native/*)
+$(VENV)/.native: $(VENV)/.made $(wildcard native/*.*)
 	@$(RUN) -m pip --disable-pip-version-check --no-cache-dir install --no-index --no-deps --force-reinstall ./native >$(VENV)/native.log 2>&1 \
 		&& touch $@ \
 		|| echo "no vector lanes for SHA-512: native/ could not be compiled ($(VENV)/native.log); on Debian by gcc and libc6-dev"
