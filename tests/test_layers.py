@@ -12,7 +12,7 @@ FLOORS = (  # from the top
     {"operations", "lanes"},
     {"tasks"},
     {"settings"},
-    {"restore", "intake", "download", "debag", "sync", "record"},  # the row of steps, which know no sibling
+    {"restore", "intake", "download", "debag", "sync", "replicate", "record"},  # the row of steps: they know no sibling
     {"foundation"},
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}

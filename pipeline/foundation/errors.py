@@ -153,6 +153,10 @@ class ReadBackFailed(TransientError):
     """
 
 
+class ReplicaUnproved(TransientError):
+    """S3's checksum of a second copy is not that of what was sent. Left: the archive copy. Go on: by itself."""
+
+
 class DatabaseUnavailable(TransientError):
     """The progress database did not answer, or stayed locked.
 
@@ -297,4 +301,18 @@ class AuditFailed(PermanentError):
     """A test of the audit tool failed; `log RID --path` says where its logs are.
 
     Left: staging; after the copy also the copy. Go on: mend the work or the site's tests; `work RID`.
+    """
+
+
+class FixityFailed(PermanentError):
+    """A file of the archive copy is not what was archived: seen when a second copy was to be made of it.
+
+    Left: everything; nothing was sent. Go on: `verify RID` names every such file; mend the copy, then `replicate RID`.
+    """
+
+
+class ReplicaConflict(PermanentError):
+    """A bucket for second copies holds other content under the work's key, and keeps no versions.
+
+    Left: everything; nothing was sent. Go on: compare; `replicate RID --replace` puts this work over it.
     """

@@ -1,0 +1,206 @@
+"""The step: a second copy of an archived work in a bucket, proved by S3's own checksum of what came."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from pipeline.foundation import aws, failpoints
+from pipeline.foundation.errors import FixityFailed, ObjectGone, ReplicaConflict, ReplicaUnproved
+from pipeline.foundation.work import Pulse, no_pulse, staging_key
+from pipeline.replicate import bag_stream, upload
+from pipeline.replicate.bag_stream import Content
+from pipeline.replicate.replica import Replica
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CONTENT = "content-sha512"  # of the object's own metadata
+
+
+@dataclass(frozen=True)
+class Replicated(upload.Sent):
+    """A second copy of a work; no part was sent where it was there already.
+
+    Attributes:
+        key: of the object.
+        content: the digest of the work's digests; see `Content.digest`.
+        seconds: that it took.
+    """
+
+    key: str
+    content: str
+    seconds: float
+
+    def facts(self) -> dict[str, Any]:
+        """For the record."""
+        told = asdict(self)
+        return {**told, "bytes": told.pop("size_bytes"), "seconds": round(self.seconds, 3)}
+
+
+class CopyVerdict(StrEnum):
+    """What a look at a copy found."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NO_CHECKSUM = "no-checksum"
+
+
+def key_of(replica: Replica, work_rid: str) -> str:
+    """The key of a work's second copy."""
+    return replica.prefix + staging_key(work_rid)
+
+
+def see_rights(s3: "S3Client", replica: Replica) -> str:
+    """Try what a copy takes, and leave nothing: looking for one, beginning one in the storage class, letting go of it.
+
+    Returns:
+        what was found, for a person.
+
+    Raises:
+        StorageUnreachable, AccessDenied: as of every call of S3.
+    """
+    place = {"Bucket": replica.bucket, "Key": f"{replica.prefix}.check"}
+    _object(s3, place)
+    kept = "keeps versions" if _keeps_versions(s3, replica.bucket) else "keeps no versions"
+    upload.begin(s3, place, **_options(replica, {}))
+    upload.abandon(s3, place)
+    return f"takes {replica.storage_class}, {kept}"
+
+
+def replicate(
+    s3: "S3Client",
+    replica: Replica,
+    sent: Content,
+    *,
+    upload_id: str = "",
+    began: Callable[[str], None] = lambda _: None,
+    replace: bool = False,
+    pulse: Pulse = no_pulse,
+) -> Replicated:
+    """Send an archived work to a bucket, unless the bucket has it.
+
+    Args:
+        s3: a client for the bucket.
+        replica: where to.
+        sent: the work.
+        upload_id: of an upload of this very content that did not end; empty: none is known.
+        began: told the id of a new upload, before the first part of it is sent.
+        replace: put it over other content, also where the bucket keeps no versions.
+        pulse: called with payload bytes done and in all; it may raise to stop.
+
+    Raises:
+        FixityFailed: a file of the archive is not what it was; S3 keeps nothing of what came.
+        ReplicaConflict: the bucket has other content under this key, and keeps no versions.
+        ReplicaUnproved: what S3 has is not what was sent.
+        StorageUnreachable, AccessDenied: as of every call of S3.
+        OSError: the archive cannot be listed.
+    """
+    started, place = time.monotonic(), {"Bucket": replica.bucket, "Key": key_of(replica, sent.known.work_rid)}
+    made = _there_already(s3, replica, sent, place, replace=replace)
+    if made is None:
+        if not upload_id or not upload.is_open(s3, place, upload_id):
+            failpoints.see_allowed()
+            ascii_rid = sent.known.work_rid.encode("ascii", "backslashreplace").decode()
+            upload_id = upload.begin(s3, place, **_options(replica, {"work-rid": ascii_rid, _CONTENT: sent.digest}))
+            began(upload_id)
+        made = _send(s3, sent, place, upload_id, pulse)
+    return Replicated(**vars(made), key=place["Key"], content=sent.digest, seconds=time.monotonic() - started)
+
+
+def _there_already(
+    s3: "S3Client", replica: Replica, sent: Content, place: dict[str, Any], *, replace: bool
+) -> upload.Sent | None:
+    """The copy, where the bucket has this content under this key; None: it is to be sent."""
+    there = _object(s3, place)
+    if there is None:
+        return None
+    checksum = there.get("ChecksumSHA256", "")
+    if checksum and there["Metadata"].get(_CONTENT) == sent.digest:
+        parts = int(checksum.partition("-")[2] or 1)
+        return upload.Sent(checksum, there.get("VersionId", ""), there["ContentLength"], parts, parts_sent=0)
+    if not replace and not _keeps_versions(s3, replica.bucket):
+        raise ReplicaConflict(
+            f"{replica.name}: s3://{place['Bucket']}/{place['Key']} is other content, and its bucket keeps no versions",
+            work_rid=sent.known.work_rid,
+            kept="nothing was sent",
+            by_hand="find out whose it is",
+            go_on=("replicate", sent.known.work_rid, "--replace"),
+        )
+    return None
+
+
+def _send(s3: "S3Client", sent: Content, place: dict[str, Any], upload_id: str, pulse: Pulse) -> upload.Sent:
+    try:
+        with upload.Upload(s3, place, upload_id, part_bytes=upload.part_bytes(sent.most_bytes)) as sink:
+            bag_stream.write(sent, sink, pulse=pulse)
+            failpoints.see_allowed()
+            made = sink.finish()
+    except FixityFailed:
+        upload.abandon(s3, place)
+        raise
+    verdict, wrong = look(s3, place, version_id=made.version_id, checksum=made.checksum, size_bytes=made.size_bytes)
+    if verdict is not CopyVerdict.PASSED:
+        raise ReplicaUnproved(f"s3://{place['Bucket']}/{place['Key']} {wrong}", work_rid=sent.known.work_rid)
+    return made
+
+
+def look(
+    s3: "S3Client", place: Mapping[str, str], *, version_id: str, checksum: str, size_bytes: int
+) -> tuple[CopyVerdict, str]:
+    """Look whether a copy is there as it was made, by its size and S3's checksum; no byte of it is retrieved.
+
+    Args:
+        s3: a client for the bucket.
+        place: `Bucket` and `Key`.
+        version_id: of the object; empty: the one that is there now.
+        checksum: that it had.
+        size_bytes: that it had.
+
+    Returns:
+        the verdict, and what is wrong, for a person.
+
+    Raises:
+        StorageUnreachable, AccessDenied: as of every call of S3.
+    """
+    there = _object(s3, {**place} | ({"VersionId": version_id} if version_id else {}))
+    if there is None:
+        return CopyVerdict.FAILED, "is gone"
+    if there["ContentLength"] != size_bytes:
+        return CopyVerdict.FAILED, f"has {there['ContentLength']:,} bytes, not {size_bytes:,}"
+    theirs = there.get("ChecksumSHA256", "")
+    if not theirs:
+        return CopyVerdict.NO_CHECKSUM, "has no checksum"
+    if theirs.partition("-")[0] != checksum.partition("-")[0]:  # services other than S3 leave the number out
+        return CopyVerdict.FAILED, f"has the checksum {theirs}, not {checksum}"
+    return CopyVerdict.PASSED, ""
+
+
+def _object(s3: "S3Client", place: dict[str, Any]) -> Any:
+    """What HEAD tells of an object; None where there is none."""
+    try:
+        with aws.failures_named(f"s3://{place['Bucket']}/{place['Key']}"):
+            return s3.head_object(**place, ChecksumMode="ENABLED")
+    except ObjectGone:
+        return None
+
+
+def _keeps_versions(s3: "S3Client", bucket: str) -> bool:
+    with aws.failures_named(f"versioning of {bucket}"):
+        return s3.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled"
+
+
+def _options(replica: Replica, metadata: dict[str, str]) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "StorageClass": replica.storage_class,
+        "Metadata": metadata,
+        "ContentType": "application/zip",
+    }
+    if replica.kms_key:
+        options |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": replica.kms_key}
+    if replica.lock_days:
+        until = datetime.now(UTC) + timedelta(days=replica.lock_days)
+        options |= {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": until}
+    return options

@@ -1,0 +1,129 @@
+"""Sending: parts, what S3 tells of them, and what is believed."""
+
+import uuid
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from pipeline import replicate
+from pipeline.embedded import stack
+from pipeline.foundation.errors import FixityFailed, ReplicaConflict, ReplicaUnproved, Stopping
+from pipeline.foundation.work import staging_key
+from pipeline.replicate import CopyVerdict, Replica, upload
+from tests.replicate.test_bag_stream import FILES, archived
+from tests.world.works import fixity_of, put
+
+KEY = staging_key("W1")
+
+
+@pytest.fixture
+def s3(moto_url: str) -> Any:
+    return stack.clients(moto_url)[0]
+
+
+@pytest.fixture
+def replica(s3: Any) -> Replica:
+    name = f"second-{uuid.uuid4().hex[:10]}"
+    s3.create_bucket(Bucket=name)
+    return Replica("deep", region="us-east-1", bucket=name)
+
+
+class Flipping:
+    """A client whose line flips a bit, to a service that refuses nothing."""
+
+    def __init__(self, s3: Any) -> None:
+        self._s3 = s3
+
+    def upload_part(self, *, Body: bytes, ChecksumSHA256: str, **rest: Any) -> Any:  # noqa: N803  # boto3's names
+        del ChecksumSHA256
+        told = self._s3.upload_part(Body=Body[:-1] + bytes([Body[-1] ^ 1]), ChecksumAlgorithm="SHA256", **rest)
+        return {"ETag": told["ETag"]}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s3, name)
+
+
+def test_what_came_flipped_is_found_by_the_checksum_of_the_whole(s3: Any, replica: Replica, tmp_path: Path) -> None:
+    with pytest.raises(ReplicaUnproved):
+        replicate.replicate(cast("Any", Flipping(s3)), replica, archived(tmp_path))
+
+
+def test_the_same_content_is_not_sent_again(s3: Any, replica: Replica, tmp_path: Path) -> None:
+    sent = archived(tmp_path)
+    first = replicate.replicate(s3, replica, sent)
+    again = replicate.replicate(s3, replica, sent)
+    assert (first.parts_sent, again.parts_sent) == (1, 0)
+    assert first.checksum.startswith(again.checksum)
+
+
+def test_other_content_is_a_new_version_and_without_versions_a_conflict_until_it_is_replaced(
+    s3: Any, replica: Replica, tmp_path: Path
+) -> None:
+    s3.put_object(Bucket=replica.bucket, Key=KEY, Body=b"somebody else's")
+    with pytest.raises(ReplicaConflict, match="keeps no versions"):
+        replicate.replicate(s3, replica, archived(tmp_path))
+    assert s3.head_object(Bucket=replica.bucket, Key=KEY)["ContentLength"] == len(b"somebody else's")
+
+    s3.put_bucket_versioning(Bucket=replica.bucket, VersioningConfiguration={"Status": "Enabled"})
+    made = replicate.replicate(s3, replica, replicate.content(tmp_path / "W1", fixity_of(FILES)))
+    assert made.version_id
+    assert len(s3.list_object_versions(Bucket=replica.bucket)["Versions"]) == 2
+
+    s3.put_bucket_versioning(Bucket=replica.bucket, VersioningConfiguration={"Status": "Suspended"})
+    s3.put_object(Bucket=replica.bucket, Key=KEY, Body=b"somebody else's")
+    put_over = replicate.replicate(s3, replica, replicate.content(tmp_path / "W1", fixity_of(FILES)), replace=True)
+    assert put_over.parts_sent == 1
+
+
+def test_a_file_that_rotted_leaves_no_upload_behind(s3: Any, replica: Replica, tmp_path: Path) -> None:
+    sent = archived(tmp_path)
+    put(sent.folder, {next(iter(FILES)): b"rotten"})
+    with pytest.raises(FixityFailed):
+        replicate.replicate(s3, replica, sent)
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=replica.bucket)
+
+
+def test_a_stopped_upload_goes_on_with_its_id_and_one_of_other_content_is_let_go(
+    s3: Any, replica: Replica, tmp_path: Path
+) -> None:
+    sent, ids = archived(tmp_path), list[str]()
+
+    def stop(done: int, _total: int) -> None:
+        if done:
+            raise Stopping("stopped")
+
+    with pytest.raises(Stopping):
+        replicate.replicate(s3, replica, sent, began=ids.append, pulse=stop)
+    (upload_id,) = ids
+    replicate.replicate(s3, replica, sent, upload_id=upload_id, began=ids.append)
+    assert ids == [upload_id]
+
+    place = {"Bucket": replica.bucket, "Key": KEY}
+    stale = upload.begin(s3, place)
+    upload.begin(s3, place)
+    assert not upload.is_open(s3, place, stale)
+
+
+def test_a_look_retrieves_nothing_and_tells_what_is_wrong(s3: Any, replica: Replica, tmp_path: Path) -> None:
+    made = replicate.replicate(s3, replica, archived(tmp_path))
+    place = {"Bucket": replica.bucket, "Key": KEY}
+
+    def look(**other: Any) -> tuple[CopyVerdict, str]:
+        told = {"version_id": "", "checksum": made.checksum, "size_bytes": made.size_bytes, **other}
+        return replicate.look(s3, place, **told)
+
+    assert look() == (CopyVerdict.PASSED, "")
+    assert look(size_bytes=1) == (CopyVerdict.FAILED, f"has {made.size_bytes:,} bytes, not 1")
+    assert look(checksum="AAAA-1")[0] is CopyVerdict.FAILED
+    s3.put_object(**place, Body=bytes(made.size_bytes))
+    assert look()[0] in {CopyVerdict.NO_CHECKSUM, CopyVerdict.FAILED}
+    s3.delete_object(**place)
+    assert look() == (CopyVerdict.FAILED, "is gone")
+
+
+@pytest.mark.parametrize(
+    ("most_bytes", "parts"), [(1, 16), (10_000 * (16 << 20), 16), (10_000 * (16 << 20) + 1, 17), (1 << 40, 105)]
+)
+def test_parts_are_as_large_as_ten_thousand_of_them_have_to_be(most_bytes: int, parts: int) -> None:
+    assert upload.part_bytes(most_bytes) == parts << 20
