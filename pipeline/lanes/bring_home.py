@@ -98,7 +98,7 @@ def _begin(here: Site, hand: InHand, bag: Bag, parcel: Parcel) -> Verdict | None
         return verdict_of(here, error, bag)
     if not here.leases.take(bag.work_rid, bag.bag_id):
         here.record.see(bag)
-        if here.record.all_synced(bag.bag_id):
+        if here.is_home(bag):
             return _home_already(bag)
         _log.info("%s: another lane works on it", bag.work_rid)
         return verdict_of(here, WorkBusy("another lane works on it"), bag)
@@ -140,7 +140,7 @@ def _identified(here: Site, bag: Bag) -> Bag:
 def _leased(here: Site, bag: Bag, parcel: Parcel) -> Verdict | None:
     """The verdict on a bag that is ours, and home or not to be worked on; None: it is."""
     row = here.record.see(bag)
-    if here.record.all_synced(bag.bag_id):
+    if here.is_home(bag):
         if row.state != BagState.DONE or here.place(bag).staging.exists():
             graph.finish(here, bag)  # a lane was killed after its last commit, before the clearing
         return _home_already(bag)
@@ -242,7 +242,7 @@ def _seen(here: Site, bag: Bag, parcel: Parcel) -> Verdict:
 
 
 def _after(here: Site, hand: InHand, bag: Bag) -> Verdict:
-    if here.record.all_synced(bag.bag_id):
+    if here.is_home(bag):
         return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
     failure = hand.failures[bag.bag_id]
     return verdict_of(here, failure.error, bag, retry_seconds=failure.retry_seconds)

@@ -208,7 +208,7 @@ def _built(here: Site, hand: InHand, bags: Sequence[Bag]) -> list[Bag]:
     """Build once. Returns the bags that are not home without a failure, and may still be begun."""
     if not here.stopping.is_set():
         _build_once(here, bags)
-    left = [bag for bag in bags if bag.bag_id not in hand.failures and not here.record.all_synced(bag.bag_id)]
+    left = [bag for bag in bags if bag.bag_id not in hand.failures and not here.is_home(bag)]
     paused = bool(left) and not here.local_scheduler and scheduler_paused(here.settings.scheduler.url)
     for bag in list(left):
         stopped: PipelineError | None = None

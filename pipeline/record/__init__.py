@@ -3,7 +3,7 @@
 Whatever takes an engine raises `DatabaseUnavailable` when the database is out of reach, or stays locked.
 """
 
-from pipeline.record.archived import CHECK, ENDS_ALARM, FORGOTTEN, Archived, archived, broken, on_the_way
+from pipeline.record.archived import CHECK, ENDS_ALARM, FORGOTTEN, Archived, archived, broken, on_the_way, sources
 from pipeline.record.engine import connect, parsed_url, preload
 from pipeline.record.lanes import pause_of, set_pause
 from pipeline.record.leases import Leases

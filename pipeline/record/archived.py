@@ -96,6 +96,12 @@ def on_the_way(engine: Engine) -> set[str]:
         return {name for row in connection.execute(query) for name in (row.work_rid, *(row.works or ()))}
 
 
+def sources(engine: Engine) -> dict[str, str]:
+    """From which source each bag came, by bag identity."""
+    with reading(engine) as connection:
+        return {row.bag_id: row.source for row in connection.execute(select(bags.c.bag_id, bags.c.source))}
+
+
 @dataclass(frozen=True)
 class Broken:
     """An archived work whose last fixity check failed.

@@ -34,7 +34,11 @@ class Phase(StrEnum):
         return f"{self}_complete_on"
 
 
-Step = Phase | Literal["restore", "intake", "download", "debag", "sync", "verify", "work", "lease", "quarantine"]
+Step = (
+    Phase
+    | Literal["restore", "intake", "download", "debag", "sync", "replicate", "verify", "verify-replica"]
+    | Literal["work", "lease", "quarantine"]
+)
 """What an event is of: a step, a fixity check, an operator's word, a lease taken over, what is kept of refused bags."""
 
 

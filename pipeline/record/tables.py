@@ -120,6 +120,25 @@ syncs = Table(
     UniqueConstraint("bag_id", "work_rid"),
 )
 
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("work_rid", Rid, nullable=False),
+    Column("bag_id", BagId, nullable=False),  # in which the work came; empty: the record knows of none
+    Column("replica", String(64), nullable=False),
+    Column("content", String(128), nullable=False),  # one digest of the work's digests
+    Column("upload_id", Text, nullable=False),  # of an upload that has not ended; empty: it has
+    Column("object_key", Text, nullable=False),
+    Column("version_id", Text, nullable=False),
+    Column("checksum", String(128), nullable=False),  # S3's
+    Column("bytes", BigInteger, nullable=False),
+    Column("sent_on", Moment),
+    Column("looked_on", Moment),
+    Column("verdict", String(20), nullable=False),  # of the last look; empty: none was taken
+    UniqueConstraint("work_rid", "bag_id", "replica"),
+)
+
 events = Table(
     "events",
     metadata,

@@ -7,6 +7,7 @@ knows where a setting came from. `PIPELINE_ENV` (`dev` or `prod`) chooses the pr
 `.env` and `LUIGI_CONFIG_PATH` are seen to by `run_pipeline.py`, before luigi is imported.
 """
 
+from pipeline.replicate import Replica
 from pipeline.settings.loading import Settings, load
 from pipeline.settings.production import missing_archive
 from pipeline.settings.sections import Folder, Notify, Source, WhenDone

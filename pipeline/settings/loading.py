@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from pipeline import debag, download, sync
 from pipeline.foundation import guarded, owners
 from pipeline.foundation.errors import OptionsNotUnderstood, SettingsError
 from pipeline.foundation.work import without_user
+from pipeline.replicate import Replica
 from pipeline.settings import production
 from pipeline.settings.mistakes import placed, unknown
 from pipeline.settings.prices import Prices, Restores
@@ -62,6 +63,11 @@ class Settings(Pipeline, Messages):
     prices: tuple[Prices, ...]
     sources: tuple[Source, ...]
     folders: tuple[Folder, ...]
+    replicas: tuple[Replica, ...] = ()
+
+    def replicas_for(self, source: str) -> tuple[Replica, ...]:
+        """Where bags of that source get a second copy."""
+        return tuple(one for one in self.replicas if one.wants(source))
 
     def source(self, name: str) -> Source | None:
         """The queue's source of that name."""
@@ -107,8 +113,9 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
     url = database_url(read(Database, "database", problems), problems, make_password=make_password)
     sources, folders = _sources(problems)
     prices = tuple(read(Prices, section, problems, name=name) for section, name in _named("prices"))
-    problems += unknown([*sources, *folders, *prices])
-    credentials = aws_credentials(sources, problems)
+    replicas = _replicas(problems, {*(one.name for one in sources), *(one.name for one in folders)})
+    problems += unknown([*sources, *folders, *prices, *replicas])
+    credentials = aws_credentials([*sources, *replicas], problems)
     given: dict[str, Any] = {"archive_root": main.archive_root, "logs": main.logs, "aws_credentials": credentials}
     syncing = _sync(read(sync.SyncSettings, "sync", problems, **given), main.environment, problems)
     scheduler = _scheduler(main.scheduler_password_file, problems)
@@ -132,6 +139,7 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
         prices=prices,
         sources=sources,
         folders=folders,
+        replicas=replicas,
     )
 
 
@@ -220,6 +228,15 @@ def _named(kind: str) -> list[tuple[str, str]]:
     """The sections of a kind, as `[source NAME]`, each with its name."""
     sections = [(one, *one.partition(" ")[::2]) for one in luigi_cfg().sections()]
     return [(section, name.strip()) for section, first, name in sections if first == kind and name.strip()]
+
+
+def _replicas(problems: list[str], sources: Collection[str]) -> tuple[Replica, ...]:
+    """Every `[replica NAME]`."""
+    found = tuple(read(Replica, section, problems, name=name) for section, name in _named("replica"))
+    for one in found:
+        foreign = sorted({*one.sources} - {*sources})
+        problems += [f"[replica {one.name}] sources: there is no [source {other}]" for other in foreign]
+    return found
 
 
 def _check_queues(sources: Sequence[Source], problems: list[str]) -> None:

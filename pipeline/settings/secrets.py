@@ -16,8 +16,9 @@ from pipeline import record
 from pipeline.foundation import guarded
 from pipeline.foundation.errors import SettingsError
 from pipeline.foundation.work import DOOR_KEY_FILE, SCHEDULER_USER
+from pipeline.replicate import Replica
 from pipeline.settings.reading import content, from_project
-from pipeline.settings.sections import Database, Source
+from pipeline.settings.sections import Database, Source, name_of
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 DATABASE_KEY_FILE = "var/database.password"
@@ -30,18 +31,18 @@ def secrets_folder() -> Path:
     return Path(os.environ.get("PIPELINE_SECRETS", "/run/secrets"))
 
 
-def aws_credentials(sources: Sequence[Source], problems: list[str]) -> Path | None:
+def aws_credentials(sources: Sequence[Source | Replica], problems: list[str]) -> Path | None:
     """The AWS credentials file among the secrets, if there is one; boto3 is told of it.
 
-    Every profile that a source names has to be a section of it, or of boto3's own configuration file.
+    Every profile that a source or replica names has to be a section of it, or of boto3's own configuration file.
     """
     named = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "")
     file = Path(named).expanduser() if named else secrets_folder() / "aws"
     profiles = [
-        (source.name, name, profile)
+        (name_of(source), name, profile)
         for source in sources
         for name in ("profile", "restore_profile")
-        if (profile := getattr(source, name))
+        if (profile := getattr(source, name, ""))
     ]
     if not file.exists() and not (named and profiles):
         return None
@@ -53,8 +54,8 @@ def aws_credentials(sources: Sequence[Source], problems: list[str]) -> Path | No
         own.read(Path(os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")).expanduser(), encoding="utf-8")
     there = ", ".join(sections.sections()) or "none"
     problems += [
-        f"[source {source}] {name} {profile!r} is no section of {file}; there: {there}"
-        for source, name, profile in profiles
+        f"[{section}] {name} {profile!r} is no section of {file}; there: {there}"
+        for section, name, profile in profiles
         if not sections.has_section(profile) and not own.has_section(f"profile {profile}")
     ]
     # boto3 makes clients in many places, and this is the only way to tell all of them.

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from pipeline import debag, download, sync
 from pipeline.foundation.declared import at_least, holds, setting, within
 from pipeline.foundation.work import DOOR_KEY_FILE
-from pipeline.settings.prices import Restores
+from pipeline.replicate import Replica
+from pipeline.settings.prices import Prices, Restores
 
 
 def wrong_address(url: str) -> str:
@@ -274,3 +275,9 @@ SECTIONS: dict[str, type] = {
 }
 KINDS: dict[str, type[Source] | type[Folder]] = {"queue": Source, "folder": Folder}
 """What a `[source NAME]` is, by its `kind`."""
+
+
+def name_of(one: Source | Folder | Prices | Replica) -> str:
+    """The name of its section."""
+    kind = {Prices: "prices", Replica: "replica"}.get(type(one), "source")
+    return f"{kind} {one.name}"

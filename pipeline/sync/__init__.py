@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pipeline.sync.archive import archive
     from pipeline.sync.audit import AUDIT_TOOL
     from pipeline.sync.call import unmarked, unmounted
-    from pipeline.sync.fixity_check import FixityVerdict, Verified, verify
+    from pipeline.sync.fixity_check import FixityVerdict, Verified, kept, verify
     from pipeline.sync.job import audit_logs_of, logs_of
     from pipeline.sync.one_copy import is_ours, make_place, unpacking_place, why_not
     from pipeline.sync.readback import Brake
@@ -21,7 +21,7 @@ else:
         archive="archive",
         audit="AUDIT_TOOL",
         call="unmarked unmounted",
-        fixity_check="FixityVerdict Verified verify",
+        fixity_check="FixityVerdict Verified kept verify",
         job="audit_logs_of logs_of",
         one_copy="is_ours make_place unpacking_place why_not",
         readback="Brake",

@@ -88,8 +88,7 @@ def verify(
         if folder.is_symlink() or not folder.is_dir():
             wrong = Difference(str(folder), "is not in the archive")
             return Verified(FixityVerdict.FAILED, wrong=(wrong,))
-        tree = scan(folder)
-        against, known, wrong_proof = _proof(folder, tree, work_rid, recorded)
+        against, known, wrong_proof = kept(folder, work_rid, recorded)
         if known is None:
             verdict = FixityVerdict.FAILED if wrong_proof else FixityVerdict.NO_PROOF
             return Verified(verdict, against, wrong_proof, seconds=time.monotonic() - started)
@@ -102,10 +101,18 @@ def verify(
     return Verified(verdict, against, every, found, known.size_bytes, time.monotonic() - started)
 
 
-def _proof(
-    folder: Path, tree: Tree, work_rid: str, recorded: Proof | None
-) -> tuple[str, Fixity | None, tuple[Difference, ...]]:
-    """What the work is to be matched with: its name, its content, and what is wrong with the proof itself."""
+def kept(folder: Path, work_rid: str, recorded: Proof | None) -> tuple[str, Fixity | None, tuple[Difference, ...]]:
+    """What an archived work is to be matched with: its name, its content, and what is wrong with the proof itself.
+
+    Args:
+        folder: the work in the archive.
+        work_rid: the work.
+        recorded: what the record says of the kept digests.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    tree = scan(folder)
     wrong: list[Difference] = []
     latest_first = list(takewhile(tree.folders.__contains__, folders(work_rid)))[::-1]
     names = [name for kept in latest_first if (name := f"{kept}/{fixity.digests_name(work_rid)}") in tree.files]

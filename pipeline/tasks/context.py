@@ -20,8 +20,8 @@ from pipeline.foundation import aws, failpoints
 from pipeline.foundation.errors import LeaseLost, PipelineError
 from pipeline.foundation.signals import StopFlag
 from pipeline.foundation.work import Bag
-from pipeline.record import Leases, Record
-from pipeline.settings import Settings, Source
+from pipeline.record import Leases, Record, replicas
+from pipeline.settings import Replica, Settings, Source
 from pipeline.tasks.heartbeat import Heartbeat
 from pipeline.tasks.staging import Place
 
@@ -120,6 +120,15 @@ class Site:
         finally:
             self.leases.release(work_rid)
 
+    def is_home(self, bag: Bag) -> bool:
+        """Whether every work that the bag holds is home, and has a second copy in every replica that wants one.
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach.
+        """
+        names = [one.name for one in self.settings.replicas_for(bag.source)]
+        return self.record.all_synced(bag.bag_id) and not replicas.missing(self.engine, bag.bag_id, names)
+
     @property
     def silent_seconds(self) -> int:
         """For how long a lane may not be seen until it is taken for gone: two leases."""
@@ -133,8 +142,11 @@ class Site:
     def s3(self, bag: Bag, *, restoring: bool = False) -> "S3Client":
         """The client for the bag's bucket; to ask for restores it is one of its own, where the source says so."""
         source = self.settings.source(bag.source) or self.settings.source_of_bucket(bag.bucket)
-        profile = (restoring and source.restore_profile) or source.profile
-        key = (source.region, profile, source.endpoint_url)
+        return self.s3_at(source, profile=source.restore_profile if restoring else "")
+
+    def s3_at(self, there: Source | Replica, *, profile: str = "") -> "S3Client":
+        """The client for a bucket, with its own profile unless another is named."""
+        key = (there.region, profile or there.profile, there.endpoint_url)
         if key not in self._s3:
             self._s3[key] = aws.s3_client(region=key[0], profile=key[1], endpoint_url=key[2])
         return self._s3[key]

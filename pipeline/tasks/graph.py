@@ -1,11 +1,9 @@
 """The graph, in running order. Tasks declare; steps do; only here are two steps joined.
 
-ProcessMessage ─> Sync ─> Debag ─> Download
+ProcessMessage ─> (Replicate ─>) Sync ─> Debag ─> Download
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,14 +14,14 @@ from pipeline import debag, download, record, sync
 from pipeline.debag import Debagged, DebaggedWork
 from pipeline.download import Fetched, Verify
 from pipeline.foundation import failpoints
-from pipeline.foundation.errors import InvalidBag, ReadBackFailed, StagingDamaged, WorkBusy
+from pipeline.foundation.errors import InvalidBag, ReadBackFailed, StagingDamaged
 from pipeline.foundation.work import Bag, Pulse, human_bytes, human_count, mixes_alphabets, written_plainly
-from pipeline.record import Phase
-from pipeline.tasks import context, refused, staging
+from pipeline.record import Phase, replicas
+from pipeline.tasks import context, refused, second_copies, staging
 from pipeline.tasks.context import Site
 from pipeline.tasks.room import folder_to_unpack_into, make_room
 from pipeline.tasks.staging import Place
-from pipeline.tasks.step_task import StepTask, SyncRows, Vouched
+from pipeline.tasks.step_task import ReplicaRows, StepTask, SyncRows, Vouched
 
 _log = logging.getLogger("pipeline.tasks")
 _STEPS = (download.fetch, debag.unpack, sync.archive)  # imported now: lanes are forked afterwards, and share it
@@ -46,7 +44,7 @@ class Download(StepTask):
             # S3 was paid for these bytes already, and debag verifies every one of them again.
             facts["etag"] = bag.etag
             staging.vouch(place.download_marker, place.bag_zip, facts)
-            here.record.finished(self.phase, bag, facts)
+            here.record.finished(Phase.DOWNLOAD, bag, facts)
             return
         if not bag.is_local:
             bag = self._sized(here, bag)
@@ -60,7 +58,7 @@ class Download(StepTask):
                 fetched = download.fetch(here.s3(bag), bag, to=place.bag_zip, options=options, pulse=pulse)
         failpoints.point("downloaded, not vouched for")
         facts = fetched.facts()
-        here.record.finished(self.phase, bag, facts)
+        here.record.finished(Phase.DOWNLOAD, bag, facts)
         staging.vouch(place.download_marker, fetched.path, facts)
         if fetched.compared:
             download.settle(place.bag_zip)
@@ -108,9 +106,8 @@ class Debag(StepTask):
         except _CameWrong:
             unpacked = self._unpacked(here, bag)
         failpoints.point("debag published, not recorded")
-        here.record.finished(
-            self.phase, bag, staging.debagged_facts(place, unpacked), works=tuple(work.rid for work in unpacked.works)
-        )
+        works = tuple(work.rid for work in unpacked.works)
+        here.record.finished(Phase.DEBAG, bag, staging.debagged_facts(place, unpacked), works=works)
         _log.info(
             "%s: debagged %s, %s in %.1f s",
             self.work_rid,
@@ -192,9 +189,10 @@ class Sync(StepTask):
         home = here.record.synced(self.bag_id)
         for work in unpacked.works:
             if work.rid not in home:
-                with self._leased(here, work.rid):
+                with self.leased(here, work.rid):
                     self._bring_home(here, bag, work, place)
-        finish(here, bag)
+        if not here.settings.replicas_for(bag.source):
+            finish(here, bag)
 
     def _bring_home(self, here: Site, bag: Bag, work: DebaggedWork, place: Place) -> None:
         record.take_name(here.engine, work.rid)
@@ -237,22 +235,31 @@ class Sync(StepTask):
             "" if synced.cache_dropped else " (the page cache could not be dropped)",
         )
 
-    @contextmanager
-    def _leased(self, here: Site, work_rid: str) -> Iterator[None]:
-        """The zip's own work is leased already; any other that it turned out to hold only while it is worked on."""
-        if work_rid == self.work_rid:
-            yield
-            return
-        if not here.leases.take(work_rid, self.bag_id):
-            raise WorkBusy("another lane works on this work", work_rid=work_rid, kept="everything stays in staging")
-        heartbeat = here.heartbeat
-        heartbeat.hold(work_rid)
-        try:
-            with failpoints.only_while(lambda: heartbeat.see_held(self.work_rid, work_rid)):
-                yield
-        finally:
-            heartbeat.drop(work_rid)
-            here.leases.release(work_rid)
+
+class Replicate(StepTask):
+    """A second copy of each work in every replica that wants one; the work is home whether it can be made or not."""
+
+    phase = replicas.STEP
+
+    def requires(self) -> Sync:
+        """The works in the archive."""
+        return Sync(self.work_rid, self.bag_id)
+
+    def output(self) -> luigi.Target:
+        """A row in the database for each work and replica."""
+        return ReplicaRows(context.current(), self.row.bag)
+
+    def step(self, here: Site, bag: Bag) -> None:
+        """Clear the staging disk, then send each work to where it is not yet."""
+        staging.clear(self.place)
+        there = {(one.work_rid, one.replica) for one in replicas.of_bag(here.engine, bag.bag_id)}
+        for work_rid in sorted(here.record.synced(bag.bag_id)):
+            for replica in here.settings.replicas_for(bag.source):
+                if (work_rid, replica.name) not in there:
+                    with self.leased(here, work_rid), self.pulse(work_rid, f"copying to {replica.name}") as pulse:
+                        held = {self.work_rid, work_rid}
+                        second_copies.make(here, replica, work_rid, bag_id=bag.bag_id, held=held, pulse=pulse)
+        finish(here, bag)
 
 
 class ProcessMessage(luigi.WrapperTask):
@@ -260,9 +267,10 @@ class ProcessMessage(luigi.WrapperTask):
 
     bags = luigi.ListParameter(description="(RID, bag identity) of each bag that the message carries")
 
-    def requires(self) -> list[Sync]:
+    def requires(self) -> list[StepTask]:
         """One sub-pipeline for each bag."""
-        return [Sync(work_rid, bag_id) for work_rid, bag_id in self.bags]
+        last = Replicate if context.current().settings.replicas else Sync
+        return [last(work_rid, bag_id) for work_rid, bag_id in self.bags]
 
 
 def finish(here: Site, bag: Bag) -> None:

@@ -23,7 +23,7 @@ from pipeline.foundation.errors import (
     WorkBusy,
 )
 from pipeline.foundation.work import Bag, Pulse
-from pipeline.record import BagRow, Phase, Record, Step, failure_facts
+from pipeline.record import BagRow, Record, Step, failure_facts
 from pipeline.tasks import context
 from pipeline.tasks.context import Failure, InHand, Site
 from pipeline.tasks.progress import Progress
@@ -116,12 +116,28 @@ class SyncRows(luigi.Target):
         return self._record.all_synced(self._bag_id)
 
 
+class ReplicaRows(luigi.Target):
+    """The works in the archive and in every replica: there when each has its rows in the database."""
+
+    def __init__(self, here: Site, bag: Bag) -> None:
+        self._here = here
+        self._bag = bag
+
+    def exists(self) -> bool:
+        """Whether every row is committed.
+
+        Raises:
+            DatabaseUnavailable: the database is out of reach.
+        """
+        return self._here.is_home(self._bag)
+
+
 class StepTask(luigi.Task):
     """A task of one step for one bag: what fails is recorded under its name before Luigi hears of it."""
 
     work_rid = luigi.Parameter(description="the RID that the key promised")
     bag_id = luigi.Parameter(description="short hash of what identifies the zip's bytes")
-    phase: ClassVar[Phase]
+    phase: ClassVar[Step]
 
     @property
     def row(self) -> BagRow:
@@ -189,6 +205,23 @@ class StepTask(luigi.Task):
         heartbeat = context.current().heartbeat
         with Progress(work_rid, doing, show=self.show, log=_log) as progress:
             yield heartbeat.pulse(self.work_rid, self.phase, progress.tell)
+
+    @contextlib.contextmanager
+    def leased(self, here: Site, work_rid: str) -> Iterator[None]:
+        """The zip's own work is leased already; any other that it turned out to hold only while it is worked on."""
+        if work_rid == self.work_rid:
+            yield
+            return
+        if not here.leases.take(work_rid, self.bag_id):
+            raise WorkBusy("another lane works on this work", work_rid=work_rid, kept="everything stays in staging")
+        heartbeat = here.heartbeat
+        heartbeat.hold(work_rid)
+        try:
+            with failpoints.only_while(lambda: heartbeat.see_held(self.work_rid, work_rid)):
+                yield
+        finally:
+            heartbeat.drop(work_rid)
+            here.leases.release(work_rid)
 
     def show(self, text: str, percent: int) -> None:
         """Show on luigid's page how far the step is; harmless when luigid is out of reach."""
