@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pipeline import settings
 from pipeline.cli import usage
 from pipeline.cli.usage.verb import Verb, sentence
 from pipeline.debag.faults import FaultKind
@@ -76,6 +77,7 @@ def _settings() -> str:
     named = [((inspect.getdoc(one) or "").partition("\n")[0], one) for one in sections.SECTIONS.values()]
     named += [(f"`[source NAME]`, `kind = {kind}`", one) for kind, one in sections.KINDS.items()]
     named.append(("`[prices REGION]`", prices.Prices))
+    named.append(("`[replica NAME]`", settings.Replica))
     return "\n\n".join(
         _columns(
             title,

@@ -12,7 +12,7 @@ from pipeline.foundation.arguments import command
 from pipeline.foundation.errors import StagingDamaged
 from pipeline.foundation.work import Bag, archive_dir, rfc3339, stamp
 from pipeline.operations import sync_logs
-from pipeline.record import CHECK, ENDS_ALARM, BagRow, BagState, Phase
+from pipeline.record import CHECK, ENDS_ALARM, BagRow, BagState, Phase, replicas
 from pipeline.record.stories import KnownBag, WorkStory
 from pipeline.tasks import staging
 from pipeline.tasks.context import Site
@@ -154,6 +154,10 @@ def document(here: Site, story: WorkStory) -> dict[str, Any]:
         "bags": [_bag(here, story, known) for known in story.bags],
         "archive_path": str(archive) if archive.is_dir() else None,
         "sync_logs": [asdict(one) for one in sync_logs.of(here, story.work_rid, story.events)],
+        "second_copies": [
+            {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in asdict(one).items()}
+            for one in replicas.copies(here.engine, work_rid=story.work_rid)
+        ],
         "last_check": {**checks[-1], "at": rfc3339(checks[-1]["at"])} if checks else None,
         "history": [{**event, "at": rfc3339(event["at"])} for event in story.events],
     }

@@ -89,6 +89,9 @@ def _now(stands: Standing) -> Iterator[Metric]:
     yield _told(GaugeMetricFamily, "pipeline_bags", "Bags by what is to be done about them", ["state"], bags)
     what = "Works whose archive copy failed its last check"
     yield _told(GaugeMetricFamily, "pipeline_fixity_failed_works", what, [], [([], len(stands.broken))])
+    copies = [([name, state], one[state]) for name, one in stands.replicas.items() for state in ("works", "failed")]
+    what = "Works with a second copy in each replica, and those whose copy failed its last look"
+    yield _told(GaugeMetricFamily, "pipeline_replica_copies", what, ["replica", "state"], copies)
     leases = zip((["held"], ["expired"]), overview.held(stands.here.engine), strict=True)
     what = "Works that lanes hold, or held when they died"
     yield _told(GaugeMetricFamily, "pipeline_leases", what, ["state"], leases)

@@ -67,3 +67,6 @@ def _archived(told: dict[str, Any]) -> _Found:
     if broken := told["fixity_failed"]:
         what = human_count(len(broken), "archived work")
         yield f"{what} failed the last fixity check", command("explain", broken[0]["work_rid"])
+    if failed := sum(one["failed"] for one in told["replicas"].values()):
+        what = human_count(failed, "second copy", "second copies")
+        yield f"{what} failed the last look", command("verify", "--replica", "--all")

@@ -12,7 +12,7 @@ from pipeline import intake, record
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.work import rfc3339
 from pipeline.operations import needs_you
-from pipeline.record import lanes, overview, views
+from pipeline.record import lanes, overview, replicas, views
 from pipeline.record.archived import Broken
 from pipeline.record.lanes import HostLanes
 from pipeline.record.overview import AtRisk, AtWork, Bags
@@ -94,6 +94,11 @@ class Standing:
         """The works whose archive copy failed its last check."""
         return record.broken(self.here.engine)
 
+    @cached_property
+    def replicas(self) -> dict[str, dict[str, int]]:
+        """The replicas with their second copies, and how many of those failed the last look."""
+        return replicas.counts(self.here.engine)
+
     def document(self, *, most_ended: int) -> dict[str, Any]:
         """All of it, as `status --json` tells it: see docs/status.md, which scripts rely on.
 
@@ -115,6 +120,7 @@ class Standing:
             "hosts": [_host(one) for one in self.hosts],
             "lanes": [_lane(one) for one in overview.holders(engine)],
             "at_risk": [{**asdict(one), "expires_on": rfc3339(one.expires_on)} for one in self.at_risk],
+            "replicas": self.replicas,
             "fixity_failed": [{**asdict(one), "failed_on": rfc3339(one.failed_on)} for one in self.broken],
             "disk": [_used(disk) for disk in self.disks],
             "works": [asdict(work) for work in works],

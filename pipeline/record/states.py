@@ -35,9 +35,20 @@ class Phase(StrEnum):
 
 
 Step = (
-    Phase
-    | Literal["restore", "intake", "download", "debag", "sync", "replicate", "verify", "verify-replica"]
-    | Literal["work", "lease", "quarantine"]
+    Literal[
+        "restore",
+        "intake",
+        "download",
+        "debag",
+        "sync",
+        "replicate",
+        "verify",
+        "verify-replica",
+        "work",
+        "lease",
+        "quarantine",
+    ]
+    | Phase
 )
 """What an event is of: a step, a fixity check, an operator's word, a lease taken over, what is kept of refused bags."""
 

@@ -79,13 +79,16 @@ VERBS = (
         (
             "verify W1NLM4700",
             "verify --oldest 200 --max-rate 50M",
+            "verify --due 90",
             "verify --all --json",
+            "verify --replica --due 30",
             "verify --forget W1FPL2251 --reason withdrawn",
         ),
         about="A fixity check: it only reads, and each check is an event in the record. What came home by the record "
         "is checked, and what the archive has of works that the record never heard of. A check that fails is an alarm "
         "in status, mails and metrics, until the work passes a check or comes home again, or --forget with --reason "
-        "ends it. One of RID, --all, --oldest and --forget is needed.",
+        "ends it. With --replica second copies are looked at: size and checksum as S3 tells them, without a byte "
+        "retrieved. One of RID, --all, --oldest, --due and --forget is needed.",
         options=(
             option("rids", nargs="*", metavar="RID", help="works to check"),
             option("--all", action="store_true", help="every work in the archive"),
@@ -96,6 +99,14 @@ VERBS = (
                 metavar="N",
                 help="the N works whose last check, or sync, is longest ago",
             ),
+            option(
+                "--due",
+                type=positive,
+                default=0,
+                metavar="DAYS",
+                help="what was not looked at for so long, oldest first",
+            ),
+            option("--replica", action="store_true", help="look at second copies instead"),
             option(
                 "--forget", default="", metavar="RID", help="check nothing: end the alarm of this work's failed check"
             ),

@@ -94,6 +94,39 @@ VERBS = (
         see=("bags.md",),
     ),
     Verb(
+        "replicate",
+        "make second copies of works that are home",
+        ("replicate W1NLM4700", "replicate --owed 500 --yes", "replicate --all --to deep --yes"),
+        about="In the buckets of [replica NAME]. A work that comes home gets its copies by itself: this is for those "
+        "that came before. Each file is matched with its kept digests while it is sent; a copy with the same content "
+        "that is there already is not sent again. One of RID, --owed and --all is needed.",
+        options=(
+            option("rids", nargs="*", metavar="RID", help="the works"),
+            option(
+                "--owed",
+                type=positive,
+                nargs="?",
+                const=0,
+                metavar="N",
+                help="those that lack one by the record, N at most",
+            ),
+            option("--all", action="store_true", help="every work in the archive"),
+            option("--to", default="", metavar="NAME", help="in that replica alone"),
+            option("--replace", action="store_true", help="put it over other content in a bucket without versions"),
+            YES,
+            JSON,
+            option("--verbose", action="store_true", help="log more"),
+        ),
+        exits={
+            0: "all are there",
+            1: "one could not be made",
+            2: "wrong usage or settings, or a work is not archived; nothing was sent",
+            3: "the database is out of reach",
+        },
+        reads=(DATABASE, "`[replica NAME]`: buckets of second copies", "`[pipeline]`: archive, logs"),
+        see=("replicas.md",),
+    ),
+    Verb(
         "bag",
         "make bag zips of work folders",
         ("bag works/W1NLM4700 --into bags", "bag works/* --into bags --json"),

@@ -24,7 +24,7 @@ from pipeline.foundation.errors import (
 )
 from pipeline.foundation.work import archive_shares, human_bytes, human_count
 from pipeline.lanes import builds
-from pipeline.operations import show
+from pipeline.operations import replication, show
 from pipeline.operations.setup_aws import SetUp
 from pipeline.operations.show import folder_line
 from pipeline.operations.status import look_at
@@ -70,6 +70,8 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
         yield from rows
         if all(row["verdict"] == "ok" for row in rows):
             yield _set_up(chosen, source)
+    for replica in chosen.replicas:
+        yield _try(f"replica {replica.name}", partial(replication.see_rights, here, replica))
     for folder in chosen.folders:
         yield _try(f"folder {folder.name}", partial(_folder_of_zips, folder))
     for name in ("staging", "quarantine", "logs"):

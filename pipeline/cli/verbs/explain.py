@@ -43,6 +43,8 @@ def _tell(out: Console, told: dict[str, Any]) -> None:
     _pair(out, "archive", told["archive_path"] or "nothing of it is there")
     if told["last_check"]:
         _pair(out, "fixity", _checked(told["last_check"]))
+    for copy in told["second_copies"]:
+        _pair(out, "second copy", _second_copy(copy))
     for line in show.sync_log_lines(told["sync_logs"]):
         _pair(out, "sync log", line)
     for bag in told["bags"]:
@@ -50,6 +52,14 @@ def _tell(out: Console, told: dict[str, Any]) -> None:
     out.print()
     for event in told["history"]:
         out.print(show.event_line(event))
+
+
+def _second_copy(copy: dict[str, Any]) -> str:
+    where = show.safe(f"in {copy['replica']}, {copy['object_key']}")
+    if not copy["sent_on"]:
+        return f"{where}: begun"
+    looked = f", {copy['verdict']} {_when(copy['looked_on'])}" if copy["looked_on"] else ""
+    return f"{where}, {human_bytes(copy['bytes'])}, sent {_when(copy['sent_on'])}{looked}"
 
 
 def _checked(check: dict[str, Any]) -> str:

@@ -1,10 +1,13 @@
-"""`run_pipeline.py verify RID…|--all|--oldest N|--forget RID`: match archived works with their kept proof."""
+"""`run_pipeline.py verify`: match archived works with their kept proof, and second copies with what S3 tells."""
 
 import logging
 import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console
 
 from pipeline.foundation import logs
 from pipeline.foundation.arguments import command
@@ -12,7 +15,7 @@ from pipeline.foundation.errors import Stopping, UsageError
 from pipeline.foundation.signals import stopping_on_signals
 from pipeline.foundation.work import Pulse, asked_rid, human_bytes, human_count
 from pipeline.lanes import processes
-from pipeline.operations import repair, show, verify
+from pipeline.operations import repair, replication, show, verify
 from pipeline.operations.verify import Checked
 from pipeline.record import Archived
 from pipeline.sync import Brake, FixityVerdict
@@ -31,14 +34,16 @@ def main(options: Namespace) -> int:
         ArchiveMissing: the archive is out of reach; what was checked before is told all the same.
         DatabaseUnavailable: the database is out of reach; the same.
     """
-    ways = (options.rids, options.all, options.oldest, options.forget)
+    ways = (options.rids, options.all, options.oldest, options.due, options.forget)
     if sum(map(bool, ways)) != 1 or bool(options.forget) != bool(options.reason):
-        wanted = "one of RID…, --all, --oldest N, and --forget RID with --reason TEXT is needed"
+        wanted = "one of RID…, --all, --oldest N, --due DAYS, and --forget RID with --reason TEXT is needed"
         raise UsageError(wanted, go_on=("verify", "--help"))
     here = context.open_site(lane="verify")
     if options.forget:
         return _forget(here, asked_rid(options.forget), options.reason)
     logs.log_to(here.settings.logs, "verify", verbose=options.verbose, json_lines=here.settings.log_json)
+    if options.replica:
+        return _look_at_copies(here, options)
     verify.see_archive(here)
     works = _asked_for(here, options)
     run = _Check(here, works, options)
@@ -58,9 +63,33 @@ def _forget(here: Site, rid: str, reason: str) -> int:
 
 def _asked_for(here: Site, options: Namespace) -> list[Archived]:
     if not options.rids:
-        works = verify.everything(here)
+        works = [one for one in verify.everything(here) if not options.due or _is_due(one.seen_on, options.due)]
         return works[: options.oldest] if options.oldest else works
     return verify.by_name(here, options.rids)
+
+
+def _is_due(seen_on: datetime | None, days: int) -> bool:
+    return seen_on is None or datetime.now(UTC) - seen_on.astimezone(UTC) >= timedelta(days=days)
+
+
+def _look_at_copies(here: Site, options: Namespace) -> int:
+    """Compare second copies with what S3 tells of them."""
+    copies = replication.newest(here, rids=[asked_rid(rid) for rid in options.rids])
+    copies = [one for one in copies if not options.due or _is_due(one.seen_on, options.due)]
+    with stopping_on_signals(here.stopping.set):
+        looked = list(replication.look(here, copies[: options.oldest or None]))
+    counts = Counter(str(one.verdict) for one in looked)
+    told = {"asked": len(copies), "verdicts": counts, "copies": [one.as_data() for one in looked]}
+
+    def tell(out: Console) -> None:
+        for one in looked:
+            if not one.passed:
+                out.print(show.safe(f"{one.copy.work_rid}: {one.verdict}: its copy in {one.copy.replica} {one.wrong}"))
+        found = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+        out.print(f"{human_count(len(looked), 'second copy', 'second copies')}: {found or 'nothing to look at'}")
+
+    wrong = counts["failed"] or len(looked) < len(copies[: options.oldest or None])
+    return show.result(options, told, tell, status=processes.EXIT_FAILED if wrong else processes.EXIT_DONE)
 
 
 class _Check:
