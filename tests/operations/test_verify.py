@@ -220,7 +220,8 @@ def test_the_oldest_are_those_whose_last_check_or_sync_is_longest_ago(library: L
 @pytest.mark.parametrize("wrong", [(), ("W1", "--all"), ("--all", "--oldest", "1"), ("W1", "--oldest", "1")])
 def test_it_has_to_be_clear_which_works_are_meant(wrong: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["verify", *wrong]) == 2
-    assert "one of RID…, --all, --oldest N, --due DAYS, and --forget RID with --reason TEXT is needed" in capsys.readouterr().err
+    wanted = "one of RID…, --all, --oldest N, --due DAYS, and --forget RID with --reason TEXT is needed"
+    assert wanted in capsys.readouterr().err
 
 
 def test_what_can_be_no_rid_is_wrong_usage(library: Library) -> None:
