@@ -19,8 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boto3.s3.transfer import TransferConfig
-
 from benchmarks import contest, fetchers, peers, seaweed, slow_network
 from benchmarks.contest import Figures
 from pipeline.embedded import embedded
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _MB = 1_000_000
-_PART_BYTES = 8 << 20  # of BDRC's objects
 
 
 @dataclass(frozen=True)
@@ -122,13 +119,12 @@ def _put(s3: "S3Client", what: str, wanted: Wanted, folder: Path) -> Path:
     """Make the objects and upload them in parts, as BDRC's are; returns the folder that has the same files."""
     folder.mkdir()
     s3.create_bucket(Bucket=fetchers.BUCKET)
-    config = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES)
     for number in range(wanted.objects):
         file = folder / f"{number:03}.bag.zip"
         with file.open("wb") as made:
             for at in range(0, wanted.size_bytes, _MB):
                 made.write(os.urandom(min(_MB, wanted.size_bytes - at)))
-        s3.upload_file(str(file), fetchers.BUCKET, f"{what}/{file.name}", Config=config)
+        seaweed.put(s3, file, bucket=fetchers.BUCKET, key=f"{what}/{file.name}")
     return folder
 
 

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 
-from benchmarks import inputs, measure, site, tree
+from benchmarks import inputs, measure, seaweed, site, tree
 
 RESULTS = Path(__file__).resolve().parent / "results" / "line.json"
 _QUIET_SECONDS = 5
@@ -212,7 +212,7 @@ def queued_works(here: site.Site, bags: Iterator[Path], plan: Plan) -> Figures:
 
 
 def large_work(folder: Path, plan: Plan) -> Figures:
-    """One large work by `run --lanes 1`, on a site of its own each time; S3 is rclone, SQS moto."""
+    """One large work by `run --lanes 1`, on a site of its own each time; S3 is SeaweedFS, SQS moto."""
     size = plan.large.bytes
     theirs = (7.3,) if size == 1_000_000_000 else ()  # theirs was measured with 1 GB only
     figures = {
@@ -247,10 +247,12 @@ def large_work(folder: Path, plan: Plan) -> Figures:
 def _one_large(folder: Path, wanted: inputs.Input) -> tuple[tree.Run, float, float]:
     """One run, the seconds to the row, and how busy others were."""
     folder.mkdir()
-    (folder / "s3").mkdir()
     bag_zip = inputs.make(wanted, folder / "W1.bag.zip")
-    with site.fast_s3(folder / "s3") as s3_url, site.site(folder / "home", s3_url=s3_url) as here:
-        here.send([site.place(bag_zip, served=folder / "s3", s3_url=s3_url)])
+    with (
+        seaweed.server(folder / "s3") as s3,
+        site.site(folder / "home", s3_url=s3.meta.endpoint_url) as here,
+    ):
+        here.send([site.place(s3, bag_zip)])
         os.sync()  # what was just made is not this work's burden
         busy = measure.wait_for_quiet(_QUIET_SECONDS)
         command, started = here.command("run", "--lanes", "1"), time.time()

