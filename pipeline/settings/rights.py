@@ -95,7 +95,6 @@ class Right:
 _RECEIVE = ("sqs:ReceiveMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:SendMessage")
 _FIND = ("sqs:GetQueueUrl", "sqs:GetQueueAttributes")
 _READ = Right("objects", ("s3:GetObject", "s3:GetObjectVersion"), "downloads; what S3 tells of an object")
-_LIST = ("s3:ListBucket",)
 ON = {
     "queues": "the queue and its dead-letter queue",
     "bucket": "the bucket",
@@ -110,13 +109,15 @@ ROLES: dict[str, tuple[Right, ...]] = {
     "worker": (
         Right("queues", _FIND + _RECEIVE, "taking messages, giving them back, dead letters, `dead-letters resend`"),
         Right("key", ("kms:Decrypt", "kms:GenerateDataKey"), "reading and sending messages that it encrypts"),
-        Right("bucket", (*_LIST, "s3:GetBucketNotification"), "telling what is gone from what is forbidden; `check`"),
+        Right(
+            "bucket",
+            ("s3:ListBucket", "s3:GetBucketNotification"),
+            "telling what is gone from what is forbidden; `restore --prefix`; `check`",
+        ),
         _READ,
     ),
     "restorer": (
-        Right("bucket", _LIST, "telling what is gone from what is forbidden"),
-        _READ,
-        Right("objects", ("s3:RestoreObject",), "asking for restores"),
+        Right("objects", ("s3:RestoreObject",), "asking for restores; the rest of `restore` is the worker's"),
     ),
     "setup": (
         Right(

@@ -1,14 +1,16 @@
 """`setup-aws`: what a source needs on AWS is made once, what others put there stays, and only what was made goes."""
 
 import json
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.embedded import stack
+from pipeline.embedded import embedded, stack
 from pipeline.foundation import aws
 from pipeline.foundation.errors import PipelineError
 from pipeline.operations.aws_events import overlaps
@@ -16,6 +18,7 @@ from pipeline.operations.aws_parts import meaning
 from pipeline.operations.setup_aws import SetUp, carry_out
 from pipeline.settings import Source
 from pipeline.settings.rights import ROLES, Arns, policy
+from tests.world.bags import SMALL_WORK, make_bag_zip
 from tests.world.stack import Site, lines
 from tests.world.strict_aws import ACCOUNT, StrictAws, strict
 
@@ -409,7 +412,7 @@ def test_each_role_s_policy_names_what_the_settings_have_and_no_more() -> None:
     assert both["s3:ListBucket"] == {"arn:aws:s3:::bags", "arn:aws:s3:::more"}
     assert "kms:Decrypt" not in worker
     assert both["kms:Decrypt"] == {KEY}
-    assert granted("restorer", arns[0]).keys() >= {"s3:RestoreObject", "s3:GetObject"}
+    assert granted("restorer", arns[0]) == {"s3:RestoreObject": {"arn:aws:s3:::bags/*"}}
     assert not [one for one in granted("setup", arns[0]) if one.startswith(("sns:", "events:", "kms:"))]
     assert granted("setup", arns[1])["events:PutRule"] == {f"arn:aws:events:eu-west-1:{ACCOUNT}:rule/Ready"}
     every = {role: granted(role, *arns) for role in ROLES}
@@ -437,6 +440,54 @@ def test_the_verb_shows_a_plan_asks_and_prints_policies(site: Site) -> None:
     assert lines(made.stdout, f"queue {queue}: done")
     assert again.stdout == "test: nothing to do\n"
     assert f"arn:aws:sqs:us-east-1:{ACCOUNT}:{queue}" in printed["Statement"][0]["Resource"]
+
+
+def test_what_the_policies_grant_is_enough_and_neither_role_can_do_the_other_s_work(
+    tmp_path: Path, database: Path
+) -> None:
+    """moto knows who may call what, but not on which queue: so every resource is granted here, and no more verbs."""
+    with embedded.moto(log=tmp_path / "moto.log") as url:
+        site = Site.make(tmp_path / "site", url, "http://127.0.0.1:9", database=database)
+        site.s3.put_bucket_notification_configuration(Bucket=site.bucket, NotificationConfiguration={})
+        site.settings = {"PIPELINE_SOURCE_TEST_QUEUE": f"{site.queue}-new"}
+        with stack.credentials():
+            iam = aws.client("iam", region="us-east-1", profile="", endpoint_url=url)
+        users = {}
+        for role in ("setup", "worker"):
+            document = json.loads(site.call("setup-aws", "--policy", role).stdout)
+            for statement in document["Statement"]:
+                statement["Resource"] = "*"
+                if "s3:ListBucket" in statement["Action"]:
+                    statement["Action"].append("s3:HeadBucket")  # which AWS does not know: to list is to look
+            iam.create_user(UserName=role)
+            iam.put_user_policy(UserName=role, PolicyName="least", PolicyDocument=json.dumps(document))
+            key = iam.create_access_key(UserName=role)["AccessKey"]
+            users[role] = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+        def ask_who_calls(after: bytes) -> None:
+            plain = {"Content-Type": "text/plain"}
+            urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset-auth", after, plain)).close()
+
+        ask_who_calls(b"0")
+        denied, made = (site.call("setup-aws", "--yes", **users[role]) for role in ("worker", "setup"))
+        ask_who_calls(b"inf")
+        site.put(make_bag_zip(tmp_path, "W1"))
+        ask_who_calls(b"0")
+        run = ("run", "--lanes", "1", "--local-scheduler")
+        refused, home = (site.call(*run, **users[role]) for role in ("setup", "worker"))
+        checked, removed = (
+            site.call("check", **users["worker"]),
+            site.call("setup-aws", "--remove", "--yes", **users["setup"]),
+        )
+
+    assert (denied.returncode, refused.returncode) == (3, 3)
+    assert lines(denied.stderr, "sqs:CreateQueue")
+    assert lines(refused.stderr, "sqs:ReceiveMessage")
+    assert (made.returncode, home.returncode, removed.returncode) == (0, 0, 0), (
+        made.stderr + home.stderr + removed.stderr
+    )
+    assert site.archived("W1") == SMALL_WORK
+    assert lines(checked.stdout, "set-up of test", " ok ", "as setup-aws makes it")
 
 
 def test_the_verb_names_sources_that_there_are_not(site: Site) -> None:
