@@ -38,8 +38,8 @@ class DeadLetter:
 def dead_letters(sqs: "SQSClient", queue: Queue, *, limit: int = 10_000) -> Iterator[list[DeadLetter]]:
     """The dead letters of a queue, oldest first; while the block runs nobody else sees them, then they are back.
 
-    Killed meanwhile, they are back after two minutes. A queue of dead letters has no redrive of its own, so that they
-    were looked at has no consequence.
+    Killed meanwhile, they are back after two minutes. A dead-letter queue has no redrive of its own, so looking at
+    them has no consequence.
 
     Raises:
         PipelineError: SQS cannot be reached, or refuses.

@@ -1,8 +1,8 @@
 """What a message's body asks for.
 
 What S3 sends is untrusted and comes in several envelopes: S3's own events, EventBridge's, and either of them inside an
-SNS notification, or inside what a Lambda function was given of a queue or a topic and has passed on. Envelopes are
-opened, a few deep; what is in none that is known is not understood, and never nothing to do.
+SNS notification, or inside what a Lambda function was given of a queue or a topic and has passed on. Envelopes inside
+each other are opened, a few deep. What comes in no known one is not understood, and never taken for nothing to do.
 """
 
 import json
@@ -29,7 +29,7 @@ class Delivery:
 
     Attributes:
         bags: to bring home, each once.
-        ignored: why the rest of it is nothing to do.
+        ignored: why other records ask for nothing.
         not_understood: records that should name a bag and do not.
     """
 
@@ -44,8 +44,8 @@ def parse(body: str, *, source: str = "", bucket: str = "") -> Delivery:
     Args:
         body: the message's body as SQS delivered it.
         source: the name of the source that it came from.
-        bucket: the bucket whose events the source brings; bags elsewhere are none of its business, as whoever can put
-            a message into the queue would choose what is archived. Empty: any.
+        bucket: the bucket whose events the source brings; empty: any. Bags of others are refused: else whoever can send
+            to the queue could choose what is archived.
 
     Raises:
         NotUnderstood: it is no event of S3 in any known envelope, or lacks what identifies an object.
@@ -70,7 +70,7 @@ def parse(body: str, *, source: str = "", bucket: str = "") -> Delivery:
 
 
 def body_of(bag: Bag) -> str:
-    """A message that announces a bag as S3 does, for one of which no message is left."""
+    """The body of a message that announces a bag as S3 would, for a bag whose message is gone."""
     thing = {"key": quote(bag.key), "eTag": bag.etag, "versionId": bag.version_id or "null"}
     record = {
         "eventSource": "bag-pipeline",  # not S3's word: a person who reads it is to see that
@@ -89,7 +89,7 @@ def listed(reasons: Sequence[str]) -> str:
 
 
 def _opened_text(text: str, what: str, *, depth: int) -> Iterator[ObjectEvent | str | NotUnderstood]:
-    """What a JSON text holds: records, and in words what is nothing to do; what is not understood, as the failure."""
+    """What a JSON text holds: events; in words, why something asks for nothing; what is not understood as a failure."""
     try:
         event = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -146,7 +146,7 @@ def _opened_record(record: Any, *, depth: int) -> Iterator[ObjectEvent | str | N
 
 
 def _of_cloudtrail(record: Any) -> NotUnderstood:
-    """What CloudTrail tells is what was asked for, also where it failed, and of no restore that came to its end."""
+    """CloudTrail tells what was asked for, also where that failed, and never that a restore has ended."""
     call = printable(text_of(record, "eventName")[:100]) if isinstance(record, dict) else ""
     asked = record.get("requestParameters") if isinstance(record, dict) else None
     if isinstance(asked, dict):

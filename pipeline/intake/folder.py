@@ -1,4 +1,4 @@
-"""Zips that are dropped into a folder: looked for, told from unfinished ones, moved out. Touches that folder alone.
+"""Zips that are dropped into a folder: found, and told apart from unfinished ones. Touches that folder alone.
 
 {folder}/W1.bag.zip                 dropped by a person or a feeder
 {folder}/.settling/{token}-{name}   on its way out, for an instant: nobody can replace it there unnoticed
@@ -32,7 +32,7 @@ class Dropped:
     """A zip in the folder, as it was when it was looked at.
 
     Attributes:
-        stamp: tells the file from another of the same name, and from itself after a change.
+        stamp: differs for another file of the same name, and for this one after a change.
         changed_on: when it last changed in any way, by the file system's clock, seconds since the epoch.
     """
 
@@ -48,7 +48,7 @@ class Dropped:
 
     @property
     def shown(self) -> str:
-        """The path for people: no name can be more than one line of a log, or obeyed by a terminal."""
+        """The path for people: on one line, and with nothing that a terminal would obey."""
         text = str(self.path)
         return text if text.isprintable() else ascii(text)
 
@@ -65,7 +65,7 @@ class Dropped:
         """The RID that the name promises.
 
         Raises:
-            InvalidRid: none, or the name holds what no name should.
+            InvalidRid: the name tells no RID, or holds what no name should.
         """
         if not self.path.name.isprintable():
             raise InvalidRid(f"{self.path.name[:80]!a} is no name for a zip: it holds more than letters")
@@ -73,7 +73,7 @@ class Dropped:
 
     @property
     def claim(self) -> str:
-        """What is leased while it is worked on: the work; where the name tells none, the name itself."""
+        """What is leased while a lane works on it: the work, or the file's name where that tells no work."""
         try:
             return self.work_rid
         except InvalidRid:
@@ -86,7 +86,7 @@ class Listing:
 
     Attributes:
         zips: the one that changed longest ago first.
-        passed_over: names that look like zips and are none to take: links, folders, special files.
+        passed_over: names that end as a zip's does, of what is never taken: links, folders, special files.
     """
 
     zips: tuple[Dropped, ...]

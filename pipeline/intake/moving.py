@@ -1,4 +1,4 @@
-"""Zips on their way out of the folder into which they were dropped: never over another file, nor in another's stead.
+"""Zips that leave the folder into which they were dropped: none replaces another file, none goes in another's place.
 
 {folder}/W1.bag.zip                 dropped by a person or a feeder
 {folder}/.settling/{token}-{name}   on its way out, for an instant: nobody can replace it there unnoticed
@@ -26,12 +26,12 @@ _NAMES_TRIED = 10_000
 
 
 def move_out(dropped: Dropped, into: Path, *, root: Path, report: bytes = b"") -> Path | None:
-    """Move a zip out of its folder, durably, never over another file: where a name is taken, a number is put in.
+    """Move a zip out of its folder, durably. It replaces no other file: where its name is taken, a number is put in.
 
     Args:
         dropped: the zip.
         into: where to; made if it is not there.
-        root: the folder from which on, down to `into`, each has to be ours (`guarded.ours`).
+        root: this folder, and each one from it down to `into`, has to be ours (`guarded.ours`).
         report: written beside it, as `report.txt`, before it is moved.
 
     Returns:
@@ -78,9 +78,9 @@ def remove(dropped: Dropped) -> bool:
 
 
 def clock_ahead_seconds(folder: Path) -> float:
-    """By how much this host's clock is ahead of the one that dates the folder's files: a file server has its own.
+    """How many seconds this host's clock is ahead of the one that dates the folder's files: a file server has its own.
 
-    A folder that is made in it, and removed again, tells; 0 where none can be made.
+    It is found by making a folder there, and removing it again; 0 where none can be made.
     """
     mark = folder / f"{_SETTLING}-{uuid.uuid4().hex[:8]}"
     try:
@@ -94,7 +94,7 @@ def clock_ahead_seconds(folder: Path) -> float:
 
 
 def left_aside(folder: Path) -> Iterator[Dropped]:
-    """Zips that a lane, killed just then, had set aside; each is to be put back by whoever can claim it.
+    """Zips that were set aside by a lane that was then killed; whoever can claim one puts it back.
 
     Raises:
         FolderUnreachable: the folder cannot be read.
@@ -112,7 +112,7 @@ def left_aside(folder: Path) -> Iterator[Dropped]:
 
 
 def put_back(left: Dropped) -> bool:
-    """Give a zip that was left aside its name back; False: another has it now, or somebody else was faster.
+    """Give a zip that was left aside its name again; False: another file has it now, or another lane was faster.
 
     Raises:
         FolderUnreachable: it cannot be moved.
@@ -127,7 +127,7 @@ def put_back(left: Dropped) -> bool:
 
 
 def put_again(kept: Path, path: Path, *, root: Path) -> bool:
-    """Put a zip that was moved out into its folder again; False: another has its name there by now.
+    """Put a zip that was moved out back into its folder; False: another file has its name there by now.
 
     Args:
         kept: where it lies.
@@ -143,7 +143,7 @@ def put_again(kept: Path, path: Path, *, root: Path) -> bool:
 
 
 def see_ours(folder: Path, roots: Iterable[Path]) -> None:
-    """See that what is made in, or for, a folder of zips is ours, as far as it is there.
+    """See that the folders that we make in, or for, a folder of zips are ours; one that is not there yet is no fault.
 
     Args:
         folder: where zips are dropped; it may be anybody's.
@@ -161,7 +161,7 @@ def see_ours(folder: Path, roots: Iterable[Path]) -> None:
 
 
 def _above(root: Path, folder: Path) -> Path:
-    """The folder that may be anybody's, in or above which `root` is: the one of the zips, or what `root` lies in."""
+    """The folder above `root` that may be anybody's: that of the zips, if `root` lies in it, else what holds it."""
     return folder if root.is_relative_to(folder) else root.parent
 
 

@@ -1,6 +1,6 @@
 """Messages of SQS: received, hidden, acknowledged, sent to the dead letters.
 
-Whatever asks SQS raises PipelineError, by its name, where SQS cannot be reached, or refuses.
+Every function that asks SQS raises a PipelineError, by its name, where SQS cannot be reached, or refuses.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class _Terms(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue to take messages from, and where its poison goes.
+    """A queue from which messages are taken, with its dead-letter queue.
 
     Attributes:
         source: the name of the source.
@@ -61,10 +61,10 @@ class Message:
 
     Attributes:
         receives: how often SQS has delivered it, this time included.
-        received_at: the local clock's reading, seconds since the epoch; what SQS counts its 12 hours from.
-        sent_at: when it was sent, by SQS's clock, seconds since the epoch; 0 where nobody told.
-        seal: what a dead letter of this pipeline was sealed with, and of which work it is; empty of other messages.
-            Anybody who can send messages can claim one: the record knows those that were given.
+        received_at: by the local clock, in seconds since the epoch; SQS counts its 12 hours from then.
+        sent_at: by SQS's clock, in seconds since the epoch; 0 where SQS did not say.
+        seal: the seal of a dead letter of this pipeline, and its work's RID; empty for other messages. Whoever can send
+            messages can make one up, so the record keeps those that were given.
     """
 
     queue: Queue
@@ -87,8 +87,8 @@ def _sending_terms(url: str, identity: str) -> "_Terms":
 
     Args:
         url: of the queue that is sent to.
-        identity: of the message that is sent on. Sent twice within five minutes it is there once; and each is a group
-            of its own: one that waits holds up no other.
+        identity: of the message that is sent on. If it is sent twice within five minutes, it arrives once. Each message
+            is a group of its own, so one that waits holds up no other.
     """
     return {"MessageGroupId": identity, "MessageDeduplicationId": identity} if is_fifo(url) else {}
 
@@ -228,7 +228,7 @@ def send(sqs: "SQSClient", url: str, message: Message, attributes: Mapping[str, 
 
 
 def seal_digest(seal: str) -> str:
-    """What is recorded of a seal: the record is shown to people, and a seal is to be known to its letter alone."""
+    """What the record keeps of a seal: people may read the record, and only the letter is to hold the seal itself."""
     return hashlib.sha256(seal.encode("utf-8", "replace")).hexdigest()
 
 

@@ -141,7 +141,7 @@ class ObjectEvent:
         )
 
     def _wrong(self) -> str:
-        """What S3 would never tell of an object, and neither it nor a database would take."""
+        """What is told of the object that S3 would never tell, and that S3 or a database would refuse."""
         wrong = {
             "no bucket has that name": _BUCKET.fullmatch(self.bucket) is None,
             "no key is like that": "\0" in self.key or not 0 < len(_bytes(self.key)) <= _LONGEST_KEY,
