@@ -38,7 +38,7 @@ def bring_home(here: Site, bags: Sequence[Bag], *, parcel: Parcel | None = None)
 
     Args:
         here: the lane's site.
-        bags: what the parcel carries; of many the first ones have their turn now.
+        bags: those of the parcel; of many, the first ones have their turn now.
         parcel: from which they come; when a lease was lost, it is settled as one that is busy.
 
     Raises:
@@ -64,7 +64,7 @@ def bring_home(here: Site, bags: Sequence[Bag], *, parcel: Parcel | None = None)
 
 
 def _settled(here: Site, verdicts: list[Verdict], others: Sequence[Bag], parcel: Parcel) -> list[Verdict]:
-    """Settle a parcel while its works are ours; where one of them is not any more, it comes back for who has it."""
+    """Settle a parcel while its works are ours; once one is not, the parcel comes back for the lane that has it."""
     heartbeat, held = here.heartbeat, here.heartbeat.held
     try:
         heartbeat.see_held(*held, ask=bool(held))
@@ -90,7 +90,7 @@ def _settle(here: Site, verdicts: list[Verdict], others: Sequence[Bag], parcel: 
 def _begin(here: Site, hand: InHand, bag: Bag, parcel: Parcel) -> Verdict | None:
     """The verdict on a bag that needs no work, or that somebody else works on; None: it is in hand, its lease ours.
 
-    The lease comes first: a bag that is seen and that nobody holds is unfinished, and any lane may take it up.
+    The lease comes first: any lane may take up a bag that the record has seen and that nobody holds.
     """
     try:
         bag = _identified(here, bag)
@@ -138,7 +138,7 @@ def _identified(here: Site, bag: Bag) -> Bag:
 
 
 def _leased(here: Site, bag: Bag, parcel: Parcel) -> Verdict | None:
-    """The verdict on a bag that is ours, and home or not to be worked on; None: it is."""
+    """The verdict on a bag that is ours, if it is home or not to be worked on; None: it is to be worked on."""
     row = here.record.see(bag)
     if here.is_home(bag):
         if row.state != BagState.DONE or here.place(bag).staging.exists():
@@ -190,7 +190,7 @@ def _deadly(bag: Bag, step: str, died: int) -> LaneDied:
 
 
 def tried_too_long(here: Site, seconds: float, last: str, *, work_rid: str = "") -> TriedTooLong | None:
-    """The failure of what has failed for longer than is tried, for reasons that may pass; None: it has not.
+    """The failure of what has failed, for reasons that may pass, for longer than it is tried; None: it may be tried on.
 
     Args:
         here: the lane's site.
@@ -210,7 +210,7 @@ def tried_too_long(here: Site, seconds: float, last: str, *, work_rid: str = "")
 
 
 def _put_off(here: Site, bags: Sequence[Bag], parcel: Parcel) -> list[Verdict]:
-    """What is known of bags whose turn comes later; the record has seen them from now on, and brings them up.
+    """The verdicts on bags whose turn comes later: the record has seen them now, and brings them up itself.
 
     So one message with thousands of bags holds up no other.
     """
@@ -251,7 +251,7 @@ def _after(here: Site, hand: InHand, bag: Bag) -> Verdict:
 def verdict_of(
     here: Site, error: PipelineError, bag: Bag | None = None, *, retry_seconds: int | None = None
 ) -> Verdict:
-    """What a failure means for what is to become of a bag; tried again after the first delay unless told otherwise."""
+    """The verdict that a failure leads to; without `retry_seconds` the bag is tried again after the first delay."""
     work_rid, bag_id = (bag.work_rid, bag.bag_id if bag.is_identified else "") if bag else (error.work_rid, "")
     wait = here.settings.backoff_seconds if retry_seconds is None else retry_seconds
     outcome = Outcome.TRANSIENT

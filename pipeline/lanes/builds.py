@@ -1,9 +1,9 @@
 """Builds under Luigi's scheduler, which shows and hands out the work; who may work on it, the leases say.
 
 Luigi's worker does whatever its scheduler says: it imports the module and runs the task that is named, forks when it is
-told to have more processes, runs the same task as often as it is handed out. So nothing of an answer reaches the worker
-but the name of a task that this lane has scheduled in this build and that has not run since. Whatever else comes, it is
-as if luigid had nothing to do, or did not answer.
+told to have more processes, runs the same task as often as it is handed out. So all that reaches the worker of an
+answer is the name of a task that this lane has scheduled in this build, and that has not run yet. Anything else counts
+as nothing to do, or as no answer.
 """
 
 import http
@@ -105,7 +105,7 @@ class OwnWorkOnly(luigi.rpc.RemoteScheduler):  # type: ignore[misc]  # as above
         return {"task_id": task_id, "running_tasks": [], "n_pending_tasks": 0, "n_unique_pending": 0}
 
     def ping(self, **told: Any) -> dict[str, Any]:
-        """Say that this lane lives; what luigid has to say to it is not heard."""
+        """Say that this lane lives; commands in luigid's answer are dropped."""
         super().ping(**told)
         return {"rpc_messages": []}
 
@@ -117,7 +117,7 @@ class OwnWorkOnly(luigi.rpc.RemoteScheduler):  # type: ignore[misc]  # as above
 
 
 class Factory:
-    """Makes for `luigi.build` what it works with."""
+    """Makes the scheduler and the worker for `luigi.build`."""
 
     def create_local_scheduler(self) -> luigi.scheduler.Scheduler:
         """A scheduler in this process, which nobody else reaches."""

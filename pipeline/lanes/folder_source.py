@@ -40,12 +40,12 @@ class _Seen:
 
 
 class FolderSource:
-    """A folder, looked at.
+    """A folder, whose zips are handed out one by one.
 
     Args:
         here: the lane's site.
         folder: which folder.
-        watch: a look serves as long as the settings say, instead of a second.
+        watch: the folder is listed anew after as long as the settings say, instead of after a second.
     """
 
     waiting = False
@@ -78,11 +78,11 @@ class FolderSource:
         return None
 
     def pause_seconds(self) -> float | None:
-        """Until the next file has been quiet for long enough; in watch mode, until the next look."""
+        """Seconds until the next file has been quiet for long enough; in watch mode, until the next look."""
         return self._folder.poll_seconds if self._watch else self._soon
 
     def _failed(self, dropped: Dropped) -> None:
-        """A file that nothing is recorded of failed for a reason that may pass."""
+        """A file of which the record knows nothing has failed for a reason that may pass."""
         seen = self._seen.setdefault(dropped.path, _Seen(dropped.stamp, 0.0))
         seen.failures += 1
         seen.not_before = time.monotonic() + self._here.backoff_seconds(seen.failures)
@@ -116,7 +116,7 @@ class FolderSource:
         return row.state in {BagState.DONE, BagState.REFUSED} and self._folder.done is not WhenDone.KEEP
 
     def _missing_seconds(self, dropped: Dropped, seen: _Seen) -> float:
-        """How long the file has yet to stay as it is, and not to fail."""
+        """For how many seconds more the file has to stay unchanged; without end while a failure of it is waited out."""
         quiet = self._quiet_seconds(dropped, seen)
         if quiet < self._folder.settle_seconds:
             return self._folder.settle_seconds - quiet
@@ -175,8 +175,8 @@ class FolderSource:
 class ZipParcel(Parcel):
     """A dropped zip, and what becomes of it.
 
-    The leases of its works are all that keeps others away, and the heartbeat renews them. They end by themselves:
-    until then a zip that is given back is left alone.
+    Only the leases of its works keep others away, and the heartbeat renews them. A zip that is given back is left
+    alone until they end.
 
     Args:
         here: the lane's site.
@@ -195,7 +195,7 @@ class ZipParcel(Parcel):
         self._try_later = try_later
 
     def open(self) -> Sequence[Bag]:
-        """The bag that it is: read once, for its digest; and known by its stamp from then on.
+        """The bag in the zip. It is read once, for its digest, and known by its stamp from then on.
 
         Raises:
             InvalidRid: its name names no work.

@@ -36,7 +36,7 @@ class _StopReceiving(BaseException):
 
 @dataclass
 class LaneTally:
-    """What a lane has done; `unreachable` says that it ended because something it depends on is.
+    """What a lane has done; `unreachable` says what it could not reach, if it ended for that.
 
     A bag counts once, however often it comes: as done when this lane brought it home, as failed until it is home.
     """
@@ -229,7 +229,7 @@ class Lane:
         return not row.bag.is_local or Path(row.bag.key).parent.is_dir()
 
     def _tidy(self) -> None:
-        """Whenever there is nothing else to do: works that began here may be home by another host, or another bag."""
+        """Clear what is left here of works that are home by now, by another host or another bag."""
         if not self.watch or time.monotonic() - self._swept >= _LOOK_AGAIN_SECONDS:
             self._swept = time.monotonic()
             sweep(self.here)
@@ -270,13 +270,13 @@ class Lane:
 
 @dataclass
 class _Look:
-    """When the record is asked again for what it brings up of a kind."""
+    """When the record is asked again for bags of one kind: begun ones, or failed ones."""
 
     again_on: float = 0.0
     pause: float = 0.0
 
     def next(self, *, in_vain: bool) -> None:
-        """At once; after tries that were in vain after a pause that grows, and ends with the first that was not."""
+        """Ask again at once; after a try in vain, after a pause that grows until a try is not in vain."""
         self.pause = min(_LOOK_AGAIN_SECONDS, max(1.0, 2 * self.pause)) if in_vain else 0.0
         self.again_on = time.monotonic() + self.pause
 
@@ -297,5 +297,5 @@ class _Inlet:
         self.again_on = time.monotonic() + self.wait
 
     def seconds_left(self, *, watch: bool) -> float | None:
-        """Until it is asked again; None: not in this run."""
+        """How long until it is asked again; None: not in this run."""
         return max(0.0, self.again_on - time.monotonic()) if watch else None

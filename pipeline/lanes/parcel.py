@@ -1,4 +1,4 @@
-"""Where bags come from, and what became of them: what a lane asks of a queue and of a folder alike.
+"""Parcels: what queues and folders alike hand to a lane, and what became of the bags in them.
 
 A source hands out parcels: a message, or a dropped zip. The lane opens one, brings its bags home, and settles it by
 what became of them. Until then it stays where it is, so that whoever comes after a killed lane finds it again.
@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
 
 ENDED = {BagState.DONE: Outcome.DONE, BagState.REFUSED: Outcome.PERMANENT, BagState.SKIPPED: Outcome.SKIPPED}
-"""The states of a bag with which nothing more is done, unless a person asks for it."""
+"""The states in which nothing more is done with a bag, unless a person asks for it."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Verdict:
 
 
 class Parcel:
-    """What a source hands over at a time; it is ours until it is settled or given back.
+    """One thing that a source hands over; it is ours until it is settled or given back.
 
-    This one is for a bag that comes from no source: nothing is to be done with it.
+    This class itself is for a bag that comes from no source: to settle it does nothing.
     """
 
     name = ""
@@ -71,7 +71,7 @@ class Parcel:
         return ""
 
     def open(self) -> Sequence[Bag]:
-        """What it carries, each bag once; that it carries nothing is recorded.
+        """The bags that it carries, each once; if it carries none, that is recorded.
 
         Raises:
             PipelineError: why it cannot be worked on; it is to be settled with a verdict that says so.
@@ -86,7 +86,7 @@ class Parcel:
         """Called before the record says that a bag is tried no more: the last chance for a dead letter of it."""
 
     def settle(self, verdicts: Sequence[Verdict]) -> None:
-        """Do with it what became of its bags asks for.
+        """Do with the parcel what the verdicts on its bags ask for.
 
         Raises:
             PipelineError: it could not be done; the parcel comes again, which is harmless.
