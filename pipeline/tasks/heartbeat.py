@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Moment:
-    """An instant, by two clocks: one that no operator sets, and one that goes on while the machine is suspended."""
+    """An instant by three clocks: one that nobody sets, the wall clock, and one that counts during suspension."""
 
     def __init__(self) -> None:
         self.running, self.wall, self.boot = time.monotonic(), time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -108,7 +108,7 @@ class Heartbeat:
         return pulse
 
     def check(self, work_rid: str) -> None:
-        """Whether the work may go on.
+        """See that the work may go on.
 
         Raises:
             Stopping: the run is to end.
@@ -119,7 +119,7 @@ class Heartbeat:
         self.see_held(work_rid)
 
     def see_held(self, *work_rids: str, ask: bool = False) -> None:
-        """Whether these works are ours; costs nothing while the heartbeat beats.
+        """See that these works are ours; it costs nothing while the heartbeat beats.
 
         Args:
             work_rids: the works.
@@ -158,7 +158,7 @@ class Heartbeat:
                 self._extend()
 
     def _look(self) -> None:
-        """Renew now; where the heartbeat is at it and gets no answer, time alone tells."""
+        """Renew now; while the heartbeat itself is renewing and gets no answer, only the time since decides."""
         if self._turn.acquire(timeout=_TURN_SECONDS):
             try:
                 self._renew(dict(self._told))

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class Presence:
-    """Keeps a lane on the roll while its `with` block runs, from the first `show` on.
+    """Lets `status` show a lane as alive while its `with` block runs, from the first `show` on.
 
     Args:
         here: the lane's site.
@@ -38,7 +38,7 @@ class Presence:
             self._thread.join(_ENDING_SECONDS)  # a database that is away must not keep the lane from ending
 
     def show(self) -> None:
-        """The lane begins, or goes on.
+        """Say that the lane lives: when it begins, and while it goes on.
 
         Raises:
             DatabaseUnavailable: the database has not been reached yet.

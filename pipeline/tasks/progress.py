@@ -56,7 +56,7 @@ class Progress:
         self._news.set()
 
     def tell(self, done_bytes: int, total_bytes: int) -> None:
-        """So many bytes are done, of so many; called as often as one likes."""
+        """Note how many bytes are done, of how many; it may be called as often as one likes."""
         now = time.monotonic()
         if self._known_bytes < 0:
             self._known_bytes = done_bytes

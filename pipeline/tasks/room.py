@@ -99,9 +99,9 @@ def sweep(here: Site) -> None:
 
 
 def _is_left_over(here: Site, row: BagRow) -> bool:
-    """Whether nothing in a bag's staging is of use: it is home; or what it waits for is S3's, and a newer one is home.
+    """Whether nothing in a bag's staging is of use: it is home; or it waits for S3, and a newer bag of the work is.
 
-    Half a download of a bag that waits for its next restore is of use otherwise: it has been paid for.
+    Otherwise half a download of a bag that waits for its next restore is of use: it has been paid for.
     """
     if row.state == BagState.DONE:
         return True

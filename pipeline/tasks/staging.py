@@ -180,7 +180,7 @@ def set_aside(place: Place) -> None:
 
 
 def ask_for_sync(place: Place) -> None:
-    """Have the sync run also where the archive is equal; kept with the bag, so that whoever goes on with it does."""
+    """Have the sync run even if the archive has the same; kept with the bag, for whichever lane goes on with it."""
     durable.make_folders(place.staging)
     durable.write_file(place.sync_again, b"")
 

@@ -59,7 +59,7 @@ def failed(
         bag: the bag.
         step: in which it failed.
         error: why.
-        first_seconds: the first delay, where it is shorter than others have it.
+        first_seconds: the first delay, where it is to be shorter than `[queue] backoff_seconds`.
     """
     retry_seconds = 0
     try:
