@@ -230,7 +230,7 @@ class Attempt:
                     f"download of {self.bag.address}: the restored copy expired half-way",
                     work_rid=self.bag.work_rid,
                     kept=kept,
-                    by_hand="ask S3 to restore the object once more; the event brings the rest home",
+                    go_on=("restore", self.bag.work_rid),
                 ) from error
             raise
         finally:

@@ -146,7 +146,7 @@ def translated(error: Exception, what: str, *, work_rid: str = "", needs: str = 
     text = f"{what}: {code or type(error).__name__}: {error}"
     if code == "InvalidObjectState":
         return NotRestored(
-            f"{what}: still frozen in Glacier", work_rid=work_rid, by_hand="ask S3 to restore the object"
+            f"{what}: still frozen in Glacier", work_rid=work_rid, go_on=("restore", work_rid) if work_rid else ()
         )
     if code in _GONE:
         return ObjectGone(f"{what}: {code}: not in the bucket", work_rid=work_rid, facts={"code": code})

@@ -109,11 +109,11 @@ class DownloadMismatch(TransientError):
 
 
 class NotRestored(TransientError):
-    """The object is still frozen in Glacier. Left: nothing. Go on: ask S3 to restore it; then by S3's event."""
+    """The object is still frozen in Glacier. Left: nothing. Go on: `restore RID`; then by itself."""
 
 
 class RestoreExpired(NotRestored):
-    """The restored copy went away while it was fetched. Left: what had come. Go on: ask S3 to restore it again."""
+    """The restored copy went away while it was fetched. Left: what had come. Go on: `restore RID`; then by itself."""
 
 
 class NoRoom(TransientError):

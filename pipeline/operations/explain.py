@@ -1,6 +1,5 @@
 """A work's whole story: what the record knows, what lies on the disks, what happens next, and the command to go on."""
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,8 +10,8 @@ from typing import Any
 from pipeline.foundation.arguments import command
 from pipeline.foundation.errors import StagingDamaged
 from pipeline.foundation.work import Bag, archive_dir, rfc3339, stamp
-from pipeline.operations import sync_logs
-from pipeline.record import CHECK, ENDS_ALARM, BagRow, BagState, Phase, replicas
+from pipeline.operations import restores, sync_logs
+from pipeline.record import CHECK, ENDS_ALARM, BagRow, BagState, Phase, campaign, replicas
 from pipeline.record.stories import KnownBag, WorkStory
 from pipeline.tasks import staging
 from pipeline.tasks.context import Site
@@ -63,7 +62,10 @@ def _once_asked(here: Site, story: WorkStory, row: BagRow) -> Next:
         works = row.works if story.work_rid not in row.works else (story.work_rid,)
         return Next("nothing: it is home, read back and recorded", command("verify", *works))
     if row.state is BagState.NOT_RESTORED:
-        return Next("it waits for S3's event after a restore, which somebody has to ask for", _restore(here, row.bag))
+        waiting = campaign.wanted(here.engine, work_rids=[rid], open_only=True)
+        if waiting:
+            return Next(f"it is {waiting[0].state}, and comes when S3 has restored it", command("restore", "list", rid))
+        return Next("nothing by itself: somebody has to ask S3 to restore it", command("restore", rid))
     if row.state is BagState.SKIPPED:
         return Next("nothing: an operator left it out", command("retry", rid))
     # Whoever raised the last failure knew best how to go on.
@@ -71,18 +73,6 @@ def _once_asked(here: Site, story: WorkStory, row: BagRow) -> Next:
     told: dict[str, Any] = next((one for one in mine if one.get("go_on") or one.get("by_hand")), {})
     look = command("quarantine", "show", rid) if here.place(row.bag).report.exists() else told.get("go_on")
     return Next("nothing by itself: a person has to decide", look or command("retry", rid), told.get("by_hand", ""))
-
-
-def _restore(here: Site, bag: Bag) -> str:
-    source = here.settings.source(bag.source)
-    where = (
-        []
-        if source is None
-        else ["--region", source.region, *(["--profile", source.profile] if source.profile else [])]
-    )
-    request = '{"Days": 14, "GlacierJobParameters": {"Tier": "Standard"}}'
-    what = ["--bucket", bag.bucket, "--key", bag.key, *(["--version-id", bag.version_id] if bag.version_id else [])]
-    return shlex.join(["aws", "s3api", "restore-object", *where, *what, "--restore-request", request])
 
 
 def lying(here: Site, bag: Bag) -> list[Lying]:
@@ -153,6 +143,7 @@ def document(here: Site, story: WorkStory) -> dict[str, Any]:
         "next": asdict(_next(here, story)),
         "bags": [_bag(here, story, known) for known in story.bags],
         "archive_path": str(archive) if archive.is_dir() else None,
+        "wanted": [restores.facts(one) for one in campaign.wanted(here.engine, work_rids=[story.work_rid])],
         "sync_logs": [asdict(one) for one in sync_logs.of(here, story.work_rid, story.events)],
         "second_copies": [
             {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in asdict(one).items()}

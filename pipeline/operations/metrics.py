@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from pipeline.foundation.errors import PipelineError
 from pipeline.operations.status import Depths, Standing
-from pipeline.record import SUPERSEDED, BagState, history, overview
+from pipeline.record import SUPERSEDED, BagState, WantState, history, overview
 from pipeline.record.history import STEPS, Ending
 from pipeline.tasks.context import Site
 
@@ -101,6 +101,13 @@ def _now(stands: Standing) -> Iterator[Metric]:
         for state, count in (("at_work", one.at_work), ("idle", one.alive - one.at_work), ("gone", one.silent))
     ]
     yield _told(GaugeMetricFamily, "pipeline_lanes", "Lanes of each host", ["host", "state"], lanes)
+    wanted = stands.restores or {"counts": {}, "cost": None, "at_risk": 0}
+    states = [([state], wanted["counts"].get(state, 0)) for state in WantState]
+    yield _told(GaugeMetricFamily, "pipeline_restores", "Works wanted from cold storage", ["state"], states)
+    what = "Restored copies of those that end soon, not fetched"
+    yield _told(GaugeMetricFamily, "pipeline_restores_at_risk", what, [], [([], wanted["at_risk"])])
+    what = "What restores have cost by the price settings"
+    yield _told(GaugeMetricFamily, "pipeline_restore_cost", what, [], [([], wanted["cost"] or 0)])
     oldest = {"unfinished": stands.bags.oldest_unfinished, "refused": stands.bags.oldest_refused}
     ages = [([state], max(0.0, (stands.at - at).total_seconds()) if at else 0) for state, at in oldest.items()]
     what = "How long the oldest bag is known, or refused"

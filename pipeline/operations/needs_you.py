@@ -18,7 +18,15 @@ def needs_you(told: dict[str, Any]) -> list[dict[str, str]]:
     Returns:
         Of each `what` it is, `go_on` and `by_hand`, as of an error, the most urgent first; empty: all is well.
     """
-    found = [*_at_risk(told), *_away(told), *_stopped(told), *_bags(told), *_letters(told), *_archived(told)]
+    found = [
+        *_at_risk(told),
+        *_away(told),
+        *_stopped(told),
+        *_bags(told),
+        *_restores(told),
+        *_letters(told),
+        *_archived(told),
+    ]
     return [{"by_hand": "", **dict(zip(("what", "go_on", "by_hand"), one, strict=False))} for one in found]
 
 
@@ -56,6 +64,12 @@ def _bags(told: dict[str, Any]) -> _Found:
         again = ", tried again by themselves" if count > 1 else ", tried again by itself"
         words = of_several if of_several and count > 1 else ("explain", works[0]) if works else ("status",)
         yield f"{human_count(count, 'bag')} {state}{again if state == 'failed' else ''}", command(*words)
+
+
+def _restores(told: dict[str, Any]) -> _Found:
+    if count := (told["restores"] or {}).get("counts", {}).get("failed", 0):
+        what = f"{human_count(count, 'wanted work')} cannot come home by {'itself' if count == 1 else 'themselves'}"
+        yield what, command("restore", "list")
 
 
 def _letters(told: dict[str, Any]) -> _Found:

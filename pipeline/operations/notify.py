@@ -12,10 +12,10 @@ from typing import Any
 
 from pipeline.foundation.arguments import command
 from pipeline.foundation.work import human_bytes, human_count, human_seconds, printable
-from pipeline.operations import channels
+from pipeline.operations import channels, show
 from pipeline.operations.channels import Note
 from pipeline.operations.status import Standing
-from pipeline.record import CHECK, BagState, history
+from pipeline.record import CHECK, BagState, Phase, history
 from pipeline.record import notices as state
 from pipeline.record.notices import Moved, Told, Trouble
 from pipeline.record.overview import AtRisk
@@ -206,6 +206,8 @@ def _worth_telling(trouble: Trouble, chosen: Notify, rotten: Collection[str]) ->
         return True
     if trouble.step == CHECK:
         return trouble.work_rid in rotten
+    if trouble.step == Phase.RESTORE:  # a copy ended too early, and is paid for again
+        return True
     if trouble.state == BagState.FAILED:
         return bool(trouble.failures >= chosen.patience)
     return trouble.state not in _PASSING
@@ -226,6 +228,7 @@ def _digest(stands: Standing) -> list[str]:
     if broken := len(stands.broken):
         what = human_count(broken, "archived work")
         lines.append(f"{what} whose last fixity check failed; run_pipeline.py status")
+    lines += show.restores_lines(stands.restores)
     for one in stands.dead_letters:
         if one.error:
             lines.append(f"queue {one.queue}: {_line(str(one.error))}")

@@ -98,6 +98,19 @@ def folder_line(found: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def restores_lines(found: Mapping[str, Any] | None) -> list[str]:
+    """The campaign of restores, in a line, if there is one: see `status.Standing.restores`."""
+    if found is None:
+        return []
+    counts = ", ".join(f"{count:,} {state}" for state, count in found["counts"].items())
+    cost = "" if found["cost"] is None else f"cost so far {found['cost']:.2f} {found['currency']}"
+    left = found["seconds_left"]
+    to_come = f"{human_bytes(found['bytes_to_come'])} to come" if found["bytes_to_come"] else ""
+    done = f"done in {human_seconds(left)} of work at the rate of late" if left else ""
+    risk = f"{found['at_risk']} at risk" if found["at_risk"] else ""
+    return [f"restores: {'; '.join(filter(None, (counts, to_come, done, cost, risk)))}"]
+
+
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 

@@ -12,12 +12,12 @@ from pipeline import intake, record
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.work import rfc3339
 from pipeline.operations import needs_you
-from pipeline.record import lanes, overview, replicas, views
+from pipeline.record import campaign, lanes, overview, replicas, views
 from pipeline.record.archived import Broken
 from pipeline.record.lanes import HostLanes
 from pipeline.record.overview import AtRisk, AtWork, Bags
 from pipeline.settings import Folder, Source, WhenDone
-from pipeline.tasks import staging
+from pipeline.tasks import restoring, staging
 from pipeline.tasks.context import Site
 
 
@@ -99,6 +99,21 @@ class Standing:
         """The replicas with their second copies, and how many of those failed the last look."""
         return replicas.counts(self.here.engine)
 
+    @cached_property
+    def restores(self) -> dict[str, Any] | None:
+        """The campaign of restores; None: nothing was ever wanted."""
+        told = campaign.totals(self.here.engine, within_hours=self._within_hours)
+        if not told.counts:
+            return None
+        rate = restoring.bytes_per_second(self.here)
+        left = told.bytes_to_come / rate if rate else None
+        return {
+            **asdict(told),
+            "currency": self.here.settings.restore.currency,
+            "bytes_per_second": rate and round(rate),
+            "seconds_left": None if left is None else round(left),
+        }
+
     def document(self, *, most_ended: int) -> dict[str, Any]:
         """All of it, as `status --json` tells it: see docs/status.md, which scripts rely on.
 
@@ -121,6 +136,7 @@ class Standing:
             "lanes": [_lane(one) for one in overview.holders(engine)],
             "at_risk": [{**asdict(one), "expires_on": rfc3339(one.expires_on)} for one in self.at_risk],
             "replicas": self.replicas,
+            "restores": self.restores,
             "fixity_failed": [{**asdict(one), "failed_on": rfc3339(one.failed_on)} for one in self.broken],
             "disk": [_used(disk) for disk in self.disks],
             "works": [asdict(work) for work in works],

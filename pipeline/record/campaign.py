@@ -1,9 +1,10 @@
 """How the campaign of restores stands: what is wanted, how far it is, what it has cost; it follows what bags become."""
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Engine, and_, func, or_, select, update
 
 from pipeline.record.engine import read, reading, tried_again, writing
 from pipeline.record.states import BagState, aware
@@ -23,10 +24,14 @@ def wanted(engine: Engine, *, work_rids: Collection[str] | None = None, open_onl
 
 def due(engine: Engine, *, limit: int) -> list[Want]:
     """What S3 is to be asked about: no event came, or the copy should be gone by now."""
-    no_zip = ~select(bags.c.bag_id).where(bags.c.bag_id == wants.c.bag_id, bags.c.phase != "").exists()
     gone = and_(wants.c.look_on.is_(None), wants.c.expires_on <= utc_in())
-    is_due = and_(wants.c.state.in_(IN_FLIGHT), or_(wants.c.look_on <= utc_in(), gone), no_zip)
+    is_due = and_(wants.c.state.in_(IN_FLIGHT), or_(wants.c.look_on <= utc_in(), gone), _no_zip())
     return [want_of(row) for row in read(engine, select(wants).where(is_due).order_by(wants.c.look_on).limit(limit))]
+
+
+def _no_zip() -> ColumnElement[bool]:
+    """Whether nothing was fetched of a want yet."""
+    return ~select(bags.c.bag_id).where(bags.c.bag_id == wants.c.bag_id, bags.c.phase != "").exists()
 
 
 def any_open(engine: Engine) -> bool:
@@ -82,6 +87,41 @@ def home(engine: Engine, bag_ids: Collection[str]) -> set[str]:
     for some in batches(list(bag_ids)):
         found.update(row.bag_id for row in read(engine, query.where(bags.c.bag_id.in_(some))))
     return found
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The campaign in figures.
+
+    Attributes:
+        counts: objects by state; none of the states that have none.
+        bytes_to_come: of all that is open.
+        cost: so far; None: nothing was asked for, or no price is set.
+        at_risk: copies that end soon, or have, with nothing fetched of them.
+    """
+
+    counts: dict[str, int]
+    bytes_to_come: int
+    requests: int
+    cost: float | None
+    at_risk: int
+
+
+def totals(engine: Engine, *, within_hours: int) -> Totals:
+    """The campaign in figures; copies that end within so long are at risk."""
+    of = (wants.c.state, func.count(), func.sum(wants.c.size_bytes), func.sum(wants.c.attempts), func.sum(wants.c.cost))
+    ends = and_(wants.c.state == WantState.READY, wants.c.expires_on <= utc_in(3600 * within_hours), _no_zip())
+    with reading(engine) as connection:
+        rows = connection.execute(select(*of).group_by(wants.c.state)).all()
+        at_risk = connection.scalar(select(func.count()).where(ends)) or 0
+    costs = [float(cost) for *_, cost in rows if cost is not None]
+    return Totals(
+        counts={str(state): count for state, count, *_ in rows},
+        bytes_to_come=sum(int(size) for state, _, size, *_ in rows if state in OPEN),
+        requests=sum(int(attempts) for *_, attempts, _ in rows),
+        cost=sum(costs) if costs else None,
+        at_risk=at_risk,
+    )
 
 
 @tried_again

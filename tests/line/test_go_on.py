@@ -74,26 +74,22 @@ class Day:
 
     def follow(self, way: str) -> None:
         """Do what is told, as it is told."""
-        if way.startswith("aws "):
-            self.restore(shlex.split(way))
-            return
         variables, asked = way.split("run_pipeline.py ")
         words = shlex.split(asked)
-        yes = ["--yes"] if words[0] == "skip" else []
+        yes = ["--yes"] if words[0] in {"skip", "restore"} else []
         scheduler = [BY_HAND] if words[0] == "work" and BY_HAND not in words else []
         ended = self.site.call(*words, *yes, *scheduler, **dict(one.split("=") for one in variables.split()))
         assert ended.returncode == 0, f"{way}: {ended.stderr}"
         if words[0] == "retry":
             self.site.call("run", "--lanes", "1")
+        elif words[0] == "restore":
+            self.restore()
 
-    def restore(self, words: list[str]) -> None:
-        """S3 does what Amazon's command line asks it for, and tells so when it is done."""
-        asked = dict(zip(words[3::2], words[4::2], strict=True))
-        version = {"VersionId": asked["--version-id"]} if "--version-id" in asked else {}
-        where = {"Bucket": asked["--bucket"], "Key": asked["--key"]}
-        self.site.s3.restore_object(**where, **version, RestoreRequest=json.loads(asked["--restore-request"]))  # type: ignore[arg-type]  # as typed
-        found = self.site.s3.head_object(Bucket=asked["--bucket"], Key=asked["--key"])
-        event = self.site.event(asked["--key"].replace(" ", "+"), found["ETag"].strip('"'), found["ContentLength"])
+    def restore(self) -> None:
+        """The next run asks S3, which restores what it was asked for, and tells so when it is done."""
+        self.site.call("run", "--lanes", "1")
+        found = self.site.s3.head_object(Bucket=self.site.bucket, Key=self.key)
+        event = self.site.event(self.key.replace(" ", "+"), found["ETag"].strip('"'), found["ContentLength"])
         self.site.send({"Records": [event]})
         self.site.call("run", "--lanes", "1")
 

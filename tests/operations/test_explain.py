@@ -1,7 +1,6 @@
 """`explain RID`: the whole story of a work, and the command that goes on."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +66,13 @@ def test_a_frozen_work_comes_with_the_command_that_asks_for_its_restore(site: Si
     told = explained(site, "W3")
 
     assert told["bags"][0]["stage"] == "not-restored"
-    words = shlex.split(told["next"]["command"])
-    assert words[:3] == ["aws", "s3api", "restore-object"]
-    assert words[words.index("--key") + 1] == key
-    assert json.loads(words[-1])["Days"] == 14
+    assert told["next"]["command"] == "run_pipeline.py restore W3"
+    asked = site.call("restore", "W3", "--yes")
+    assert lines(asked.stdout, "1 work in the line"), asked.stderr
+    assert [row["object_key"] for row in site.rows("wants")] == [key]
+    then = explained(site, "W3")
+    assert then["next"]["command"] == "run_pipeline.py restore list W3"
+    assert [one["state"] for one in then["wanted"]] == ["wanted"]
 
 
 def test_a_failed_work_says_when_it_is_tried_again_and_what_lies_in_staging(site: Site, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A line whose bags lie in cold storage, and in which time passes when a test says so."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from sqlalchemy import text
 
 from pipeline import settings
 from pipeline.embedded import embedded
-from pipeline.foundation.errors import NotRestored
+from pipeline.foundation.errors import LeaseLost, NotRestored
 from pipeline.foundation.work import Bag, no_pulse, staging_key
 from pipeline.operations import restores
 from pipeline.operations.restores import RestorePlan
@@ -83,6 +84,7 @@ def pass_time(here: context.Site, cold: ColdS3, *, hours: float) -> None:
     """Let time pass, for S3 and for the record alike: whatever was noted moves into the past."""
     moved = {
         "wants": ("asked_on", "expires_on", "look_on", "wanted_on"),
+        "leases": ("taken_on", "until"),
         "bags": ("restore_expires_on", "event_time", "updated_on", "retry_on"),
     }
     with here.engine.begin() as connection:
@@ -108,20 +110,25 @@ def bring_home(here: context.Site, *, most: int = 1000) -> list[str]:
         bag = row.bag
         if not here.leases.take(bag.work_rid, bag_id):
             continue
-        try:
-            here.s3(bag).get_object(Bucket=bag.bucket, Key=bag.key, Range="bytes=0-0")["Body"].read()
-        except botocore.exceptions.ClientError:
-            here.record.failed(bag, "download", NotRestored("still frozen in Glacier", work_rid=bag.work_rid))
-        else:
-            rid = bag.work_rid
-            here.record.finished(Phase.DEBAG, bag, {"files": 1}, works=(rid,))
-            here.record.commit_sync(
-                bag, rid, archive_path="/a", files=1, size_bytes=bag.size_bytes, facts={}, leases=here.leases
-            )
-            here.record.done(bag)
-            came.append(rid)
+        with contextlib.suppress(LeaseLost):
+            came += [bag.work_rid] if _fetched(here, bag) else []
         here.leases.release(bag.work_rid)
     return came
+
+
+def _fetched(here: context.Site, bag: Bag) -> bool:
+    rid = bag.work_rid
+    try:
+        here.s3(bag).get_object(Bucket=bag.bucket, Key=bag.key, Range="bytes=0-0")["Body"].read()
+    except botocore.exceptions.ClientError:
+        here.record.failed(bag, "download", NotRestored("still frozen in Glacier", work_rid=rid))
+        return False
+    here.record.finished(Phase.DEBAG, bag, {"files": 1}, works=(rid,))
+    here.record.commit_sync(
+        bag, rid, archive_path="/a", files=1, size_bytes=bag.size_bytes, facts={}, leases=here.leases
+    )
+    here.record.done(bag)
+    return True
 
 
 def counted(asked: Sequence[Asked], classes: str = "DEEP_ARCHIVE") -> float:

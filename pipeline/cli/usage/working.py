@@ -228,7 +228,7 @@ RESTORE = Verb(
         "`[restore]`: limits, tier, days",
         "`[prices REGION]`: what S3 takes",
     ),
-    see=("settings.md",),
+    see=("restores.md", "settings.md"),
 )
 
 DEMO = Verb(

@@ -40,6 +40,9 @@ def _tell(out: Console, told: dict[str, Any]) -> None:
     _pair(out, "go on with", told["next"]["command"])
     dates = [f"{word} {_when(told['dates'][name])}" for name, word in _DATES.items() if told["dates"][name]]
     _pair(out, "dates", ", ".join(dates))
+    for one in told["wanted"]:
+        cost = "" if one["cost"] is None else f", which cost {one['cost']:.4f}"
+        _pair(out, "restore", f"{one['state']}; asked for {human_count(one['attempts'], 'time')}{cost}")
     _pair(out, "archive", told["archive_path"] or "nothing of it is there")
     if told["last_check"]:
         _pair(out, "fixity", _checked(told["last_check"]))

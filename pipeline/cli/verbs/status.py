@@ -106,6 +106,7 @@ def _parts(told: dict[str, Any], *, most: int) -> Iterator[_Part]:
     waits = _since("the oldest of those to come home waits", told, "oldest_unfinished")
     refused = _since("the oldest refused one is refused", told, "oldest_refused")
     yield "; ".join(filter(None, [f"bags: {counts}", waits, refused]))
+    yield from show.restores_lines(told["restores"])
     yield "disk: " + "; ".join(map(_disk_line, told["disk"]))
     for one in told["at_risk"]:
         left = f"ends in {one['hours_left']:.1f} h" if one["hours_left"] > 0 else "has ended"

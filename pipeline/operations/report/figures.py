@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline.foundation.work import human_bytes
-from pipeline.record import Phase, history, views
+from pipeline.record import Phase, campaign, history, views
+from pipeline.record.campaign import Totals
 from pipeline.record.history import STEPS, Happening, Kind
 from pipeline.record.views import WorkStatus
 from pipeline.tasks.context import Site
@@ -55,6 +56,7 @@ class Story:
         works: those that were heard of in it, the latest first, as far as a page shows them.
         left_out: how many more there are.
         home: how many works came home, and their bytes.
+        restores: how the campaign stands now.
     """
 
     since: datetime
@@ -67,6 +69,8 @@ class Story:
     durations: Sequence[Durations]
     failures: Sequence[Kind]
     latest: Sequence[Happening]
+    restores: Totals
+    currency: str
 
 
 def story(here: Site, *, since: datetime) -> Story:
@@ -90,6 +94,8 @@ def story(here: Site, *, since: datetime) -> Story:
         durations=[one for step in STEPS for one in _durations(engine, step, since)],
         failures=history.failures(engine, since=since),
         latest=history.happenings(engine, latest, since=since),
+        restores=campaign.totals(engine, within_hours=0),
+        currency=here.settings.restore.currency,
     )
 
 
@@ -107,7 +113,17 @@ def totals(told: Story) -> list[tuple[str, str]]:
         ("failed or refused now", f"{failed:,}"),
         ("still to do", f"{to_do:,}"),
         ("failures on the way", f"{sum(kind.count for kind in told.failures):,}"),
+        *_restores(told),
     ]
+
+
+def _restores(told: Story) -> list[tuple[str, str]]:
+    """The campaign of restores, where there is one."""
+    if not told.restores.counts:
+        return []
+    cost = "not known" if told.restores.cost is None else f"{told.restores.cost:.2f} {told.currency}"
+    counts = ", ".join(f"{count:,} {state}" for state, count in told.restores.counts.items())
+    return [("wanted from cold storage", counts), ("restores have cost", cost)]
 
 
 def _throughput(engine: Any, began: datetime, until: datetime) -> list[Bucket]:
