@@ -50,7 +50,7 @@ def settle(engine: Engine, *, home: Callable[[Want], float | None]) -> None:
     """
     followed = (*IN_FLIGHT, WantState.FAILED)
     query = (
-        select(wants, bags.c.state.label("bag_state"), bags.c.phase, bags.c.restore_expires_on)
+        select(wants, bags.c.state.label("bag_state"), bags.c.phase, bags.c.restore_expires_on, bags.c.event_time)
         .add_columns(bags.c.error.label("bag_error"), utc_in().label("now"))
         .join(bags, bags.c.bag_id == wants.c.bag_id)
         .where(wants.c.state.in_(followed))
@@ -76,7 +76,8 @@ def _followed(row: Any) -> dict[str, Any]:
     if row.bag_state == BagState.NOT_RESTORED:
         is_news = row.state == WantState.READY and (row.look_on is None or aware(row.look_on) > now)
         return {"look_on": utc_in(), "state": WantState.ASKED} if is_news else {}
-    if row.state == WantState.ASKED and ends is not None and ends > now:
+    heard = row.event_time is not None and row.asked_on is not None and row.event_time > row.asked_on
+    if row.state == WantState.ASKED and ends is not None and (heard or ends > now):
         return {"state": WantState.READY, "expires_on": row.restore_expires_on, "look_on": None}
     return {}
 

@@ -230,7 +230,7 @@ def test_an_object_overwritten_half_way_is_replaced_not_mixed(s3: S3, tmp_path: 
     [
         (403, "AccessDenied", AccessDenied, "grant s3:GetObject"),
         (400, "ExpiredToken", CredentialsExpired, "renew the credentials"),
-        (403, "InvalidObjectState", RestoreExpired, "ask S3 to restore"),
+        (403, "InvalidObjectState", RestoreExpired, "run_pipeline.py restore W1"),
         (503, "SlowDown", StorageUnreachable, "run_pipeline.py|SlowDown"),
     ],
 )

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import botocore.exceptions
@@ -98,7 +99,8 @@ def pass_time(here: context.Site, cold: ColdS3, *, hours: float) -> None:
 def announced(key: str, one: Cold) -> Bag:
     """The bag that S3's event tells of."""
     rid = key.split("/")[2]
-    return Bag(rid, BUCKET, key, etag=etag_of(one.content), source="cold", restore_expires_on=one.until)
+    told = {"event_time": datetime.now(UTC), "restore_expires_on": one.until}
+    return Bag(rid, BUCKET, key, etag=etag_of(one.content), source="cold", **told)  # type: ignore[arg-type]  # moments
 
 
 def bring_home(here: context.Site, *, most: int = 1000) -> list[str]:
