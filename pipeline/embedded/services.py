@@ -6,18 +6,22 @@ elsewhere is left to whoever runs it.
 """
 
 import argparse
+import glob
+import os
+import pwd
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline import record, settings
 from pipeline.embedded import stack
 from pipeline.embedded.daemon import Daemon, Service, ServiceFailed, only_one
-from pipeline.embedded.postgresql import DATABASE, postgresql
-from pipeline.foundation import aws
+from pipeline.foundation import aws, guarded
 from pipeline.foundation.errors import PipelineError, SettingsError, UsageError
 from pipeline.foundation.work import SCHEDULER_USER
 from pipeline.operations import show
@@ -26,6 +30,8 @@ from pipeline.settings import Settings
 _ROOT = Path(__file__).resolve().parents[2]
 _HOME = _ROOT / "var" / "services"
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_DATABASE = "postgresql"
+_LONGEST_SOCKET_FOLDER = 90  # the name of a socket in it has to end within 108 bytes (unix(7))
 EXIT_DONE, EXIT_USAGE, EXIT_UNREACHABLE = 0, 2, 3
 
 
@@ -111,6 +117,86 @@ def _moto(chosen: Settings, home: Path, host: str, port: int) -> Service:
     return Service(daemon, f"http://{host}:{port} (forgets everything when it ends)", host, port, after=make_queues)
 
 
+def postgresql(chosen: Settings, home: Path) -> Service:
+    """The server that the database's URL means: its data, its socket and its password are for one user alone.
+
+    It asks everybody for the password, also on its Unix socket.
+    """
+    url = record.parsed_url(chosen.database_url)
+    host, port, user, data = url.host or "", url.port or 5432, url.username or "postgres", home / "postgresql"
+    owner = "postgres" if os.geteuid() == 0 else None
+    password, sockets = str(url.password or ""), home / "postgresql.socket"
+
+    def make_cluster() -> None:
+        for path in (data, sockets):
+            with suppress(FileExistsError):
+                path.mkdir(mode=0o700)
+            with guarded.opened(path) as folder:
+                if owner is not None:
+                    os.fchown(folder, pwd.getpwnam(owner).pw_uid, pwd.getpwnam(owner).pw_gid)
+        if not (data / "PG_VERSION").exists():
+            try:
+                _finish([_of_postgresql("initdb"), "-D", str(data), "-U", user, "--encoding", "UTF8"], owner)
+            except PipelineError:
+                guarded.remove_tree(data)  # half a cluster would be taken for a whole one
+                raise
+        _ask_for_password(data, user, password, owner)
+
+    def make_database() -> None:
+        connect = ["-h", host, "-p", str(port), "-U", user]
+        query = [_of_postgresql("psql"), *connect, "-d", "postgres", "-Atc", "SELECT datname FROM pg_database"]
+        if url.database not in _finish(query, PGPASSWORD=password).splitlines():
+            _finish([_of_postgresql("createdb"), *connect, str(url.database)], PGPASSWORD=password)
+
+    command = (
+        _of_postgresql("postgres"),
+        "-D",
+        str(data),
+        "-h",
+        host,
+        "-p",
+        str(port),
+        "-c",
+        f"unix_socket_directories={sockets if len(os.fsencode(sockets)) < _LONGEST_SOCKET_FOLDER else ''}",
+    )
+    daemon = Daemon(_DATABASE, home, command, stop_signal=signal.SIGINT, user=owner)
+    address = url.render_as_string(hide_password=True)
+    return Service(daemon, address, host, port, before=make_cluster, after=make_database, data=(data, sockets))
+
+
+def _ask_for_password(data: Path, user: str, password: str, owner: str | None) -> None:
+    """Before it starts: whoever made the cluster, and whomever it trusts, it asks everybody for this password."""
+    how = ("-c", "password_encryption=scram-sha-256")
+    alone = [_of_postgresql("postgres"), "--single", "-D", str(data), *how, "postgres"]
+    quoted = user.replace('"', '""'), password.replace("'", "''")
+    _finish(alone, owner, said="ALTER ROLE \"{}\" PASSWORD '{}'\n".format(*quoted))
+    rules = r"s/^((local|host)\b.*)\btrust[[:blank:]]*$/\1scram-sha-256/"
+    _finish(["sed", "-E", "-i", rules, str(data / "pg_hba.conf")], owner)  # as its owner, who could make it a link
+
+
+def _of_postgresql(name: str) -> str:
+    """A program of PostgreSQL, also where Debian hides it."""
+    found = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"))
+    path = shutil.which(name) or (found[-1] if found else None)
+    if path is None:
+        raise ServiceFailed(
+            "[database] url is a PostgreSQL on this machine, and it is not installed",
+            by_hand="install it (apt-get install postgresql), or name another URL",
+        )
+    return path
+
+
+def _finish(command: list[str], user: str | None = None, *, said: str = "", **secrets: str) -> str:
+    """Run a program to its end, which is told that; its stdout."""
+    environment = {**os.environ, **secrets}
+    ended = subprocess.run(
+        command, input=said, capture_output=True, text=True, check=False, user=user, cwd="/", env=environment
+    )
+    if ended.returncode:
+        raise ServiceFailed(f"{Path(command[0]).name} exited {ended.returncode}: {ended.stderr.strip()[-500:]}")
+    return ended.stdout
+
+
 def _up(chosen: Settings, services: list[Service], _options: argparse.Namespace) -> int:
     started: list[Service] = []
     try:
@@ -136,8 +222,8 @@ def _up(chosen: Settings, services: list[Service], _options: argparse.Namespace)
 
 def _down(home: Path) -> int:
     """Stop all that has a pid file here, the database last."""
-    for file in sorted(home.glob("*.pid"), key=lambda file: (file.stem == DATABASE, file.stem)):
-        stop_signal = signal.SIGINT if file.stem == DATABASE else signal.SIGTERM
+    for file in sorted(home.glob("*.pid"), key=lambda file: (file.stem == _DATABASE, file.stem)):
+        stop_signal = signal.SIGINT if file.stem == _DATABASE else signal.SIGTERM
         ran = Daemon(file.stem, home, (), stop_signal=stop_signal).stop()
         sys.stdout.write(f"{file.stem}: {'stopped' if ran else 'did not run any more'}\n")
     return EXIT_DONE
@@ -176,7 +262,7 @@ def _tell(chosen: Settings, services: list[Service]) -> None:
         for service in services
     ]
     database = record.parsed_url(chosen.database_url)
-    if not any(service.daemon.name == DATABASE for service in services):
+    if not any(service.daemon.name == _DATABASE for service in services):
         where = database.render_as_string(hide_password=True)
         rows.append({"service": "database", "state": "no server of ours", "where": where})
     show.tell(show.console(), rows)

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import settings
 from pipeline.embedded import daemon
-from pipeline.embedded.postgresql import postgresql
+from pipeline.embedded.services import postgresql
 from pipeline.foundation import owners
 from tests.world import servers
 from tests.world.attacker import KEPT, NOBODY, attack
