@@ -33,7 +33,7 @@ format: $(VENV)/.dev  ## put the code in shape
 	$(RUN) -m ruff check --fix .
 
 docs: $(VENV)/.demo  ## make docs/ anew where it tells of the code: verbs, settings, kinds of failure
-	$(RUN) -m pipeline.cli.manual docs
+	$(RUN) -m tests.manual docs
 
 lock: $(VENV)/.made  ## make locks/ anew, after a change of any requirements*.txt: every version with its hashes
 	$(PYTHON) -m venv $(VENV)/lock

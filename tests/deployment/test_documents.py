@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import manual, usage
+from pipeline.cli import usage
 from pipeline.foundation import errors
 from pipeline.foundation.declared import settings_of
 from pipeline.settings import Replica
 from pipeline.settings.prices import Prices
 from pipeline.settings.sections import KINDS, SECTIONS
+from tests import manual
 from tests.test_layers import FLOOR_OF, FLOORS
 from tests.world.stack import ROOT
 
@@ -39,7 +40,7 @@ def test_pages_are_made_anew_and_those_of_verbs_that_are_no_more_go(tmp_path: Pa
         page = (docs / name).read_text(encoding="utf-8")
         (docs / name).write_text(re.sub(r"(?s)(<!-- Made [^>]*-->\n).*?(\n<!-- end)", r"\1\2", page), encoding="utf-8")
 
-    subprocess.run([sys.executable, "-m", "pipeline.cli.manual", str(docs)], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "tests.manual", str(docs)], cwd=ROOT, check=True)
 
     assert {str(path.relative_to(docs)) for path in docs.glob("verbs/*")} == {
         name for name in manual.pages(DOCS) if name.startswith("verbs/")

@@ -1,4 +1,4 @@
-"""`python -m pipeline.cli.manual docs`: what the code knows, as documents: each verb, setting and kind of failure.
+"""`python -m tests.manual docs`: what the code knows, as documents: each verb, setting and kind of failure.
 
 A verb's page is made whole. Elsewhere a person wrote the page, and what is made stands between two marks in it.
 argparse's own texts are not used: they differ between releases of Python and widths of terminals.
@@ -139,7 +139,7 @@ def _verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 def _arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return [
         action
-        for action in parser._actions  # noqa: SLF001  # argparse tells them nowhere else
+        for action in parser._actions  # argparse tells them nowhere else
         if action.help != argparse.SUPPRESS and "--help" not in action.option_strings
     ]
 
