@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.foundation import guarded
-from pipeline.foundation.arguments import Command
 from pipeline.foundation.errors import PipelineError
 
 _START_SECONDS, _STOP_SECONDS = 60.0, 30.0
@@ -207,6 +206,5 @@ class Service:
         if self.answers():
             raise ServiceFailed(
                 f"{self.daemon.name}: somebody else listens on {self.host}, port {self.port}",
-                go_on=Command("./local-services up"),
-                by_hand="free that port, or set another one",
+                by_hand="free that port, or set another one; then the same again",
             )

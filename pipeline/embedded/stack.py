@@ -143,8 +143,6 @@ endpoint_url = {moto_url}
 
 [core]
 default_scheduler_url = {luigid_url}
-autoload_range = false
-no_configure_logging = true
 rpc_retry_attempts = 3
 rpc_retry_wait = 1
 rpc_connect_timeout = 10
@@ -152,6 +150,5 @@ rpc_connect_timeout = 10
 [worker]
 keep_alive = false
 ping_interval = 1
-check_complete_on_run = true
 timeout = 0
 """

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import record
-from pipeline.foundation.arguments import command
 from pipeline.foundation.errors import DatabaseUnavailable, PipelineError, SchedulerUnreachable
 from pipeline.lanes.bring_home import bring_home, verdict_of
 from pipeline.lanes.builds import scheduler_paused
@@ -148,7 +147,7 @@ class Lane:
         """Why no lane may take in anything now; empty: it may."""
         pause = record.pause_of(self.here.engine)
         if pause is not None:
-            return f"intake is paused by {pause.by} ({pause.reason}); go on with: {command('resume')}"
+            return f"intake is paused by {pause.by} ({pause.reason}); go on with: run_pipeline.py resume"
         if not self.here.local_scheduler and scheduler_paused(self.here.settings.scheduler.url):
             return "the scheduler is paused: nothing is taken in until it is resumed"
         return ""

@@ -5,7 +5,6 @@ from argparse import Namespace
 from rich.console import Console
 
 from pipeline import record
-from pipeline.foundation.arguments import command
 from pipeline.foundation.errors import SchedulerUnreachable
 from pipeline.foundation.work import stamp
 from pipeline.lanes.builds import scheduler_paused
@@ -29,7 +28,7 @@ def main(options: Namespace) -> int:
     elif since:
         out.print(f"intake is paused already, {since}")
     else:
-        out.print(f"intake is paused: no lane on any host takes anything in; go on with: {command('resume')}")
+        out.print("intake is paused: no lane on any host takes anything in; go on with: run_pipeline.py resume")
         for holder in overview.holders(here.engine):
             out.print(f"{holder.work_rid}: {holder.owner} is at it, and will finish it")
     return 0
