@@ -4,7 +4,6 @@ Each zip is unpacked into a hidden folder of the destination, and its works are 
 run that was killed in between is completed by the next.
 """
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -19,8 +18,7 @@ from pipeline.debag import Debagged, DebaggedWork, FaultKind, Policy
 from pipeline.foundation import durable, fixity, guarded
 from pipeline.foundation.errors import Fault, InvalidBag, StagingDamaged, WorkBusy
 from pipeline.foundation.work import Pulse, no_pulse
-
-_BUFFER_BYTES = 256 * 1024
+from pipeline.sync.readback import compare
 
 
 @dataclass(frozen=True)
@@ -171,43 +169,8 @@ def _check_present(made: Debagged, into: Path) -> None:
 
 
 def _difference(folder: Path, digests: Path) -> str:
-    """In what a folder differs from verified digests, in words; empty if it is the same, file by file."""
-    expected = dict(fixity.load(digests).files)
-    base = f"{folder}{os.sep}"
-    waiting = [str(folder)]
+    """In what a folder differs from verified digests, in words; empty if it is the same, byte for byte."""
     if not stat.S_ISDIR(os.lstat(folder).st_mode):
         return "it is no folder"
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                    continue
-                path = entry.path.removeprefix(base)
-                known = expected.pop(path, None)
-                if known is None:
-                    return f"{path} is not in the zip"
-                if not entry.is_file(follow_symlinks=False) or not _is_same(entry.path, known):
-                    return f"{path} differs"
-    return f"{min(expected)} is missing" if expected else ""
-
-
-def _is_same(path: str, known: fixity.FileFixity) -> bool:
-    """Whether a file is, byte for byte, what its verified digests say."""
-    hashes = {name: hashlib.new(name, usedforsecurity=False) for name in known.digests}
-    buffer = memoryview(bytearray(_BUFFER_BYTES))
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in {errno.EACCES, errno.ELOOP, errno.ENOENT}:
-            return False
-        raise
-    try:
-        if os.fstat(descriptor).st_size != known.size_bytes:
-            return False
-        while count := os.readv(descriptor, [buffer]):
-            for digest in hashes.values():
-                digest.update(buffer[:count])
-    finally:
-        os.close(descriptor)
-    return all(digest.hexdigest() == known.digests[name] for name, digest in hashes.items())
+    found = compare(folder, fixity.load(digests))
+    return next(iter([*map(str, found.wrong), *(f"{name} is not in the zip" for name in found.extra)]), "")
