@@ -8,7 +8,7 @@ import pytest
 from tests.line.test_killed import IN_ONE_PROCESS, acts_of_lane
 from tests.world.bags import SMALL_WORK, make_bag_zip
 from tests.world.folders import add_folder, drop, lying_in
-from tests.world.stack import Site, lines, wait_until
+from tests.world.stack import Site, lines
 
 FOLDER_POINTS = ("zip claimed", "zip identified", "zip set aside", "refusal reported")
 BAD_IMAGE = "images/I1/I10001.jpg"
@@ -112,5 +112,5 @@ def run_until_empty(site: Site, inbox: Path) -> None:
         waiting = [*inbox.glob("*.zip"), *inbox.glob(".settling/*")]
         if settled and site.works() and not waiting and not site.staged():
             return
-        wait_until(lambda: not site.held())
+        site.wait_for_leases()
     raise AssertionError(f"not settled: {site.works()}, {lying_in(inbox)}")

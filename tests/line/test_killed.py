@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.foundation.work import archive_dir
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import Site, lines, wait_until
+from tests.world.stack import Site, lines
 
 # The named points of a message's homecoming; those of a dropped zip are in test_folder_killed.py.
 POINTS = (
@@ -169,7 +169,7 @@ def run_until_empty(site: Site, *, also: tuple[str, ...] = (), settings: Mapping
         settled = all(work.stage in {"done", "refused", *also} for work in site.works().values())
         if site.depth() == 0 and settled and not site.staged():
             return
-        wait_until(lambda: not site.held())
+        site.wait_for_leases()
     raise AssertionError(f"not settled: {site.works()}, {site.depth()} messages")
 
 

@@ -182,6 +182,12 @@ timeout = 0
             engine.dispose()
         return (until is not None and until.replace(tzinfo=UTC) > datetime.now(UTC)) or self.hidden() > 0
 
+    def wait_for_leases(self, *, seconds: float = 3) -> None:
+        """Wait until nothing is held, or for longer than the leases of tests last: some messages rest for minutes."""
+        over = time.monotonic() + seconds
+        while self.held() and time.monotonic() < over:
+            time.sleep(0.05)
+
     def dead_letters(self) -> list[Any]:
         """The messages of the dead-letter queue, with their attributes."""
         return list(
