@@ -1,6 +1,7 @@
 """Fixtures: the embedded stack once for all tests, and a site of its own for each test that asks for one."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,24 +71,45 @@ def mariadb_url() -> Iterator[str | None]:
         yield url
 
 
+def _server(request: pytest.FixtureRequest) -> str:
+    url: str | None = request.getfixturevalue(f"{request.param}_url")
+    if url is None:
+        pytest.skip(f"the {request.param} server is not installed; .ci/run installs it")
+    return url
+
+
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database, on each of the three kinds that are promised."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/pipeline.db"
         return
-    url = request.getfixturevalue(f"{request.param}_url")
-    if url is None:
-        pytest.skip(f"the {request.param} server is not installed; .ci/run installs it")
-    with servers.empty_database(url) as empty:
+    with servers.empty_database(_server(request)) as empty:
         yield empty
 
 
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def any_tables(request: pytest.FixtureRequest, tmp_path: Path, database: Path) -> Iterator[str]:
+    """The URL of a database of each kind, with its tables and nothing in them."""
+    if request.param == "sqlite":
+        shutil.copy(database, tmp_path / "pipeline.db")
+        yield f"sqlite:///{tmp_path}/pipeline.db"
+        return
+    with servers.database_with_tables(_server(request)) as url:
+        yield url
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def tables_on_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """As `any_tables`, where there is a server."""
+    with servers.database_with_tables(_server(request)) as url:
+        yield url
+
+
 @pytest.fixture
-def engine(any_database: str) -> Iterator[Engine]:
+def engine(any_tables: str) -> Iterator[Engine]:
     """A database of each kind, with its tables and nothing in them."""
-    engine = record.connect(any_database)
-    record.prepare(engine)
+    engine = record.connect(any_tables)
     yield engine
     engine.dispose()
 

@@ -119,9 +119,8 @@ def servers_answers(port: int) -> bool:
     return True
 
 
-def test_a_lease_that_is_taken_over_is_counted(any_database: str) -> None:
-    engine = record.connect(any_database)
-    record.prepare(engine)
+def test_a_lease_that_is_taken_over_is_counted(any_tables: str) -> None:
+    engine = record.connect(any_tables)
     Leases(engine, owner="dead/1/1/x", seconds=-1).take("W1", "b1")
 
     assert Leases(engine, owner="here/2/1/y", seconds=60).take("W1", "b1")

@@ -228,9 +228,8 @@ def test_the_daily_digest_comes_once_a_day_also_when_all_is_well(site: Site, mai
     assert f"queue {site.queue}: 1 dead letter;" in letter
 
 
-def test_of_many_hosts_one_may_send(any_database: str) -> None:
-    engine = record.connect(any_database)
-    record.prepare(engine)
+def test_of_many_hosts_one_may_send(any_tables: str) -> None:
+    engine = record.connect(any_tables)
     book = Record(engine, agent="here/1/1", host="here")
     known = notices.told(engine, "mail", today="2026-11-22")
     bag = Bag("W1", "b", "k", etag="1", restore_expires_on=datetime.now(UTC) + timedelta(hours=5))

@@ -56,9 +56,8 @@ def test_works_whose_restored_copy_ends_soon_are_shown_with_the_hours_left(site:
     assert lines(plain, "at risk: W2", "ends in 5.0 h")
 
 
-def test_what_was_left_unfinished_is_taken_up_in_the_order_in_which_restored_copies_end(any_database: str) -> None:
-    engine = record.connect(any_database)
-    record.prepare(engine)
+def test_what_was_left_unfinished_is_taken_up_in_the_order_in_which_restored_copies_end(any_tables: str) -> None:
+    engine = record.connect(any_tables)
     try:
         bags = [bag_that_ends(rid, hours=hours) for rid, hours in (("W1", None), ("W2", 9), ("W3", 3), ("W4", None))]
         for bag in bags:

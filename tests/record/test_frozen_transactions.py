@@ -16,7 +16,6 @@ from pipeline import record
 from pipeline.foundation.errors import StorageUnreachable
 from pipeline.foundation.work import Bag
 from pipeline.record import Leases, Phase, Record, lanes
-from tests.world import servers
 from tests.world.stack import ROOT, wait_until
 
 BAG, OTHER = (Bag(rid, "bucket", f"a/{rid}.bag.zip", etag=rid, size_bytes=7) for rid in ("W1", "W2"))
@@ -58,17 +57,12 @@ COMMITS = {
 COMMITS_OF = {what: number for number, what in COMMITS.items()}
 
 
-@pytest.fixture(params=["postgresql", "mariadb"])
-def server(request: pytest.FixtureRequest) -> Iterator[Engine]:
+@pytest.fixture
+def server(tables_on_server: str) -> Iterator[Engine]:
     """A database on a server, where the server can end what nobody goes on with."""
-    url = request.getfixturevalue(f"{request.param}_url")
-    if url is None:
-        pytest.skip(f"the {request.param} server is not installed; .ci/run installs it")
-    with servers.empty_database(url) as empty:
-        engine = record.connect(empty)
-        record.prepare(engine)
-        yield engine
-        engine.dispose()
+    engine = record.connect(tables_on_server)
+    yield engine
+    engine.dispose()
 
 
 @contextmanager

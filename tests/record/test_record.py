@@ -305,14 +305,10 @@ def _take(url: str, owner: str, barrier: object, won: object) -> None:
     engine.dispose()
 
 
-def test_of_many_processes_exactly_one_takes_the_lease(any_database: str) -> None:
-    url = any_database
-    engine = record.connect(url)
-    record.prepare(engine)
-    engine.dispose()
+def test_of_many_processes_exactly_one_takes_the_lease(any_tables: str) -> None:
     context = multiprocessing.get_context("spawn")
     barrier, won = context.Barrier(4), context.Queue()
-    processes = [context.Process(target=_take, args=(url, f"lane-{n}", barrier, won)) for n in range(4)]
+    processes = [context.Process(target=_take, args=(any_tables, f"lane-{n}", barrier, won)) for n in range(4)]
     for process in processes:
         process.start()
     for process in processes:
@@ -367,15 +363,14 @@ def _lease_in_another_time(url: str, hours: int, won: object) -> None:
 
 @pytest.mark.parametrize("hours", [-48, 48])
 def test_hosts_whose_clocks_differ_by_days_agree_on_a_lease(
-    any_database: str, hours: int, monkeypatch: pytest.MonkeyPatch
+    any_tables: str, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if any_database.startswith("sqlite"):
+    if any_tables.startswith("sqlite"):
         pytest.skip("SQLite is on one host, whose clock is everybody's")
     faketime = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not faketime:
         pytest.skip("libfaketime is not installed; .ci/run installs it")
-    engine = record.connect(any_database)
-    record.prepare(engine)
+    engine = record.connect(any_tables)
     assert leases(engine).take("W1", "b")
     engine.dispose()
     context = multiprocessing.get_context("spawn")
@@ -383,7 +378,7 @@ def test_hosts_whose_clocks_differ_by_days_agree_on_a_lease(
     monkeypatch.setenv("LD_PRELOAD", str(faketime[0]))
     monkeypatch.setenv("FAKETIME", f"{hours:+d}h")
     monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-    process = context.Process(target=_lease_in_another_time, args=(any_database, hours, won))
+    process = context.Process(target=_lease_in_another_time, args=(any_tables, hours, won))
     process.start()
     told, taken, remaining = won.get(timeout=60)
     process.join(60)

@@ -19,10 +19,8 @@ BEATS = 4.0  # seconds; with this lease a lane says every second that it is aliv
 
 
 @pytest.fixture
-def served(any_database: str, tmp_path: Path, moto_url: str, luigid_url: str) -> Site:
-    made = Site.make(tmp_path / "site", moto_url, luigid_url, database_url=any_database)
-    made.works()  # makes the tables
-    return made
+def served(any_tables: str, tmp_path: Path, moto_url: str, luigid_url: str) -> Site:
+    return Site.make(tmp_path / "site", moto_url, luigid_url, database_url=any_tables)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Real database servers for the tests: on loopback, in temporary folders, ended by their own process id."""
 
+import functools
 import glob
 import os
 import pwd
@@ -9,14 +10,16 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import sqlalchemy
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
+from pipeline import record
 from tests.world.stack import wait_until
 
 
@@ -142,6 +145,8 @@ def mariadb(folder: Path) -> Iterator[str | None]:
         f"--pid-file={data}/pid",
         "--skip-name-resolve",
         "--innodb-buffer-pool-size=32M",
+        "--innodb-flush-method=nosync",  # as PostgreSQL's -F: no test pulls its plug
+        "--innodb-flush-log-at-trx-commit=0",
     ]
     url = f"mariadb+pymysql://root@127.0.0.1:{port}"
     with _running(command, url, folder=folder, user=user, stop=signal.SIGTERM):
@@ -164,17 +169,67 @@ def _makes_database(url: str) -> bool:
 
 
 @contextmanager
-def empty_database(url: str) -> Iterator[str]:
-    """A database of its own for one test, on a running server."""
+def empty_database(url: str, *, template: str = "") -> Iterator[str]:
+    """A database of its own for one test, on a running server; of PostgreSQL also as a copy of another one."""
     name = f"t{uuid.uuid4().hex[:12]}"
+    with _administrator(url) as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+    yield _named(url, name)
+    with _administrator(url) as connection:
+        force = " WITH (FORCE)" if connection.dialect.name == "postgresql" else ""
+        connection.exec_driver_sql(f"DROP DATABASE {name}{force}")
+
+
+@contextmanager
+def database_with_tables(url: str) -> Iterator[str]:
+    """As `empty_database`, with the pipeline's tables and nothing in them: copied, for to make them takes longer."""
+    template = _template(url)
+    if sqlalchemy.make_url(url).get_backend_name() == "postgresql":
+        with empty_database(url, template=template) as copied:
+            yield copied
+        return
+    with empty_database(url) as empty:
+        with _administrator(empty) as connection:
+            connection.exec_driver_sql("SET SESSION foreign_key_checks = 0")  # tables are not made in their order
+            for statement in _statements(url, template):
+                connection.exec_driver_sql(statement)
+        yield empty
+
+
+@functools.cache
+def _template(url: str) -> str:
+    """The database that others are copied from; it is made once, and goes with its server."""
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    with _administrator(url) as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine = record.connect(_named(url, name))
+    record.prepare(engine)
+    engine.dispose()
+    return name
+
+
+@functools.cache
+def _statements(url: str, template: str) -> Sequence[str]:
+    """What makes the same tables of MariaDB, and the rows that migrations left in them."""
+    made = []
+    with _administrator(_named(url, template)) as connection:
+        for table in sqlalchemy.inspect(connection).get_table_names():
+            made.append(connection.exec_driver_sql(f"SHOW CREATE TABLE {table}").one()[1])
+            if connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar():
+                made.append(f"INSERT INTO {table} SELECT * FROM {template}.{table}")
+    return [statement.replace("%", "%%") for statement in made]
+
+
+def _named(url: str, name: str) -> str:
+    return sqlalchemy.make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+@contextmanager
+def _administrator(url: str) -> Iterator[Connection]:
     engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        yield sqlalchemy.make_url(url).set(database=name).render_as_string(hide_password=False)
-        with engine.connect() as connection:
-            force = " WITH (FORCE)" if engine.dialect.name == "postgresql" else ""
-            connection.exec_driver_sql(f"DROP DATABASE {name}{force}")
+            yield connection
     finally:
         engine.dispose()
 
