@@ -92,6 +92,7 @@ class Torture:
 
     def __init__(self, home: Path, moto_url: str, *, seed: int, works: int, kills: int, database_url: str = "") -> None:
         self._dice = random.Random(seed)
+        self._copier = {host: self._dice.choice(["script", "builtin"]) for host in ("one", "two")}
         self._home = home
         self._kills = kills
         self._works = works
@@ -180,6 +181,7 @@ class Torture:
             **self._site.environment,
             **_SETTINGS,
             "PIPELINE_PIPELINE_HOST": host,
+            "PIPELINE_SYNC_COPIER": self._copier[host],
             "PIPELINE_PIPELINE_STAGING": str(self._home / f"staging-{host}"),
             "PIPELINE_PIPELINE_LOGS": str(self._home / f"logs-{host}"),
         }
