@@ -1,5 +1,6 @@
 """The line where bags are unpacked in the archive: nothing else lies there at the end, and no step is done twice."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def test_what_came_back_from_the_archive_s_disk_as_something_else_is_unpacked_ag
 ) -> None:
     place = unpacked_and_killed(site, tmp_path)
     (local,) = (site.home / "staging").glob("W1-*")
-    assert sorted(tree(local)) == ["download/W1.bag.zip", "download/download.json"]
+    assert os.listdir(local) == ["download"]
     assert place.stat().st_mode & 0o777 == 0o700
     image = place / "debag/W1" / BAD_IMAGE
     image.write_bytes(b"F" + image.read_bytes()[1:])
