@@ -47,6 +47,7 @@ def _options() -> argparse.Namespace:
 def _measured(wanted: inputs.Input, folder: Path, options: argparse.Namespace) -> dict[str, Figures]:
     """All contenders on one input, by turns."""
     bag_zip = inputs.make(wanted, folder / "W1.bag.zip")
+    peers.prepare_limit(bag_zip)
     names = list(peers.CONTENDERS)
     held = contest.Contest(wanted.title)
 

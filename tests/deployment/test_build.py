@@ -292,7 +292,7 @@ def test_what_cannot_be_read_or_lies_elsewhere_is_not_taken_unless_a_person_look
 
 def test_nothing_is_built_of_sources_that_hold_a_password_or_files_of_somebody_else(tmp_path: Path) -> None:
     sources = tmp_path / "sources"
-    for name in ("pipeline", "bin", "docker", "locks"):
+    for name in ("pipeline", "native", "bin", "docker", "locks"):
         shutil.copytree(ROOT / name, sources / name)
     for name in ("build", "Dockerfile", ".dockerignore", "run_pipeline.py"):
         shutil.copy(ROOT / name, sources / name)
