@@ -1,6 +1,5 @@
 """The tables: made, brought up and back, by many at once, half-way, and around a table that BDRC made and filled."""
 
-import multiprocessing
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from sqlalchemy import Engine
 from pipeline import record
 from pipeline.foundation.work import Bag
 from pipeline.record import Leases, Phase, Record, stories, tables, views
+from tests.world.servers import forking
 from tests.world.stack import Site, history, lines
 
 BAG = Bag("W1KEPT", "bucket", "a/W1KEPT.bag.zip", etag="e1", size_bytes=7, event_time=datetime(2026, 4, 6, tzinfo=UTC))
@@ -254,7 +254,7 @@ def _prepare(url: str, barrier: Any) -> None:
 
 
 def test_hosts_that_find_an_empty_database_at_the_same_moment_all_find_its_tables(any_database: str) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = forking()
     barrier = context.Barrier(4)
     processes = [context.Process(target=_prepare, args=(any_database, barrier)) for _ in range(4)]
     for process in processes:

@@ -18,6 +18,7 @@ from pipeline.foundation.errors import Fault, InvalidBag, LeaseLost, NotRestored
 from pipeline.foundation.work import Bag
 from pipeline.operations import show
 from pipeline.record import BagState, Leases, Phase, Record, tables, turns, views
+from tests.world.servers import forking
 from tests.world.stack import history
 
 BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7, event_time=datetime(2026, 4, 6, 1, 2, 3, tzinfo=UTC))
@@ -306,7 +307,7 @@ def _take(url: str, owner: str, barrier: object, won: object) -> None:
 
 
 def test_of_many_processes_exactly_one_takes_the_lease(any_tables: str) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = forking()
     barrier, won = context.Barrier(4), context.Queue()
     processes = [context.Process(target=_take, args=(any_tables, f"lane-{n}", barrier, won)) for n in range(4)]
     for process in processes:

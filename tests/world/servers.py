@@ -2,6 +2,7 @@
 
 import functools
 import glob
+import multiprocessing
 import os
 import pwd
 import shutil
@@ -12,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import psutil
@@ -52,6 +54,13 @@ def answers(url: str) -> bool:
         return False
     finally:
         engine.dispose()
+
+
+def forking() -> ForkServerContext:
+    """Makes processes that have connections of their own only, forked from one that has imported the record."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipeline.record", "pymysql", "psycopg", "alembic.command", __name__])
+    return context
 
 
 @contextmanager
