@@ -141,7 +141,7 @@ def limit_c(bag_zip: Path, into: Path) -> None:
     for folder in sorted({os.path.dirname(line.split(" ", 2)[2]) for line in parts.read_text().splitlines()}):
         os.makedirs(into / folder, exist_ok=True)
     os.dup2(os.open(parts, os.O_RDONLY), 0)
-    os.execv(program, [program, bag_zip, into, str(CPUS), "1"])
+    os.execv(program, [str(program), str(bag_zip), str(into), str(CPUS), "1"])
 
 
 def limit_write(bag_zip: Path, into: Path) -> None:
