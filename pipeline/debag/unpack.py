@@ -55,21 +55,17 @@ def unpack(
     Raises:
         InvalidRid: `work_rid` is no identifier.
         InvalidBag: the zip or a bag in it breaks the rules; all faults are listed, and nothing was published.
-        NoRoom: the disk is full, or would be.
-        WorkBusy: another process is making `into`.
-        StagingDamaged: the zip is gone or was changed, or `into` is there and does not hold.
-        TransientError: reading or writing failed.
+        NoRoom: the disk is full, or would be; WorkBusy: another process is making `into`.
+        StagingDamaged: the zip is gone or changed, or `into` does not hold; TransientError: the disk failed otherwise.
     """
-    begun = time.monotonic()
     if work_rid:
         checked_rid(work_rid, source="the work that was expected")
     try:
         if not os.path.lexists(into):
             with staged(into) as staging:
                 if not os.path.lexists(into):
-                    chosen = policy or Policy()
-                    run = _Unpacking(staging, chosen, threads or available_cpus(), pulse, prove, durable=durable)
-                    return run.unpack(bag_zip, work_rid, begun)
+                    run = _Unpacking(staging, policy or Policy(), threads, pulse, prove, durable=durable)
+                    return run.unpack(bag_zip, work_rid)
         return load_marker(into, of=bag_zip)
     except OSError as error:
         raise transient(error, what=f"{bag_zip.name} could not be unpacked", work_rid=work_rid) from error
@@ -88,9 +84,10 @@ class _Unpacking:
         *,
         durable: bool,
     ) -> None:
+        self.begun = time.monotonic()
         self.staging = staging
         self.policy = policy
-        self.threads = threads
+        self.threads = threads or available_cpus()
         self.pulse = pulse
         self.prove = prove
         self.durable = durable
@@ -98,7 +95,7 @@ class _Unpacking:
         self.done = (0, 0)
         self.works: list[WorkPlan] = []
 
-    def unpack(self, bag_zip: Path, work_rid: str, begun: float) -> Debagged:
+    def unpack(self, bag_zip: Path, work_rid: str) -> Debagged:
         """Everything between the lock and its release."""
         try:
             with opened(bag_zip, self.say) as source:
@@ -112,7 +109,7 @@ class _Unpacking:
                 if not self.say.count:
                     if self.say.doubts:
                         self.prove(", ".join(sorted(self.say.doubts)))
-                    return self._publish(source, found.members, begun)
+                    return self._publish(source, found.members)
         except UnreadableZip:
             pass  # the findings tell why
         refusal = self._refusal(bag_zip, work_rid)
@@ -142,14 +139,14 @@ class _Unpacking:
         self.done = (done, total)
         self.pulse(done, total)
 
-    def _publish(self, source: ZipSource, members: int, begun: float) -> Debagged:
+    def _publish(self, source: ZipSource, members: int) -> Debagged:
         _, warnings = self.say.in_order()
         result = Debagged(
             works=tuple(sorted(map(self._finished, self.works), key=lambda work: work.rid)),
             warnings=warnings,
             algorithms=tuple(sorted({name for work in self.works for name in work.algorithms})),
             zip_bytes=source.size,
-            seconds=round(time.monotonic() - begun, 3),
+            seconds=round(time.monotonic() - self.begun, 3),
             members=members,
         )
         self.staging.write(MARKER, [marker_bytes(result, source)])

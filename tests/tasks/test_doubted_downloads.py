@@ -155,6 +155,19 @@ def test_a_zip_that_came_wrong_is_fetched_again_and_the_work_is_as_it_should_be(
     assert explained(here)["download"]["verified"] == "etag-md5"
 
 
+def test_a_zip_that_came_wrong_is_fetched_again_also_where_it_is_unpacked_in_the_archive(
+    here: Site, served: S3
+) -> None:
+    here.settings.archive_root.mkdir()
+    here.settings = replace(here.settings, sync=replace(here.settings.sync, copier="builtin"))
+    served.script = wrong_for(1, 1000)
+
+    assert bring(here, served.bag) == SMALL_WORK
+
+    assert here.place(served.bag).debag.is_relative_to(here.settings.archive_root)
+    assert nothing_is_refused(here)
+
+
 @pytest.mark.parametrize("verify", [Verify.MANIFEST, Verify.ALWAYS])
 def test_a_zip_that_comes_wrong_each_time_is_neither_refused_nor_paid_for_a_third_time(
     here: Site, served: S3, verify: Verify
