@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline import record, replicate
 from pipeline.foundation.errors import UsageError, WorkBusy
-from pipeline.foundation.work import Pulse, rfc3339
+from pipeline.foundation.work import Pulse, human_bytes, human_count, rfc3339
 from pipeline.record import Archived, replicas
 from pipeline.record.replicas import Copy
 from pipeline.replicate import CopyVerdict, Replica
@@ -45,6 +45,25 @@ def lacking(here: Site, asked: list[Owed]) -> list[Owed]:
     """Those of them that are not there, by the record."""
     there = {(one.work_rid, one.bag_id, one.replica) for one in replicas.copies(here.engine) if one.sent_on}
     return [one for one in asked if (one.work.work_rid, one.work.bag_id, one.replica.name) not in there]
+
+
+def plan(here: Site, asked: list[Owed]) -> str:
+    """What sending them takes, for a person: bytes, requests, and the cost where its prices are set."""
+    size = sum(one.work.bytes for one in asked)
+    once = month = 0.0
+    for one in asked:
+        prices = here.settings.prices_of(one.replica.region)
+        costs = prices.keeping(requests=replicate.requests(one.work.bytes), size_bytes=one.work.bytes)
+        if costs is None:
+            told = f"what it costs is not known: [prices {one.replica.region}] second_copy is not set"
+            break
+        once, month = once + costs[0], month + costs[1]
+    else:
+        currency = here.settings.restore.currency
+        told = f"{once:.2f} {currency} to send, {month:.2f} {currency} a month to keep"
+    copies = human_count(len(asked), "second copy", "second copies")
+    requests = sum(replicate.requests(one.work.bytes) for one in asked)
+    return f"{copies} of {human_bytes(size)}, {human_count(requests, 'request')}; {told}"
 
 
 def send(here: Site, owed: Owed, *, replace: bool, pulse: Pulse) -> None:

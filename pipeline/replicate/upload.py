@@ -161,6 +161,11 @@ def part_bytes(most_bytes: int) -> int:
     return max(LEAST_PART_BYTES, -(-needed >> 20) << 20)
 
 
+def requests(size_bytes: int) -> int:
+    """How many requests an upload takes that are paid for: its beginning, its parts, its end."""
+    return 2 + -(-size_bytes // part_bytes(size_bytes))
+
+
 def composite(sha256s: list[bytes]) -> str:
     """S3's checksum of an object in parts: of the parts' checksums, with their number."""
     return f"{base64.b64encode(hashlib.sha256(b''.join(sha256s)).digest()).decode()}-{len(sha256s)}"

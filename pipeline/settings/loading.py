@@ -75,7 +75,10 @@ class Settings(Pipeline, Messages):
 
     def prices_in(self, source: str) -> Prices:
         """What S3 takes in the region of a source."""
-        region = (self.source(source) or Source("")).region
+        return self.prices_of((self.source(source) or Source("")).region)
+
+    def prices_of(self, region: str) -> Prices:
+        """What S3 takes in a region."""
         return next((one for one in self.prices if one.name == region), Prices(region))
 
     def folder(self, name: str) -> Folder | None:

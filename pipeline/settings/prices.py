@@ -50,6 +50,9 @@ class Prices:
     deep_archive_standard: tuple[float, ...] = setting((), "the same, standard", _PAIR, text="")
     copy_gb_month: float | None = setting(None, "the temporary copy, as S3 Standard: per GB and 30 days", text="")
     egress_gb: float | None = setting(None, "what leaves the region: per GB; 0 within it", text="")
+    second_copy: tuple[float, ...] = setting(
+        (), "second copies, in the class of the replica: per 1,000 requests, per GB and month", _PAIR, text=""
+    )
 
     def asking(self, storage_class: str, tier: str, *, size_bytes: int, days: int) -> float | None:
         """What one restore costs, with its temporary copy; None: its prices are not set.
@@ -63,6 +66,12 @@ class Prices:
             return None
         size = size_bytes / _GIB
         return size * pair[0] + pair[1] / _PER_REQUEST + size * self.copy_gb_month * days / 30
+
+    def keeping(self, *, requests: int, size_bytes: int) -> tuple[float, float] | None:
+        """What it costs to send second copies, and to keep them for a month; None: the price is not set."""
+        if not self.second_copy:
+            return None
+        return requests / _PER_REQUEST * self.second_copy[0], size_bytes / _GIB * self.second_copy[1]
 
     def leaving(self, size_bytes: int) -> float | None:
         """What it costs that so many bytes leave the region; None: the price is not set."""

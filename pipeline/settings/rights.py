@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pipeline.replicate import Replica
 from pipeline.settings.sections import Source
 
 
@@ -78,6 +79,34 @@ class Arns:
 
 
 @dataclass(frozen=True)
+class ReplicaArns:
+    """The ARNs of what a replica has on AWS, as `Arns`."""
+
+    replica: Replica
+    partition: str = "aws"
+
+    @property
+    def bucket(self) -> list[str]:
+        """The bucket."""
+        return [f"arn:{self.partition}:s3:::{self.replica.bucket}"]
+
+    @property
+    def objects(self) -> list[str]:
+        """The second copies."""
+        return [f"{arn}/{self.replica.prefix}*" for arn in self.bucket]
+
+    @property
+    def locked(self) -> list[str]:
+        """The second copies, where nobody may delete them for a while."""
+        return self.objects if self.replica.lock_days else []
+
+    @property
+    def key(self) -> list[str]:
+        """The key of the copies, where they have one of their own."""
+        return [self.replica.kms_key] if self.replica.kms_key else []
+
+
+@dataclass(frozen=True)
 class Right:
     """What a role may do.
 
@@ -103,6 +132,7 @@ ON = {
     "subscriptions": "all, with `topic`: subscriptions have no name before they are there",
     "rule": "the rule of EventBridge, with a FIFO queue",
     "key": "the key, with `kms_key`",
+    "locked": "its objects, with `lock_days`",
 }
 """What a right is on, for people."""
 ROLES: dict[str, tuple[Right, ...]] = {
@@ -118,6 +148,20 @@ ROLES: dict[str, tuple[Right, ...]] = {
     ),
     "restorer": (
         Right("objects", ("s3:RestoreObject",), "asking for restores; the rest of `restore` is the worker's"),
+    ),
+    "replica": (
+        Right(
+            "bucket",
+            (*_LIST, "s3:ListBucketMultipartUploads", "s3:GetBucketVersioning"),
+            "what is there; uploads that did not end; whether it keeps versions",
+        ),
+        Right(
+            "objects",
+            ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
+            "sending second copies, and looking at them without a byte retrieved",
+        ),
+        Right("locked", ("s3:PutObjectRetention",), "keeping anybody from deleting them"),
+        Right("key", ("kms:Decrypt", "kms:GenerateDataKey"), "what S3 encrypts with it"),
     ),
     "setup": (
         Right(
@@ -154,8 +198,8 @@ ROLES: dict[str, tuple[Right, ...]] = {
 }
 
 
-def policy(role: str, sources: Iterable[Arns]) -> dict[str, object]:
-    """The least IAM policy with which a role can do its work on these sources."""
+def policy(role: str, sources: Iterable[Arns | ReplicaArns]) -> dict[str, object]:
+    """The least IAM policy with which a role can do its work on these sources, or replicas."""
     known = list(sources)
     named = [(right, {arn for arns in known for arn in getattr(arns, right.on)}) for right in ROLES[role]]
     statements = [

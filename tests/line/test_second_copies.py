@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.foundation.work import staging_key
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import Site, tree, wait_until
+from tests.world.stack import Site, lines, tree, wait_until
 from tests.world.works import AWKWARD_WORK
 
 SECOND = "PIPELINE_REPLICA_DEEP"
@@ -125,6 +125,13 @@ def test_works_that_came_home_before_get_their_copies_by_a_verb_and_are_looked_a
     assert site.call("replicate", "--owed", "--yes", **told).returncode == 2  # a variable alone makes no replica
     with (site.home / "luigi.cfg").open("a", encoding="utf-8") as file:
         file.write(f"[replica deep]\nregion = us-east-1\nbucket = {bucket}\nendpoint_url = {site.moto_url}\n")
+
+    asked = site.call("replicate", "--owed")
+    assert asked.returncode == 2
+    assert lines(asked.stderr, "2 second copies", "6 requests", "[prices us-east-1] second_copy is not set")
+    with (site.home / "luigi.cfg").open("a", encoding="utf-8") as file:
+        file.write("[prices us-east-1]\nsecond_copy = 50, 0\n")
+    assert lines(site.call("replicate", "--owed").stderr, "0.30 USD to send, 0.00 USD a month to keep")
 
     made = site.call("replicate", "--owed", "--yes", "--json")
     assert json.loads(made.stdout) == {"asked": 2, "failed": []}, made.stderr

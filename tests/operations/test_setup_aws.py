@@ -16,8 +16,8 @@ from pipeline.foundation.errors import PipelineError
 from pipeline.operations.aws_events import overlaps
 from pipeline.operations.aws_parts import meaning
 from pipeline.operations.setup_aws import SetUp, carry_out
-from pipeline.settings import Source
-from pipeline.settings.rights import ROLES, Arns, policy
+from pipeline.settings import Replica, Source
+from pipeline.settings.rights import ROLES, Arns, ReplicaArns, policy
 from tests.world.bags import SMALL_WORK, make_bag_zip
 from tests.world.stack import Site, lines
 from tests.world.strict_aws import ACCOUNT, StrictAws, strict
@@ -397,7 +397,7 @@ def test_each_role_s_policy_names_what_the_settings_have_and_no_more() -> None:
     full = Source("nlm", "eu-west-1", "more", "Ready.fifo", kms_key=KEY)
     arns = [Arns(plain, ACCOUNT), Arns(full, ACCOUNT)]
 
-    def granted(role: str, *some: Arns) -> dict[str, set[str]]:
+    def granted(role: str, *some: Arns | ReplicaArns) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for statement in policy(role, some)["Statement"]:  # type: ignore[attr-defined]  # a document of JSON
             assert statement["Effect"] == "Allow"
@@ -415,7 +415,11 @@ def test_each_role_s_policy_names_what_the_settings_have_and_no_more() -> None:
     assert granted("restorer", arns[0]) == {"s3:RestoreObject": {"arn:aws:s3:::bags/*"}}
     assert not [one for one in granted("setup", arns[0]) if one.startswith(("sns:", "events:", "kms:"))]
     assert granted("setup", arns[1])["events:PutRule"] == {f"arn:aws:events:eu-west-1:{ACCOUNT}:rule/Ready"}
-    every = {role: granted(role, *arns) for role in ROLES}
+    deep = ReplicaArns(Replica("deep", region="eu-west-1", bucket="second", prefix="copies/", lock_days=30))
+    assert granted("replica", deep)["s3:PutObject"] == {"arn:aws:s3:::second/copies/*"}
+    assert "kms:Decrypt" not in granted("replica", deep)
+    assert "s3:PutObjectRetention" in granted("replica", deep)
+    every = {role: granted(role, *arns) for role in ROLES if role != "replica"}
     assert [role for role in every if "s3:RestoreObject" in every[role]] == ["restorer"]
     assert not [
         one for told in every.values() for one in told if one in {"s3:PutObject", "s3:DeleteObject"} or "*" in one

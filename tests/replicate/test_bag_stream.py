@@ -3,6 +3,8 @@
 import hashlib
 import io
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -115,3 +117,22 @@ def test_a_file_that_is_not_what_it_was_is_named(tmp_path: Path, what: str) -> N
 
     with pytest.raises(FixityFailed, match=str(file)):
         zipped(sent)
+
+
+def test_bdrc_s_own_tool_takes_it_apart(tmp_path: Path) -> None:
+    sent = archived(tmp_path)
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "W1.bag.zip").write_bytes(zipped(sent))
+    (tmp_path / "theirs").mkdir()
+    code = "import sys; from bag.bag_ops import debag; print(debag(sys.argv[1], sys.argv[2]))"
+    taken = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "sent" / "W1.bag.zip"), str(tmp_path / "theirs")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+
+    assert "W1" in taken.stdout
+    found = {path.relative_to(tmp_path / "theirs" / "W1") for path in (tmp_path / "theirs" / "W1").rglob("*.jpg")}
+    assert {Path(name) for name in FILES if name.endswith(".jpg")} <= found

@@ -156,7 +156,11 @@ SETUP_AWS = Verb(
         option(
             "--with-messages", action="store_true", help="with --remove: queues also where messages are lost with them"
         ),
-        option("--policy", choices=["worker", "restorer", "setup"], help="print the least IAM policy of this role"),
+        option(
+            "--policy",
+            choices=["worker", "restorer", "replica", "setup"],
+            help="print the least IAM policy of this role",
+        ),
         option(
             "--profile", default="", metavar="NAME", help="section of the AWS credentials file; default: the source's"
         ),

@@ -8,7 +8,7 @@ from rich.console import Console
 from pipeline.foundation import logs
 from pipeline.foundation.errors import DatabaseUnavailable, PipelineError, Stopping, UsageError
 from pipeline.foundation.signals import stopping_on_signals
-from pipeline.foundation.work import Pulse, human_bytes, human_count
+from pipeline.foundation.work import Pulse, human_count
 from pipeline.lanes import processes
 from pipeline.operations import replication, show, verify
 from pipeline.operations.replication import Owed
@@ -33,10 +33,10 @@ def main(options: Namespace) -> int:
     asked = replication.wanted(here, works, to=options.to)
     if options.owed is not None:
         asked = replication.lacking(here, asked)[: options.owed or None]
-    size = sum(one.work.bytes for one in asked)
-    question = f"{human_count(len(asked), 'second copy', 'second copies')}, {human_bytes(size)} of payload, to be made."
     if asked:
-        show.agreed(f"{question} Go on?", yes=options.yes or bool(options.rids))
+        plan = replication.plan(here, asked)
+        _log.info("%s", plan)
+        show.agreed(f"{plan}. Go on?", yes=options.yes or bool(options.rids))
     with stopping_on_signals(here.stopping.set), show.progress("replicate") as pulse:
         failed = _send(here, asked, pulse, replace=options.replace)
     told = {"asked": len(asked), "failed": [{"work_rid": rid, "error": error} for rid, error in failed.items()]}

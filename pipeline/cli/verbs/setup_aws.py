@@ -19,6 +19,9 @@ def main(options: Namespace) -> int:
             it is found before the question.
     """
     chosen = settings.load()
+    if options.policy == "replica":
+        show.as_json(rights.policy("replica", map(rights.ReplicaArns, chosen.replicas)))
+        return 0
     sources = _sources(chosen, options.sources)
     made = [SetUp(one, lease_seconds=chosen.lease_seconds, profile=options.profile) for one in sources]
     if options.policy:
