@@ -1,7 +1,8 @@
 """An archived work as a bag zip that is never on a disk: read once, matched with its kept digests, the same each time.
 
 In BDRC's shape: `{RID}.bag/` with the payload in `data/`, stored, a sha512 manifest, BagIt 0.97 (RFC 8493). The payload
-is the archived work with all that is kept with it, in the order of its names; times are those of the files, in UTC.
+is the archived work, in the order of its names; what is kept with it in `{RID}.bag` becomes the bag's tag files again.
+Times are those of the files, in UTC.
 """
 
 import hashlib
@@ -14,16 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from pipeline.foundation import guarded
+from pipeline.foundation import fixity, guarded
 from pipeline.foundation.errors import FixityFailed
 from pipeline.foundation.fixity import FileFixity, Fixity, hash_makers
 from pipeline.foundation.work import Pulse, no_pulse
+from pipeline.replicate.tags import ALGORITHMS, tag_files
 
 _BUFFER_BYTES = 1 << 20
 _EARLIEST, _LATEST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)  # what a zip can tell
 _FILE, _FOLDER = 0o100644 << 16, 0o040755 << 16 | 0x10
 _EXTENDED_TIME = struct.Struct("<HHBi")
-_STRONGEST = ("sha512", "sha384", "sha256", "sha1", "md5")
 _OF_A_MEMBER = 400  # bytes of both headers, descriptor and manifest line, without the names: less than that
 
 
@@ -46,66 +47,75 @@ class Content:
 
     Attributes:
         folder: where it is archived.
-        known: what every file has to be; the kept digests themselves are among them.
+        payload: what every file of it has to be.
+        tags: what is kept with it in `{RID}.bag`, but the kept digests, which whoever brings it home makes anew.
         folders: the folders in it, for those that are empty.
     """
 
     folder: Path
-    known: Fixity
+    payload: Fixity
+    tags: Mapping[str, bytes]
     folders: tuple[str, ...]
 
     @property
     def digest(self) -> str:
         """One digest of the work's own files, by path, size and strongest kept digest.
 
-        The tag files that lie with it in `{RID}.bag` are not among them: they change when the same work comes again.
+        The tag files of the bags in which it came are not among them: they change when the same work comes again.
         """
-        bag = f"{self.known.work_rid}.bag"
-        own = {name: file for name, file in self.known.files.items() if not _is_in(name, bag)}
-        lines = (f"{_strongest(file)} {file.size_bytes} {name}\n" for name, file in sorted(own.items()))
         whole = hashlib.sha512()
-        for line in lines:
-            whole.update(os.fsencode(line))
+        for name, file in sorted(self.payload.files.items()):
+            if not name.startswith(f"{self.payload.work_rid}.bag."):
+                whole.update(os.fsencode(f"{_strongest(file)} {file.size_bytes} {name}\n"))
         return whole.hexdigest()
 
     @property
     def most_bytes(self) -> int:
         """The bytes of the zip, and a few more; the same for the same content."""
-        names = sum(4 * len(os.fsencode(name)) for name in (*self.known.files, *self.folders))
-        members = len(self.known.files) + len(self.folders) + 10
-        return self.known.size_bytes + names + members * (_OF_A_MEMBER + 4 * len(os.fsencode(self.known.work_rid)))
-
-
-def _is_in(name: str, bag: str) -> bool:
-    top = name.partition("/")[0]
-    return top == bag or (top.startswith(f"{bag}.") and top[len(bag) + 1 :].isdigit())
+        names = sum(8 * len(os.fsencode(name)) for name in (*self.payload.files, *self.folders, *self.tags))
+        members = len(self.payload.files) + len(self.folders) + len(self.tags) + 10
+        sizes = self.payload.size_bytes + 2 * sum(map(len, self.tags.values()))
+        return sizes + names + members * (_OF_A_MEMBER + 4 * len(os.fsencode(self.payload.work_rid)))
 
 
 def _strongest(file: FileFixity) -> str:
-    name = next((name for name in _STRONGEST if name in file.digests), min(file.digests, default=""))
+    name = next((name for name in ALGORITHMS if name in file.digests), min(file.digests, default=""))
     return f"{name}:{file.digests.get(name, '')}"
 
 
 def content(folder: Path, known: Fixity) -> Content:
-    """What is to be sent of an archived work: the files of its kept digests, and all that lies with it in `{RID}.bag`.
+    """What is to be sent of an archived work: the files of its kept digests, and as tag files what is in `{RID}.bag`.
 
     Args:
         folder: the archived work.
         known: its kept digests.
 
     Raises:
+        FixityFailed: a tag file is not what it was.
         OSError: the folder cannot be read.
     """
-    files, folders, bag = dict(known.files), [], f"{known.work_rid}.bag"
+    bag = f"{known.work_rid}.bag"
+    payload = {name: file for name, file in known.files.items() if not name.startswith(f"{bag}/")}
+    folders, tags = [], {}
     for below, found, names in os.walk(folder, onerror=_raised):
         inside = os.path.relpath(below, folder)
-        folders += [os.path.normpath(f"{inside}/{one}") for one in found if not os.path.islink(f"{below}/{one}")]
-        for name in names:
-            path = os.path.normpath(f"{inside}/{name}")
-            if path not in files and _is_in(path, bag):  # the proof itself, and tag files that no manifest lists
-                text = guarded.read_file(folder / path)
-                files[path] = FileFixity(len(text), {"sha512": hashlib.sha512(text).hexdigest()})
-    return Content(folder, replace(known, files=files), tuple(sorted(folders)))
+        if inside == bag or inside.startswith(f"{bag}/"):
+            for name in names:
+                path = os.path.normpath(f"{inside}/{name}")
+                tags[path.removeprefix(f"{bag}/")] = _tag_file(folder, path, known)
+        else:
+            folders += [os.path.normpath(f"{inside}/{one}") for one in found if not os.path.islink(f"{below}/{one}")]
+    tags.pop(fixity.digests_name(known.work_rid), None)
+    return Content(folder, replace(known, files=payload), tags, tuple(sorted({*folders} - {bag})))
+
+
+def _tag_file(folder: Path, path: str, known: Fixity) -> bytes:
+    text = guarded.read_file(folder / path)
+    if (file := known.files.get(path)) is not None:
+        found = {name: hashlib.new(name, text, usedforsecurity=False).hexdigest() for name in file.digests}
+        if wrong := file.differs(len(text), found):
+            raise _rotten(known.work_rid, folder / path, wrong)
+    return text
 
 
 def _raised(error: OSError) -> None:
@@ -124,37 +134,31 @@ def write(sent: Content, sink: Sink, *, pulse: Pulse = no_pulse) -> None:
         FixityFailed: a file is not what its kept digests say, or cannot be read.
         OSError: a folder cannot be read.
     """
-    rid, total, files = sent.known.work_rid, sent.known.size_bytes, sent.known.files
+    rid, total, files = sent.payload.work_rid, sent.payload.size_bytes, sent.payload.files
     bag, done = f"{rid}.bag", 0
     buffer = memoryview(bytearray(_BUFFER_BYTES))
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as zip_file:
         for name in ("", "data/", *(f"data/{name}/" for name in sent.folders)):
             changed = (sent.folder / name.removeprefix("data/")).stat().st_mtime
             zip_file.writestr(_entry(f"{bag}/{name}", changed, _FOLDER), b"")
-        digests = {}
+        found = {}
         for name in sorted(files):
             copy = _Copy(sent, name)
             for block in copy.into(zip_file, buffer):
                 done += block
                 pulse(done, total)
-            digests[f"data/{name}"] = copy.sha512
-        tags = {
-            "bagit.txt": "BagIt-Version: 0.97\nTag-File-Character-Encoding: UTF-8\n",
-            "bag-info.txt": f"BDRC-RID: {rid}\nPayload-Oxum: {total}.{len(files)}\n",
-            "manifest-sha512.txt": _manifest(digests),
-        }
-        proofs = {name: hashlib.sha512(os.fsencode(text)).hexdigest() for name, text in tags.items()}
-        for name, text in {**tags, "tagmanifest-sha512.txt": _manifest(proofs)}.items():
-            zip_file.writestr(_entry(f"{bag}/{name}", 0, _FILE), os.fsencode(text))
+            found[name] = copy.digests
+        for name, text in tag_files(rid, sent.tags, found, size_bytes=total).items():
+            zip_file.writestr(_entry(f"{bag}/{name}", 0, _FILE), text)
 
 
 class _Copy:
     """One file on its way into the zip, matched with its kept digests while it is read."""
 
     def __init__(self, sent: Content, name: str) -> None:
-        self._rid, self._path, self._file = sent.known.work_rid, sent.folder / name, sent.known.files[name]
+        self._rid, self._path, self._file = sent.payload.work_rid, sent.folder / name, sent.payload.files[name]
         self._member = f"{self._rid}.bag/data/{name}"
-        self.sha512 = ""
+        self.digests: dict[str, str] = {}
 
     def into(self, zip_file: zipfile.ZipFile, buffer: memoryview) -> Iterator[int]:
         """Copy it; yields how many bytes came, again and again."""
@@ -173,7 +177,7 @@ class _Copy:
         found = dict(zip(algorithms, (one.hexdigest() for one in hashes), strict=True))
         if wrong := self._file.differs(size, found):
             raise _rotten(self._rid, self._path, wrong)
-        self.sha512 = found["sha512"]
+        self.digests = found
 
     def _opened(self) -> IO[bytes]:
         try:
@@ -206,9 +210,3 @@ def _entry(name: str, changed: float, mode: int) -> zipfile.ZipInfo:
     if -(1 << 31) <= changed < 1 << 31:
         entry.extra = _EXTENDED_TIME.pack(0x5455, 5, 1, int(changed))
     return entry
-
-
-def _manifest(digests: Mapping[str, str]) -> str:
-    """A manifest's text; CR and LF in names are percent-encoded, as in BagIt 0.97 nothing else is."""
-    lines = (f"{digest}  {name}" for name, digest in digests.items())
-    return "".join(line.replace("\r", "%0D").replace("\n", "%0A") + "\n" for line in lines)

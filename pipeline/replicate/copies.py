@@ -98,12 +98,12 @@ def replicate(
         StorageUnreachable, AccessDenied: as of every call of S3.
         OSError: the archive cannot be listed.
     """
-    started, place = time.monotonic(), {"Bucket": replica.bucket, "Key": key_of(replica, sent.known.work_rid)}
+    started, place = time.monotonic(), {"Bucket": replica.bucket, "Key": key_of(replica, sent.payload.work_rid)}
     made = _there_already(s3, replica, sent, place, replace=replace)
     if made is None:
         if not upload_id or not upload.is_open(s3, place, upload_id):
             failpoints.see_allowed()
-            ascii_rid = sent.known.work_rid.encode("ascii", "backslashreplace").decode()
+            ascii_rid = sent.payload.work_rid.encode("ascii", "backslashreplace").decode()
             upload_id = upload.begin(s3, place, **_options(replica, {"work-rid": ascii_rid, _CONTENT: sent.digest}))
             began(upload_id)
         made = _send(s3, sent, place, upload_id, pulse)
@@ -124,10 +124,10 @@ def _there_already(
     if not replace and not _keeps_versions(s3, replica.bucket):
         raise ReplicaConflict(
             f"{replica.name}: s3://{place['Bucket']}/{place['Key']} is other content, and its bucket keeps no versions",
-            work_rid=sent.known.work_rid,
+            work_rid=sent.payload.work_rid,
             kept="nothing was sent",
             by_hand="find out whose it is",
-            go_on=("replicate", sent.known.work_rid, "--replace"),
+            go_on=("replicate", sent.payload.work_rid, "--replace"),
         )
     return None
 
@@ -143,7 +143,7 @@ def _send(s3: "S3Client", sent: Content, place: dict[str, Any], upload_id: str, 
         raise
     verdict, wrong = look(s3, place, version_id=made.version_id, checksum=made.checksum, size_bytes=made.size_bytes)
     if verdict is not CopyVerdict.PASSED:
-        raise ReplicaUnproved(f"s3://{place['Bucket']}/{place['Key']} {wrong}", work_rid=sent.known.work_rid)
+        raise ReplicaUnproved(f"s3://{place['Bucket']}/{place['Key']} {wrong}", work_rid=sent.payload.work_rid)
     return made
 
 
