@@ -152,7 +152,7 @@ ROLES: dict[str, tuple[Right, ...]] = {
     "replica": (
         Right(
             "bucket",
-            (*_LIST, "s3:ListBucketMultipartUploads", "s3:GetBucketVersioning"),
+            ("s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:GetBucketVersioning"),
             "what is there; uploads that did not end; whether it keeps versions",
         ),
         Right(
