@@ -253,7 +253,9 @@ def look_later(engine: Engine, one: Want, *, seconds: float) -> bool:
 
 def change(connection: Connection, one: Want, *states: str, **values: Any) -> bool:
     """Change a want that is still in one of these states; whether it was."""
-    mine = update(wants).where(wants.c.id == one.id, wants.c.state.in_(states))
+    # Who was frozen meanwhile knows of an earlier request: what it found then says nothing of this one.
+    as_known = (wants.c.id == one.id, wants.c.state.in_(states), wants.c.attempts == one.attempts)
+    mine = update(wants).where(*as_known)
     return connection.execute(mine.values(**values, updated_on=utc_in())).rowcount > 0
 
 

@@ -115,3 +115,21 @@ def test_a_look_is_had_by_one_and_again_only_later(engine: Engine) -> None:
 
     assert [wants.look_later(engine, due, seconds=60) for _ in range(2)] == [True, False]
     assert campaign.due(engine, limit=10) == []
+
+
+def test_who_was_frozen_since_an_earlier_request_changes_nothing_of_the_next(engine: Engine) -> None:
+    wants.want(engine, [wanted(1)])
+    claimed_once = wants.claim(engine, FREE)
+    assert claimed_once is not None
+    wants.asked(engine, claimed_once, cost=1.0, look_seconds=0, agent="host/1/1")
+    (frozen,) = campaign.wanted(engine)
+    wants.give_back(engine, frozen)
+    again = wants.claim(engine, FREE)
+    assert again is not None
+    wants.asked(engine, again, cost=1.0, look_seconds=0, agent="host/1/1")
+
+    wants.give_back(engine, frozen)
+    wants.failed(engine, frozen, "gone")
+
+    (row,) = campaign.wanted(engine)
+    assert (row.state, row.attempts) == ("asked", 2)

@@ -20,6 +20,6 @@ if __name__ == "__main__":
     done = 0
     while not turns or done < turns:
         tend(here)
-        bring_home(here, most=3)
+        bring_home(here, most=8)
         done += 1
         time.sleep(0.05)
