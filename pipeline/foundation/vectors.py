@@ -21,7 +21,7 @@ _DONE, _NOT_OPENED = 1, 2  # outcomes of the library
 _OFF = os.environ.get("PIPELINE_TEST_VECTORS", "") == "off"
 _ROOM_BYTES = 8 * ((64 << 10) + 256)  # MOST_LANES * PADDED_BYTES
 _FILE = struct.Struct("=7q2i64s2i")
-_MISSING = "not built: make venv builds it where there is a C compiler"
+_MISSING = "not built: make venv builds them where there is a C compiler"
 _TRIED_BYTES = (0, 1, 111, 112, 119, 120, 127, 128, 129, 239, 240, 255, 256, 4096, 70_000, 65_535, 65_536, 131_071, 300)
 
 
