@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.foundation.work import without_user
+from tests.world import warm
 from tests.world.console import Chapter, Step, says
 from tests.world.stack import ROOT, Site
 
 HOME, CODE = "/srv/bags", "/opt/bag-pipeline"
 BUCKET, QUEUE = "glacier.staging.example.org", "ReadyToIntake"
+
+_PLAIN = re.compile(r"run_pipeline\.py(?: [\w./=:,'@-]+)*")  # a line with nothing in it for a shell to do
 
 Happening = Callable[..., None]
 """Does in the world what a sentence of the document says; is given the session, and what the sentence leaves open."""
@@ -73,17 +77,7 @@ class Session:
         self._wrong.append(f"line {step.line}: nothing is known to happen when: {step.text}")
 
     def _typed(self, step: Step) -> None:
-        ended = subprocess.run(
-            ["bash", "-c", self._real(step.text)],
-            cwd=self.site.home,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        ended = warm.ended(self._begun(self._real(step.text)))
         said = self._in_words_of_the_document(ended.stdout)
         self.told += said
         if not says(step.shown, said) or ended.returncode != step.status:
@@ -93,6 +87,21 @@ class Session:
                 f"-- really says, with exit status {ended.returncode}:\n{said}"
             )
 
+    def _begun(self, line: str) -> "subprocess.Popen[str]":
+        environment, folder = self.environment, self.site.home
+        if _PLAIN.fullmatch(line):
+            words = shlex.split(line)[1:]
+            return warm.start(words, environment=environment, folder=folder, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            ["bash", "-c", line],
+            cwd=folder,
+            env={**environment, "LC_ALL": "C.UTF-8"},  # for what Debian's programs say
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     @property
     def environment(self) -> dict[str, str]:
         """In which `run_pipeline.py` is found, and the user is called Dolma."""
@@ -101,7 +110,6 @@ class Session:
         return {**inherited, "PATH": f"{path}{os.pathsep}{inherited['PATH']}", "LOGNAME": "dolma"} | {
             "PIPELINE_PIPELINE_HOST": "line1",
             "PYTHONUNBUFFERED": "1",
-            "LC_ALL": "C.UTF-8",
             "TZ": "UTC",
         }
 

@@ -3,8 +3,9 @@
 Most of what a call of a verb costs is the import of boto3, Luigi and SQLAlchemy, and tests make some two thousand such
 calls. So a process of the test worker's own imports them once, and forks for each call: the child gets the call's
 arguments, environment and streams, and runs the file `run_pipeline.py` as the interpreter would. It is a process of its
-own all the same, that can be killed, and that forks its lanes. What starts before the imports, or is chosen by a
-variable that is no setting of ours (`TZ`, `LC_ALL`), is tested by `start_anew`, which begins with the interpreter.
+own all the same, that can be killed, and that forks its lanes. What starts before the imports, or is
+chosen by a variable that Python reads when it starts (`LC_ALL`, `PYTHONPATH`), is tested by `start_anew`, which begins
+with the interpreter.
 """
 
 import array
@@ -12,6 +13,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -23,6 +25,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 RUN_PIPELINE = ROOT / "run_pipeline.py"
 # Variables that are read when the program runs, not when it is imported.
-_PREFIXES = ("PIPELINE_", "AWS_", "LUIGI_CONFIG_PATH", "PYTHON_DOTENV_DISABLED", "HOME", "PYTEST_")
+_PREFIXES = (
+    *("PIPELINE_", "AWS_", "LUIGI_CONFIG_PATH", "PYTHON_DOTENV_DISABLED", "PYTEST_"),
+    *("HOME", "LOGNAME", "PATH", "TZ", "TERM", "NO_COLOR", "PYTHONUNBUFFERED"),
+)
 _NEVER_PRELOADED = {"demo"}  # it starts the program itself
 _MOST_BYTES = 1 << 20
 _FDS = 4  # stdin, stdout, stderr, and where the status is told
@@ -39,13 +45,13 @@ _FDS = 4  # stdin, stdout, stderr, and where the status is told
 class Running(subprocess.Popen[str]):
     """A call of `run_pipeline.py` that was forked: waited for and hurt as if it had been started."""
 
-    def __init__(self, arguments: Sequence[str], *, fork: Callable[[list[int]], None]) -> None:
+    def __init__(self, arguments: Sequence[str], *, stderr: int, fork: Callable[[list[int]], None]) -> None:
         self._fork = fork
         super().__init__(
             [sys.executable, str(RUN_PIPELINE), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 
@@ -95,10 +101,13 @@ class Warm:
             name.startswith(_PREFIXES) or os.environ.get(name) == value for name, value in environment.items()
         ) and all(name in environment or name.startswith(_PREFIXES) for name in os.environ)
 
-    def start(self, arguments: Sequence[str], *, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+    def start(
+        self, arguments: Sequence[str], *, environment: Mapping[str, str], folder: Path, stderr: int
+    ) -> "subprocess.Popen[str]":
         """`run_pipeline.py …` in the background; the caller waits for it."""
-        request = {"arguments": list(arguments), "environment": dict(environment), "folder": os.getcwd()}
-        return Running(arguments, fork=lambda descriptors: self._send(json.dumps(request).encode(), descriptors))
+        request = {"arguments": list(arguments), "environment": dict(environment), "folder": str(folder)}
+        body = json.dumps(request).encode()
+        return Running(arguments, stderr=stderr, fork=lambda descriptors: self._send(body, descriptors))
 
     def _send(self, body: bytes, descriptors: list[int]) -> None:
         with self._lock:
@@ -161,6 +170,9 @@ def _run_and_tell(request: Any, descriptors: list[int]) -> None:
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(request["environment"])
+    time.tzset()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(write_through=bool(os.environ.get("PYTHONUNBUFFERED")))
     os.chdir(request["folder"])
     sys.argv = [str(RUN_PIPELINE), *request["arguments"]]
 
@@ -209,20 +221,33 @@ def _main() -> None:
 WARM = Warm()
 
 
-def start(arguments: Sequence[str], *, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+def start(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    stderr: int = subprocess.PIPE,
+) -> "subprocess.Popen[str]":
     """`run_pipeline.py …` in the background, without its first second where that makes no difference."""
     begin = WARM.start if WARM.takes(environment) else start_anew
-    return begin(arguments, environment=environment)
+    return begin(arguments, environment=environment, folder=folder or Path.cwd(), stderr=stderr)
 
 
-def start_anew(arguments: Sequence[str], *, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+def start_anew(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    stderr: int = subprocess.PIPE,
+) -> "subprocess.Popen[str]":
     """`run_pipeline.py …` in the background, from the first instruction of the interpreter."""
     return subprocess.Popen(
         [sys.executable, str(RUN_PIPELINE), *arguments],
         env=environment,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 
