@@ -10,23 +10,20 @@ import http
 import http.client
 import json
 import logging
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
-
-import luigi
-import luigi.rpc
-import luigi.scheduler
-import luigi.task_register
-import luigi.worker
 
 from pipeline.foundation.errors import LeaseLost, NotProcessed, PipelineError, SchedulerUnreachable, Stopping
 from pipeline.foundation.work import Bag, without_user, without_users
 from pipeline.tasks import graph
 from pipeline.tasks.context import Failure, InHand, Site
+from pipeline.tasks.lean import luigi
 from pipeline.tasks.step_task import failed
 
 _log = logging.getLogger(__name__)
@@ -45,12 +42,20 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class Fetcher(luigi.rpc.URLLibFetcher):  # type: ignore[misc]  # luigi has no annotations
-    """Fetches an answer of bounded size in bounded time, from the address that was asked."""
+    """Fetches answers of bounded size in bounded time from the address that was asked, by a connection that is kept.
+
+    Luigi's own makes one for each call, and looks for proxies in the environment each time.
+    """
 
     raises = (OSError, http.client.HTTPException)
 
-    def __init__(self) -> None:
-        self._opener = urllib.request.build_opener(_NoRedirect)
+    def __init__(self, url: str) -> None:
+        at = urllib.parse.urlsplit(url)
+        direct = at.scheme not in urllib.request.getproxies()
+        direct = direct or bool(urllib.request.proxy_bypass(at.netloc.rpartition("@")[2]))
+        self._by_proxy = None if direct else urllib.request.build_opener(_NoRedirect)
+        self._kept: http.client.HTTPConnection | None = None
+        self._turn = threading.Lock()  # a build has threads that tell how far a step is, and that its worker lives
 
     def fetch(self, full_url: str, body: dict[str, str], timeout: float) -> str:
         """The answer's text.
@@ -59,19 +64,59 @@ class Fetcher(luigi.rpc.URLLibFetcher):  # type: ignore[misc]  # luigi has no an
             OSError: there was none, or one without end.
             http.client.HTTPException: there was none.
         """
-        over = time.monotonic() + timeout
-        told = bytearray()
-        try:
-            opened = self._opener.open(self._create_request(full_url, body=body), timeout=timeout)
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise
-        with opened as answer:
-            while block := answer.read1(_BLOCK_BYTES):
-                told += block
-                if len(told) > _MOST_BYTES or time.monotonic() > over:
-                    raise OSError("the answer has no end")
+        request = self._create_request(full_url, body=body)
+        with self._turn:
+            over = time.monotonic() + timeout
+            try:
+                with self._answer(request, timeout) as answer:
+                    told = _bounded(answer, until=over)
+            except BaseException:
+                self._let_go()
+                raise
+        if answer.status >= http.HTTPStatus.MULTIPLE_CHOICES:
+            raise urllib.error.HTTPError(request.full_url, answer.status, answer.reason, answer.headers, None)
         return told.decode("utf-8", "replace")
+
+    def _answer(self, request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
+        if self._by_proxy is not None:
+            try:
+                return self._by_proxy.open(request, timeout=timeout)  # type: ignore[no-any-return]  # of any scheme
+            except urllib.error.HTTPError as error:
+                error.close()
+                raise
+        if self._kept is not None and self._kept.sock is not None:
+            self._kept.sock.settimeout(timeout)
+            try:
+                return _asked(self._kept, request)
+            except ConnectionError:  # luigid ended it as it was idle, or is another one by now
+                self._let_go()
+        make = http.client.HTTPSConnection if request.type == "https" else http.client.HTTPConnection
+        self._kept = make(request.host, timeout=timeout)
+        return _asked(self._kept, request)
+
+    def _let_go(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+
+def _asked(connection: http.client.HTTPConnection, request: urllib.request.Request) -> http.client.HTTPResponse:
+    headers = {"Content-Type": "application/x-www-form-urlencoded", **dict(request.header_items())}
+    connection.request("POST", request.selector, request.data, headers)
+    return connection.getresponse()
+
+
+def _bounded(answer: http.client.HTTPResponse, *, until: float) -> bytes:
+    told = bytearray()
+    while block := answer.read1(_BLOCK_BYTES):
+        told += block
+        if len(told) > _MOST_BYTES or time.monotonic() > until:
+            raise OSError("the answer has no end")
+    return bytes(told)
+
+
+_fetcher = cache(Fetcher)
+"""One for each address, as long as the process lives."""
 
 
 class OwnWorkOnly(luigi.rpc.RemoteScheduler):  # type: ignore[misc]  # as above
@@ -79,7 +124,7 @@ class OwnWorkOnly(luigi.rpc.RemoteScheduler):  # type: ignore[misc]  # as above
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._fetcher = Fetcher()
+        self._fetcher = _fetcher(self._url)
         self._to_run: set[str] = set()
 
     def add_task(self, *_: object, **told: Any) -> None:
@@ -145,7 +190,8 @@ def scheduler_paused(url: str) -> bool:
         SchedulerUnreachable: luigid does not answer.
     """
     try:
-        told = Fetcher().fetch(f"{url.rstrip('/')}/api/is_paused", {"data": "{}"}, _PROBE_SECONDS)
+        at = url.rstrip("/")
+        told = _fetcher(at).fetch(f"{at}/api/is_paused", {"data": "{}"}, _PROBE_SECONDS)
         return bool(json.loads(told)["response"]["paused"])
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.UNAUTHORIZED:
