@@ -242,9 +242,9 @@ def _seen(here: Site, bag: Bag, parcel: Parcel) -> Verdict:
 
 
 def _after(here: Site, hand: InHand, bag: Bag) -> Verdict:
-    if here.is_home(bag):
+    failure = hand.failures.get(bag.bag_id)
+    if failure is None or here.is_home(bag):  # without a failure it was home when the build ended
         return Verdict(bag.work_rid, bag.bag_id, Outcome.DONE)
-    failure = hand.failures[bag.bag_id]
     return verdict_of(here, failure.error, bag, retry_seconds=failure.retry_seconds)
 
 

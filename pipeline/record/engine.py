@@ -67,6 +67,9 @@ _PATIENT = {
     " /*M!100301 , SESSION idle_transaction_timeout = 0, SESSION max_statement_time = 0 */"
     " /*!80000 , SESSION wait_timeout = 28800, SESSION max_execution_time = 0 */",
 }
+# SQLite's driver commits by itself, and is not to be told to: it would then begin transactions by itself, too.
+_READS = "pipeline_reads"
+_READING: dict[bool, dict[str, Any]] = {True: {_READS: True}, False: {"isolation_level": "AUTOCOMMIT"}}
 _LOCKED = {"55P03", 1205}  # of PostgreSQL, of MySQL and MariaDB: somebody else holds the row
 # Ended by the server, with all that it had done: a deadlock, a limit.
 _ENDED = {"40P01", "40001", "57014", "25P03", 1213, 1969, 3024}
@@ -136,7 +139,7 @@ def connect(text: str) -> Engine:
     event.listen(engine, "do_connect", partial(_connected, url))
     if backend == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(engine, "begin", _begin_to_write)
     elif backend == "postgresql":
         event.listen(engine, "connect", _limit_postgresql)
     return engine
@@ -189,6 +192,11 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous=FULL")  # NORMAL may forget the last commits in a power cut
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _begin_to_write(connection: Connection) -> None:
+    if not connection.get_execution_options().get(_READS):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _turn_to_wal(cursor: Any) -> None:
@@ -290,7 +298,7 @@ def _rolled_back_if_cut() -> Iterator[None]:
 def reading(engine: Engine) -> Iterator[Connection]:
     """A connection for reading only, which never waits for writers."""
     with translated(), engine.connect() as connection:
-        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+        yield connection.execution_options(**_READING[engine.dialect.name == "sqlite"])
 
 
 def read(engine: Engine, query: Select[Any]) -> Sequence[Any]:

@@ -43,24 +43,20 @@ class Leases:
             "done_bytes": 0,
             "total_bytes": 0,
         }
-        free = or_(leases.c.owner == self.owner, leases.c.until < utc_in())
+        over = leases.c.until < utc_in()
+        known = select(leases.c.owner, over.label("over")).where(leases.c.work_rid == work_rid)
+        free = update(leases).where(leases.c.work_rid == work_rid, or_(leases.c.owner == self.owner, over))
         try:
             with writing(self._engine) as connection:
-                silent = connection.scalar(
-                    select(leases.c.owner).where(
-                        leases.c.work_rid == work_rid, leases.c.owner != self.owner, leases.c.until < utc_in()
-                    )
-                )
-                taken = connection.execute(update(leases).where(leases.c.work_rid == work_rid, free).values(values))
-                if taken.rowcount:
-                    if silent is not None:
-                        agent, detail = self.owner.rpartition("/")[0], {"from": silent}
+                if (before := connection.execute(known).first()) is not None:
+                    if not connection.execute(free.values(values)).rowcount:
+                        return False
+                    if before.over and before.owner != self.owner:
+                        agent, detail = self.owner.rpartition("/")[0], {"from": before.owner}
                         history.add(
                             connection, "lease", "taken-over", detail, agent=agent, work_rid=work_rid, bag_id=bag_id
                         )
                     return True
-                if connection.execute(select(leases.c.owner).where(leases.c.work_rid == work_rid)).first():
-                    return False
                 connection.execute(insert(leases).values(work_rid=work_rid, **values))
         except IntegrityError:
             return False  # another took it between our look and our insert

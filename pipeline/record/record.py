@@ -56,35 +56,43 @@ class Record:
         A bag that was waiting for its restore is to be worked on again.
         """
         try:
-            with writing(self._engine) as connection:
-                if self._row(connection, bag.bag_id) is None:
-                    self._first_seen(connection, bag)
+            return self._seen(bag)
         except IntegrityError:
-            pass  # another lane saw it first, at the same moment: its row serves as well
+            return self._seen(bag)  # another lane saw it first, at the same moment: its row serves as well
+
+    def _seen(self, bag: Bag) -> BagRow:
         with writing(self._engine) as connection:
-            if _tells_a_restore(bag, self._row(connection, bag.bag_id)):
-                stages.date(connection, bag.work_rid, Phase.RESTORE, _origin(bag), at=naive(bag.event_time))
+            known = self._row(connection, bag.bag_id)
+            if known is None:
+                self._first_seen(connection, bag)
+            else:
+                self._seen_again(connection, bag, known)
+            row = self._row(connection, bag.bag_id)
+        assert row is not None
+        return bag_row(row)
+
+    def _seen_again(self, connection: Connection, bag: Bag, known: Row[Any]) -> None:
+        if _tells_a_restore(bag, known):
+            stages.date(connection, bag.work_rid, Phase.RESTORE, _origin(bag), at=naive(bag.event_time))
+        if known.state == BagState.NOT_RESTORED:
             connection.execute(
                 update(bags)
                 .where(bags.c.bag_id == bag.bag_id, bags.c.state == BagState.NOT_RESTORED)
                 .values(state=BagState.UNFINISHED, updated_on=utc_in())
             )
-            # The same content was handed in again: it is another file, and by its stamp it will be known again; or it
-            # was put to S3 again, and the version of before may be gone. So what the newest event tells counts: queues
-            # deliver in any order, and a dead letter is sent back much later.
-            newest = bags.c.bag_id == bag.bag_id
-            told: dict[str, Any] = {"version_id": bag.version_id} if bag.version_id else {}
-            if bag.restore_expires_on is not None:
-                told["restore_expires_on"] = naive(bag.restore_expires_on)
-            if bag.event_time is not None:
-                moment = naive(bag.event_time)
-                newest &= or_(bags.c.event_time.is_(None), bags.c.event_time <= moment)
-                told["event_time"] = moment
-            if told:
-                connection.execute(update(bags).where(newest).values(told))
-            row = self._row(connection, bag.bag_id)
-        assert row is not None
-        return bag_row(row)
+        # The same content was handed in again: it is another file, and by its stamp it will be known again; or it
+        # was put to S3 again, and the version of before may be gone. So what the newest event tells counts: queues
+        # deliver in any order, and a dead letter is sent back much later.
+        newest = bags.c.bag_id == bag.bag_id
+        told: dict[str, Any] = {"version_id": bag.version_id} if bag.version_id else {}
+        if bag.restore_expires_on is not None:
+            told["restore_expires_on"] = naive(bag.restore_expires_on)
+        if bag.event_time is not None:
+            moment = naive(bag.event_time)
+            newest &= or_(bags.c.event_time.is_(None), bags.c.event_time <= moment)
+            told["event_time"] = moment
+        if told:
+            connection.execute(update(bags).where(newest).values(told))
 
     def bag(self, bag_id: str) -> BagRow | None:
         """What is known of a bag."""
@@ -100,13 +108,24 @@ class Record:
         return [bag_row(row) for row in rows]
 
     @tried_again
-    def finished(self, phase: Phase, bag: Bag, facts: Mapping[str, Any], *, works: tuple[str, ...] = ()) -> None:
-        """A step is done: the event, the dates of its works, and after debag what the zip turned out to hold."""
+    def finished(
+        self,
+        phase: Phase,
+        bag: Bag,
+        facts: Mapping[str, Any],
+        *,
+        works: tuple[str, ...] = (),
+        known: tuple[str, ...] = (),
+    ) -> None:
+        """A step is done: the event, the dates of its works, and after debag what the zip turned out to hold (`works`).
+
+        What it was known to hold when the step began (`known`) is dated until then.
+        """
         with self._held(bag.work_rid) as connection:
             held_now = {"works": list(works)} if works else {}
             _change(connection, bag, phase=phase, host=self._host, **held_now)
             self._event(connection, bag, phase, "done", facts)
-            held = works or self._works(connection, bag.bag_id)
+            held = works or known
             if held and bag.work_rid not in held:
                 stages.hand_over(connection, bag.work_rid, bag.bag_id, held)
             for work_rid in held or (bag.work_rid,):
@@ -156,8 +175,9 @@ class Record:
 
     def all_synced(self, bag_id: str) -> bool:
         """Whether every work that the zip holds is home; False while what it holds is not known."""
-        row = self.bag(bag_id)
-        return row is not None and bool(row.works) and self.synced(bag_id).issuperset(row.works)
+        query = select(bags.c.works, syncs.c.work_rid).outerjoin(syncs, syncs.c.bag_id == bags.c.bag_id)
+        rows = read(self._engine, query.where(bags.c.bag_id == bag_id))
+        return bool(rows and rows[0].works) and {row.work_rid for row in rows}.issuperset(rows[0].works)
 
     @tried_again
     def done(self, bag: Bag) -> None:
@@ -251,10 +271,6 @@ class Record:
 
     def _row(self, connection: Connection, bag_id: str) -> Row[Any] | None:
         return connection.execute(select(bags).where(bags.c.bag_id == bag_id)).first()
-
-    def _works(self, connection: Connection, bag_id: str) -> tuple[str, ...]:
-        """What a zip is known to hold; nothing until it was debagged."""
-        return tuple(connection.scalar(select(bags.c.works).where(bags.c.bag_id == bag_id)) or ())
 
     def _first_seen(self, connection: Connection, bag: Bag) -> None:
         connection.execute(

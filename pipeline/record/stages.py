@@ -107,7 +107,7 @@ def _rows(connection: Connection, work_rid: str, *, lock: bool = False) -> list[
         # A column of latin1 cannot even be compared with it; without an index, but such names are not BDRC's.
         name = literal_column("CONVERT(object_name USING utf8mb4)")
     query = select(progress).order_by(progress.c.id.desc())
-    if not lock:
+    if not lock or connection.dialect.name == "sqlite":  # which has locked all that there is
         return list(connection.execute(query.where(name == work_rid)).mappings())
     # By their keys, found without a lock: a search through a table without the index would wait for other works' rows.
     keys = connection.scalars(select(progress.c.id).where(name == work_rid)).all()

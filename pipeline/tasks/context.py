@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline import download, intake, record, settings
 from pipeline.foundation import aws, failpoints
@@ -54,6 +54,15 @@ class InHand:
     heartbeat: Heartbeat
     bags: list[Bag] = field(default_factory=list)
     failures: dict[str, Failure] = field(default_factory=dict)
+
+
+class _Named(Protocol):
+    """What tells which bag is meant: a bag, or a task."""
+
+    @property
+    def work_rid(self) -> str: ...  # as of a bag
+    @property
+    def bag_id(self) -> str: ...  # as above
 
 
 class Site:
@@ -134,10 +143,11 @@ class Site:
         """For how long a lane may not be seen until it is taken for gone: two leases."""
         return 2 * self.settings.lease_seconds
 
-    def place(self, bag: Bag) -> Place:
-        """Where the bag's files lie."""
+    def place(self, bag: "_Named") -> Place:
+        """Where the bag's files lie; of a task, those of its bag."""
         chosen = self.settings
-        return Place.of(bag, staging=chosen.staging, quarantine=chosen.quarantine, site=chosen.sync)
+        roots = {"staging": chosen.staging, "quarantine": chosen.quarantine}
+        return Place.of(bag.work_rid, bag.bag_id, **roots, site=chosen.sync)
 
     def s3(self, bag: Bag, *, restoring: bool = False) -> "S3Client":
         """The client for the bag's bucket; to ask for restores it is one of its own, where the source says so."""

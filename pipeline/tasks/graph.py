@@ -8,17 +8,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import luigi
-
 from pipeline import debag, download, record, sync
 from pipeline.debag import Debagged, DebaggedWork
 from pipeline.download import Fetched, Verify
 from pipeline.foundation import failpoints
 from pipeline.foundation.errors import InvalidBag, ReadBackFailed, StagingDamaged
 from pipeline.foundation.work import Bag, Pulse, human_bytes, human_count, mixes_alphabets, written_plainly
-from pipeline.record import Phase, replicas
+from pipeline.record import BagRow, Phase, replicas
 from pipeline.tasks import context, refused, second_copies, staging
 from pipeline.tasks.context import Site
+from pipeline.tasks.lean import luigi
 from pipeline.tasks.room import folder_to_unpack_into, make_room
 from pipeline.tasks.staging import Place
 from pipeline.tasks.step_task import ReplicaRows, StepTask, SyncRows, Vouched
@@ -36,15 +35,15 @@ class Download(StepTask):
         """The zip and its marker."""
         return Vouched(partial(staging.vouched, self.place.download_marker))
 
-    def step(self, here: Site, bag: Bag) -> None:
+    def step(self, here: Site, row: BagRow) -> None:
         """Fetch the zip, or take it back from quarantine, or leave it where a person put it."""
-        place = self.place
+        place, bag = self.place, row.bag
         _look_at_name(here, bag)
         if facts := staging.take_back(place):
             # S3 was paid for these bytes already, and debag verifies every one of them again.
             facts["etag"] = bag.etag
             staging.vouch(place.download_marker, place.bag_zip, facts)
-            here.record.finished(Phase.DOWNLOAD, bag, facts)
+            here.record.finished(Phase.DOWNLOAD, bag, facts, known=row.works)
             return
         if not bag.is_local:
             bag = self._sized(here, bag)
@@ -58,7 +57,7 @@ class Download(StepTask):
                 fetched = download.fetch(here.s3(bag), bag, to=place.bag_zip, options=options, pulse=pulse)
         failpoints.point("downloaded, not vouched for")
         facts = fetched.facts()
-        here.record.finished(Phase.DOWNLOAD, bag, facts)
+        here.record.finished(Phase.DOWNLOAD, bag, facts, known=row.works)
         staging.vouch(place.download_marker, fetched.path, facts)
         if fetched.compared:
             download.settle(place.bag_zip)
@@ -94,9 +93,9 @@ class Debag(StepTask):
         """The published folder with its marker."""
         return Vouched(self.place.unpacked)
 
-    def step(self, here: Site, bag: Bag) -> None:
+    def step(self, here: Site, row: BagRow) -> None:
         """Unpack and verify; once more if the zip turns out to have come wrong, and was mended."""
-        place = self.place
+        place, bag = self.place, row.bag
         if place.debag.exists():
             # Had it been whole, this task would have been complete: something has changed what the marker vouches for.
             _log.warning("%s: %s is not as its marker says, and is made again", self.work_rid, place.debag)
@@ -179,12 +178,12 @@ class Sync(StepTask):
         """A row in the database for each work in the zip."""
         return SyncRows(context.current().record, self.bag_id)
 
-    def step(self, here: Site, bag: Bag) -> None:
+    def step(self, here: Site, row: BagRow) -> None:
         """Copy each work that is not home yet, read it back, commit its row; then clear the staging disk."""
-        place = self.place
+        place, bag = self.place, row.bag
         unpacked = place.unpacked()
         works = tuple(work.rid for work in unpacked.works)
-        if self.row.works != works:  # killed between publishing the folder and recording it
+        if row.works != works:  # killed between publishing the folder and recording it
             here.record.finished(Phase.DEBAG, bag, staging.debagged_facts(place, unpacked), works=works)
         home = here.record.synced(self.bag_id)
         for work in unpacked.works:
@@ -206,7 +205,7 @@ class Sync(StepTask):
                     site=here.settings.sync,
                     pulse=pulse,
                     replace=here.replace,
-                    again=self.place.sync_again.exists(),
+                    again=place.sync_again.exists(),
                     until=here.heartbeat.may_run_until,
                 )
         except StagingDamaged as error:
@@ -249,8 +248,9 @@ class Replicate(StepTask):
         """A row in the database for each work and replica."""
         return ReplicaRows(context.current(), self.row.bag)
 
-    def step(self, here: Site, bag: Bag) -> None:
+    def step(self, here: Site, row: BagRow) -> None:
         """Clear the staging disk, then send each work to where it is not yet."""
+        bag = row.bag
         staging.clear(self.place)
         there = {(one.work_rid, one.replica) for one in replicas.of_bag(here.engine, bag.bag_id)}
         for work_rid in sorted(here.record.synced(bag.bag_id)):

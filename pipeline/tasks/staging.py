@@ -47,11 +47,11 @@ class Place:
     copier: str
 
     @classmethod
-    def of(cls, bag: Bag, *, staging: Path, quarantine: Path, site: SyncSettings) -> "Place":
-        """The folders of `bag` below the site's roots."""
-        name = f"{bag.work_rid}-{bag.bag_id}"
-        in_archive = sync.unpacking_place(site.archive_root, bag.work_rid, bag.bag_id)
-        return cls(staging / name, quarantine / name, in_archive, bag.work_rid, site.archive_root, site.copier)
+    def of(cls, work_rid: str, bag_id: str, *, staging: Path, quarantine: Path, site: SyncSettings) -> "Place":
+        """The folders of a bag below the site's roots."""
+        name = f"{work_rid}-{bag_id}"
+        in_archive = sync.unpacking_place(site.archive_root, work_rid, bag_id)
+        return cls(staging / name, quarantine / name, in_archive, work_rid, site.archive_root, site.copier)
 
     @property
     def download(self) -> Path:

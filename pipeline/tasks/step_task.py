@@ -6,9 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
-import luigi
-import luigi.rpc
-
 from pipeline.foundation import failpoints, logs
 from pipeline.foundation.arguments import command
 from pipeline.foundation.errors import (
@@ -26,6 +23,7 @@ from pipeline.foundation.work import Bag, Pulse
 from pipeline.record import BagRow, Record, Step, failure_facts
 from pipeline.tasks import context
 from pipeline.tasks.context import Failure, InHand, Site
+from pipeline.tasks.lean import luigi
 from pipeline.tasks.progress import Progress
 from pipeline.tasks.staging import Place
 
@@ -154,7 +152,7 @@ class StepTask(luigi.Task):
     @property
     def place(self) -> Place:
         """Where the bag's files lie."""
-        return context.current().place(self.row.bag)
+        return context.current().place(self)
 
     def run(self) -> None:
         """Do the step.
@@ -171,18 +169,18 @@ class StepTask(luigi.Task):
                 go_on=("work", self.work_rid),
             )
         with logs.about(work=self.work_rid, bag=self.bag_id, step=self.phase, attempt=row.failures + 1):
-            self._do(here, hand, row.bag)
+            self._do(here, hand, row)
 
-    def _do(self, here: Site, hand: InHand, bag: Bag) -> None:
+    def _do(self, here: Site, hand: InHand, row: BagRow) -> None:
         try:
             hand.heartbeat.see_held(self.work_rid, ask=True)
             with failpoints.only_while(lambda: hand.heartbeat.see_held(self.work_rid)):
-                self.step(here, bag)
+                self.step(here, row)
         except Exception as error:
             named = self._named(error)
             named.work_rid = named.work_rid or self.work_rid
-            tell_way_on(bag, named)
-            failed(here, hand, bag, self.phase, named)
+            tell_way_on(row.bag, named)
+            failed(here, hand, row.bag, self.phase, named)
             if named is error:
                 raise
             raise named from error
@@ -195,8 +193,8 @@ class StepTask(luigi.Task):
         _log.exception("%s: %s failed in a way that nobody foresaw", self.work_rid, self.phase)
         return Unexpected(f"{self.phase}: {type(error).__name__}: {error}")
 
-    def step(self, here: Site, bag: Bag) -> None:
-        """What the task does; each task's own."""
+    def step(self, here: Site, row: BagRow) -> None:
+        """What the task does, with what the record knew of the bag when it began; each task's own."""
         raise NotImplementedError
 
     @contextlib.contextmanager

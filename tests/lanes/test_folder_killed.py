@@ -14,14 +14,14 @@ FOLDER_POINTS = ("zip claimed", "zip identified", "zip set aside", "refusal repo
 BAD_IMAGE = "images/I1/I10001.jpg"
 
 # The acts of one dropped zip's homecoming, and of one's refusal: see the first test.
-MOVED = {"commit": 13, "rename": 6, "delete": 1}
-DELETED = {"commit": 13, "rename": 5, "delete": 2}
-REFUSED = {"commit": 10, "rename": 6, "delete": 1}
+MOVED = {"commit": 12, "rename": 6, "delete": 1}
+DELETED = {"commit": 12, "rename": 5, "delete": 2}
+REFUSED = {"commit": 9, "rename": 6, "delete": 1}
 # Of these, what taking and settling a zip adds; the steps in between are those of messages: see test_killed.py.
-MOVING = ["before commit 2", "before commit 3", "before rename 5", "before rename 6", "after rename 6"]
-MOVING += ["before commit 12", "before commit 13", *(point for point in FOLDER_POINTS if point.startswith("zip"))]
+MOVING = ["before commit 2", "before rename 5", "before rename 6", "after rename 6"]
+MOVING += ["before commit 11", "before commit 12", *(point for point in FOLDER_POINTS if point.startswith("zip"))]
 REFUSING = [f"before rename {number}" for number in range(3, 7)] + ["after rename 6", *FOLDER_POINTS[2:]]
-REFUSING += ["before commit 8", "before commit 9", "before commit 10"]
+REFUSING += ["before commit 7", "before commit 8", "before commit 9"]
 DELETING = ["zip set aside", "before delete 2", "after delete 2"]
 
 

@@ -50,9 +50,9 @@ COMMITS = {
     1: "its sign of life",
     2: "taking a lease",
     3: "seeing a bag",
-    5: "a step",
-    6: "a sync row",
-    7: "a bag's end",
+    4: "a step",
+    5: "a sync row",
+    6: "a bag's end",
 }
 COMMITS_OF = {what: number for number, what in COMMITS.items()}
 

@@ -17,7 +17,9 @@ from tests.world.stack import tree
 
 def place_of(tmp_path: Path, bag: Bag) -> Place:
     site = SyncSettings(tmp_path / "archive", tmp_path / "sync.sh", tmp_path / "logs")
-    return Place.of(bag, staging=tmp_path / "staging", quarantine=tmp_path / "quarantine", site=site)
+    return Place.of(
+        bag.work_rid, bag.bag_id, staging=tmp_path / "staging", quarantine=tmp_path / "quarantine", site=site
+    )
 
 
 def place(tmp_path: Path, rid: str = "W1") -> tuple[Bag, Place]:
