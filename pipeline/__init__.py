@@ -1,3 +1,3 @@
 """The pipeline that brings a digital library's works home from cold storage."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -7,7 +7,7 @@ from pipeline import record, replicate
 from pipeline.foundation.errors import UsageError, WorkBusy
 from pipeline.foundation.work import Pulse, human_bytes, human_count, rfc3339
 from pipeline.record import Archived, replicas
-from pipeline.record.replicas import Copy
+from pipeline.record.replicas import SecondCopy
 from pipeline.replicate import CopyVerdict, Replica
 from pipeline.tasks import second_copies
 from pipeline.tasks.context import Site
@@ -91,7 +91,7 @@ def send(here: Site, owed: Owed, *, replace: bool, pulse: Pulse) -> None:
 class Looked:
     """A look at a second copy, and what was wrong with it."""
 
-    copy: Copy
+    copy: SecondCopy
     verdict: CopyVerdict
     wrong: str
 
@@ -123,7 +123,7 @@ def see_rights(here: Site, replica: Replica) -> str:
     return replicate.see_rights(here.s3_at(replica), replica)
 
 
-def look(here: Site, copies: list[Copy]) -> Iterator[Looked]:
+def look(here: Site, copies: list[SecondCopy]) -> Iterator[Looked]:
     """Look at second copies, one after the other; what is found goes into the record.
 
     Raises:
@@ -146,7 +146,7 @@ def look(here: Site, copies: list[Copy]) -> Iterator[Looked]:
         yield Looked(one, verdict, wrong)
 
 
-def newest(here: Site, *, rids: list[str]) -> list[Copy]:
+def newest(here: Site, *, rids: list[str]) -> list[SecondCopy]:
     """The latest copy of each work in each replica that is proved to be there; the one not seen for longest first.
 
     Args:

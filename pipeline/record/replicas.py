@@ -30,7 +30,7 @@ _TOLD = (
 
 
 @dataclass(frozen=True)
-class Copy:
+class SecondCopy:
     """A second copy of a work, or one that was begun; see the table `replicas`.
 
     Attributes:
@@ -57,7 +57,7 @@ class Copy:
         return self.looked_on or self.sent_on
 
 
-def copies(engine: Engine, *, work_rid: str = "") -> list[Copy]:
+def copies(engine: Engine, *, work_rid: str = "") -> list[SecondCopy]:
     """All second copies, or those of a work, also those that were begun; the latest last."""
     query = select(replicas).order_by(replicas.c.id)
     with reading(engine) as connection:
@@ -65,12 +65,12 @@ def copies(engine: Engine, *, work_rid: str = "") -> list[Copy]:
         return list(map(_copy, rows))
 
 
-def _copy(row: Row[Any]) -> Copy:
+def _copy(row: Row[Any]) -> SecondCopy:
     told = {name: getattr(row, name) for name in _TOLD}
-    return Copy(**told, sent_on=aware(row.sent_on), looked_on=aware(row.looked_on))
+    return SecondCopy(**told, sent_on=aware(row.sent_on), looked_on=aware(row.looked_on))
 
 
-def of_bag(engine: Engine, bag_id: str) -> list[Copy]:
+def of_bag(engine: Engine, bag_id: str) -> list[SecondCopy]:
     """The second copies of works that came in this bag, those that are proved to be there."""
     query = select(replicas).where(replicas.c.bag_id == bag_id, replicas.c.sent_on.is_not(None))
     with reading(engine) as connection:
@@ -150,7 +150,7 @@ def _write(connection: Any, values: Mapping[str, Any]) -> None:
 
 
 @tried_again
-def looked(engine: Engine, copy: Copy, verdict: str, facts: Mapping[str, Any], *, agent: str) -> None:
+def looked(engine: Engine, copy: SecondCopy, verdict: str, facts: Mapping[str, Any], *, agent: str) -> None:
     """A copy was looked at: its row and the event."""
     known = [replicas.c[name] == getattr(copy, name) for name in ("work_rid", "bag_id", "replica", "checksum")]
     with writing(engine) as connection:
