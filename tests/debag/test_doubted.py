@@ -14,7 +14,7 @@ from pipeline.foundation.errors import InvalidBag, NoRoom
 from tests.world.bags import bag_members, make_bag_zip, write_zip
 
 DAMAGES = 120
-"""So many of a zip's bytes are damaged in the suite; all of them were, each bit, when this was written."""
+"""So many of a zip's bytes are damaged in the suite; at a fifth of all places a bit was, when this was written."""
 EXTRA_TIME = struct.pack("<HHBl", 0x5455, 5, 1, 1_712_404_800)
 SMALL = {"a/1.jpg": b"first" * 9, "a/2.jpg": b"second" * 9}
 
