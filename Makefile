@@ -59,6 +59,7 @@ bench: $(VENV)/.bench $(VENV)/.native  ## measure against the peers; takes half 
 	$(RUN) -m benchmarks.line
 	$(RUN) -m benchmarks.debag
 	$(RUN) -m benchmarks.sync
+	$(RUN) -m benchmarks.second_copies
 	$(RUN) -m benchmarks.download
 
 clean:  ## everything that make made

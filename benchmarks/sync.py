@@ -79,7 +79,7 @@ def _options() -> argparse.Namespace:
 
 def _measured(wanted: Table, folder: Path, options: argparse.Namespace) -> dict[str, Figures]:
     """All contenders on one work, by turns."""
-    work = _staged(wanted, folder / "staging")
+    work = staged(wanted, folder / "staging")
     names = list(sync_peers.IN_MEMORY if wanted.in_memory else sync_peers.CONTENDERS)
     names = [name for name in names if name in (options.contenders or names)]
     held = contest.Contest(wanted.title)
@@ -91,7 +91,7 @@ def _measured(wanted: Table, folder: Path, options: argparse.Namespace) -> dict[
     return held.figures(wanted.files * wanted.size_bytes)
 
 
-def _staged(wanted: Table, folder: Path) -> Path:
+def staged(wanted: Table, folder: Path) -> Path:
     """A debagged work, its digests and its manifest beside it."""
     work = folder / "W1"
     files = {}

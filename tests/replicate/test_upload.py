@@ -123,7 +123,7 @@ def test_a_look_retrieves_nothing_and_tells_what_is_wrong(s3: Any, replica: Repl
 
 
 @pytest.mark.parametrize(
-    ("most_bytes", "parts"), [(1, 16), (10_000 * (16 << 20), 16), (10_000 * (16 << 20) + 1, 17), (1 << 40, 105)]
+    ("most_bytes", "parts"), [(1, 8), (10_000 * (8 << 20), 8), (10_000 * (8 << 20) + 1, 9), (1 << 40, 105)]
 )
 def test_parts_are_as_large_as_ten_thousand_of_them_have_to_be(most_bytes: int, parts: int) -> None:
     assert upload.part_bytes(most_bytes) == parts << 20
