@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import record
 from pipeline.foundation.work import staging_key
 from tests.world.bags import SMALL_WORK, make_bag_zip
 from tests.world.stack import Site, lines, tree, wait_until
@@ -145,6 +146,20 @@ def test_works_that_came_home_before_get_their_copies_by_a_verb_and_are_looked_a
     assert ("1 second copy failed the last look", "run_pipeline.py verify --replica --all") in [
         (one["what"], one["go_on"]) for one in needed
     ]
+
+
+def test_a_work_that_another_host_has_in_hand_is_left_to_it(site: Site, bucket: str, tmp_path: Path) -> None:
+    site.announce(make_bag_zip(tmp_path, "W1"))
+    site.call("run", PIPELINE_REPLICA_DEEP_BUCKET="none-such")
+    engine = record.connect(site.database_url)
+    record.Leases(engine, owner="other/1/1/x", seconds=300).take("W1", "")
+    engine.dispose()
+
+    ended = site.call("replicate", "W1")
+
+    assert ended.returncode == 1
+    assert "W1: a lane works on it; its second copy was not made" in ended.stdout
+    assert "Contents" not in site.s3.list_objects_v2(Bucket=bucket)
 
 
 @pytest.mark.parametrize("instant", ["part sent", "upload finished, not recorded"])

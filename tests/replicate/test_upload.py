@@ -5,10 +5,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from botocore.exceptions import ClientError
 
 from pipeline import replicate
 from pipeline.embedded import stack
-from pipeline.foundation.errors import FixityFailed, ReplicaConflict, ReplicaUnproved, Stopping
+from pipeline.foundation.errors import (
+    AccessDenied,
+    CredentialsExpired,
+    FixityFailed,
+    ReplicaConflict,
+    ReplicaUnproved,
+    Stopping,
+    StorageUnreachable,
+)
 from pipeline.foundation.work import staging_key
 from pipeline.replicate import CopyVerdict, Replica, upload
 from tests.replicate.test_bag_stream import FILES, archived
@@ -127,3 +136,44 @@ def test_a_look_retrieves_nothing_and_tells_what_is_wrong(s3: Any, replica: Repl
 )
 def test_parts_are_as_large_as_ten_thousand_of_them_have_to_be(most_bytes: int, parts: int) -> None:
     assert upload.part_bytes(most_bytes) == parts << 20
+
+
+class Refusing:
+    """A client of which one call fails from the n-th time on, as the service words it."""
+
+    def __init__(self, s3: Any, call: str, code: str, *, after: int = 0) -> None:
+        self._s3, self._call, self._code, self._left = s3, call, code, after
+
+    def __getattr__(self, name: str) -> Any:
+        return self._refused if name == self._call else getattr(self._s3, name)
+
+    def _refused(self, **told: Any) -> Any:
+        self._left -= 1
+        if self._left >= 0:
+            return getattr(self._s3, self._call)(**told)
+        raise ClientError({"Error": {"Code": self._code, "Message": "refused"}}, self._call)
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "failure"),
+    [
+        ("upload_part", "SlowDown", StorageUnreachable),
+        ("upload_part", "ExpiredToken", CredentialsExpired),
+        ("create_multipart_upload", "AccessDenied", AccessDenied),
+        ("create_multipart_upload", "InvalidStorageClass", StorageUnreachable),
+        ("head_object", "NoSuchBucket", StorageUnreachable),
+        ("complete_multipart_upload", "InternalError", StorageUnreachable),
+    ],
+)
+def test_what_s3_refuses_has_its_name_and_the_next_try_goes_on(
+    s3: Any, replica: Replica, tmp_path: Path, call: str, code: str, failure: type[Exception]
+) -> None:
+    sent, ids = archived(tmp_path), list[str]()
+    with pytest.raises(failure):
+        replicate.replicate(cast("Any", Refusing(s3, call, code)), replica, sent, began=ids.append)
+
+    made = replicate.replicate(s3, replica, sent, upload_id=ids[0] if ids else "", began=ids.append)
+
+    assert made.parts == 1
+    assert len(ids) == 1  # an upload that was begun is gone on with
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=replica.bucket)
