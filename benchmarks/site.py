@@ -20,7 +20,7 @@ import psutil
 from benchmarks import seaweed
 from pipeline import intake
 from pipeline.embedded import stack as trial
-from pipeline.embedded.demo import RUN_PIPELINE
+from pipeline.embedded.watched import RUN_PIPELINE
 from pipeline.foundation import work
 
 if TYPE_CHECKING:

@@ -2,43 +2,37 @@
 
 import argparse
 import json
-import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.live import Live
 
-from pipeline import intake, record
+from pipeline import intake
 from pipeline.embedded.samples import make_sample_bag, sample_rid
-from pipeline.embedded.stack import BUCKET, DEAD_LETTERS, QUEUE, Stack, clients, set_up_aws, stack
+from pipeline.embedded.stack import AT_MOST_WORKS, BUCKET, DEAD_LETTERS, QUEUE, Stack, clients, set_up_aws, stack
+from pipeline.embedded.watched import RUN_PIPELINE, DemoFailed, run_lanes, works
 from pipeline.foundation import guarded, start
 from pipeline.foundation.arguments import positive, size
-from pipeline.foundation.errors import PipelineError, UsageError
+from pipeline.foundation.errors import UsageError
 from pipeline.foundation.work import SCHEDULER_USER, human_bytes, human_count, rid_from_name, staging_key
 from pipeline.operations import show
-from pipeline.record import views
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-RUN_PIPELINE = Path(__file__).resolve().parents[2] / "run_pipeline.py"
-_REFRESH_SECONDS = 0.3
+_ASKED = re.compile(rf"POST /{BUCKET}/(\S+)\?restore ")
 _ENDED = "  (ended with this demo; --keep leaves it running)"
-
-
-class DemoFailed(PipelineError):
-    """Something did not happen as the demo tells it."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         UsageError: fewer than two bags leave nothing to show.
         DemoFailed: it did not end as told.
     """
+    options.bags = options.bags or (12 if options.campaign else 6)
     if options.bags < 2:
         raise UsageError("--bags: at least 2, one of them is the corrupt one")
     out = show.console()
@@ -62,12 +57,15 @@ def run(options: argparse.Namespace) -> int:
     home = home.resolve()
     with _ended_by_signals(), stack(home, lanes=options.lanes) as running:
         out.print(f"S3 and SQS: moto at {running.moto_url}; scheduler: luigid at {running.luigid_url}")
-        before = {work.work_rid: work.stage for work in _works(home)}
+        before = {work.work_rid: work.stage for work in works(home)}
         zips = _make_bags(out, home, options)
-        _announce(out, running, zips)
-        _run_lanes(out, running, options.lanes)
+        if options.campaign:
+            _bring_home_from_the_cold(out, running, zips, lanes=options.lanes)
+        else:
+            _announce(out, running, zips)
+            run_lanes(out, running, options.lanes)
         _judge(out, running, zips, before)
-        _tell_places(out, running, keep=options.keep)
+        _tell_places(out, running, keep=options.keep, campaign=options.campaign)
         if options.keep:
             _wait_for_ctrl_c(out)
     return 0
@@ -79,6 +77,7 @@ def feed(arguments: Sequence[str]) -> int:
     parser.add_argument("url", metavar="URL", help="where moto answers")
     parser.add_argument("--bags", type=positive, default=6, metavar="N", help="how many, one of them corrupt")
     parser.add_argument("--size", type=size, default=2 << 20, metavar="SIZE", help="of each work: 500k, 2M (default)")
+    parser.set_defaults(campaign=False)
     options = parser.parse_args(arguments)
     out, (s3, sqs) = show.console(), clients(options.url)
     set_up_aws(s3, sqs, bucket=BUCKET, queue=QUEUE, dead_letters=DEAD_LETTERS)
@@ -90,36 +89,32 @@ def feed(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _works(home: Path) -> list[views.WorkStatus]:
-    database = home / "pipeline.db"
-    if not database.exists():
-        return []
-    engine = record.connect(f"sqlite:///{database}")
-    try:
-        record.prepare(engine)
-        return sorted(views.works(engine), key=lambda work: (len(work.work_rid), work.work_rid))
-    finally:
-        engine.dispose()
-
-
 def _make_bags(out: Console, home: Path, options: argparse.Namespace) -> list[Path]:
-    """Sample bags, the last one corrupt."""
-    out.print(f"making {options.bags} sample bags of {human_bytes(options.size)}, the last one corrupt")
+    """Sample bags; the last one corrupt, unless they are of a campaign."""
+    numbers = [*range(1, options.bags), options.bags if options.campaign else 0]
+    corrupt = "" if numbers[-1] else ", the last one corrupt"
+    out.print(f"making {options.bags} sample bags of {human_bytes(options.size)}{corrupt}")
     folder = home / f"bags-{options.size}"
-    return [
-        make_sample_bag(folder, number, size_bytes=options.size, corrupt=number == 0)
-        for number in [*range(1, options.bags), 0]
-    ]
+    return [make_sample_bag(folder, number, size_bytes=options.size, corrupt=number == 0) for number in numbers]
 
 
 def _restore(out: Console, zips: list[Path], *, s3: "S3Client", moto_url: str) -> None:
     """Put the bags as frozen objects and ask S3 to restore them; S3 itself then tells the queue."""
-    for path in zips:
-        with path.open("rb") as body:
-            s3.put_object(
-                Bucket=BUCKET, Key=staging_key(rid_from_name(path.name)), Body=body, StorageClass="DEEP_ARCHIVE"
-            )
+    keys = _put(zips, s3=s3, moto_url=moto_url)
     out.print(f"{human_count(len(zips), 'object')} put as DEEP_ARCHIVE; asking S3 to restore them")
+    for key in keys:
+        s3.restore_object(
+            Bucket=BUCKET, Key=key, RestoreRequest={"Days": 14, "GlacierJobParameters": {"Tier": "Standard"}}
+        )
+    _let_time_pass(s3, keys)
+
+
+def _put(zips: list[Path], *, s3: "S3Client", moto_url: str) -> list[str]:
+    """Put the bags as frozen objects; returns their keys."""
+    keys = [staging_key(rid_from_name(path.name)) for path in zips]
+    for key, path in zip(keys, zips, strict=True):
+        with path.open("rb") as body:
+            s3.put_object(Bucket=BUCKET, Key=key, Body=body, StorageClass="DEEP_ARCHIVE")
     # moto's restore takes two looks at the object; real Glacier takes twelve hours.
     transition: dict[str, Any] = {"model_name": "s3::keyrestore", "transition": {"progression": "manual", "times": 2}}
     control = urllib.request.Request(  # noqa: S310  # moto's own remote control, at the URL of the embedded stack
@@ -129,13 +124,56 @@ def _restore(out: Console, zips: list[Path], *, s3: "S3Client", moto_url: str) -
     )
     with urllib.request.urlopen(control, timeout=10):  # noqa: S310  # as above
         pass
-    for path in zips:
-        key = staging_key(rid_from_name(path.name))
-        s3.restore_object(
-            Bucket=BUCKET, Key=key, RestoreRequest={"Days": 14, "GlacierJobParameters": {"Tier": "Standard"}}
-        )
+    return keys
+
+
+def _let_time_pass(s3: "S3Client", keys: Iterable[str]) -> None:
+    """Until S3 has restored what it was asked for: moto does when it is looked at."""
+    for key in keys:
         for _ in range(3):
             s3.head_object(Bucket=BUCKET, Key=key)
+
+
+def _bring_home_from_the_cold(out: Console, running: Stack, zips: list[Path], *, lanes: int) -> None:
+    """Want all of them at once; then run after run asks for as many as there is room for, and brings some home.
+
+    Raises:
+        DemoFailed: a run brought nothing home, or S3 was asked for too many, or for one twice.
+    """
+    log = running.home / "logs" / "moto.log"  # the server's own word on who asked for what
+    begin = log.stat().st_size
+    _put(zips, s3=running.s3, moto_url=running.moto_url)
+    rids = [rid_from_name(path.name) for path in zips]
+    out.print(f"{human_count(len(zips), 'object')} put as DEEP_ARCHIVE\nrun_pipeline.py restore {rids[0]} …")
+    typed = [sys.executable, str(RUN_PIPELINE), "restore", *rids, "--yes"]
+    told = subprocess.run(typed, env=running.environment, capture_output=True, text=True, check=False)
+    if told.returncode:
+        raise DemoFailed(f"`run_pipeline.py restore` failed: {told.stderr.strip()}")
+    out.print(told.stdout.rstrip(), markup=False)
+    before, asked = _home(running, rids), Counter[str]()
+    home = before
+    while True:
+        earlier, restored = home, set(asked)
+        run_lanes(out, running, lanes)
+        home = _home(running, rids)
+        asked = Counter(_ASKED.findall(log.read_bytes()[begin:].decode()))
+        out.print(f"S3 was asked for {len(asked)} so far; {len(home)} of {len(rids)} are home")
+        if len(asked) - len(home - before) > AT_MOST_WORKS or max(asked.values(), default=1) > 1:
+            raise DemoFailed(f"S3 was asked for too many, or for one twice: {dict(asked)}", by_hand=f"read {log}")
+        if len(home) == len(rids):
+            break
+        if home == earlier and (restored or not asked):
+            raise DemoFailed("a run brought nothing home", by_hand=f"read {running.home / 'logs' / 'run.log'}")
+        out.print("hours pass, and S3 restores what it was asked for")
+        _let_time_pass(running.s3, asked)
+    if len(asked) != len(home - before):
+        raise DemoFailed(f"S3 was asked for {len(asked)} objects, {len(home - before)} were expected")
+    if asked:
+        out.print(f"S3 was asked for each of them once; after no run it had more than {AT_MOST_WORKS} in hand.")
+
+
+def _home(running: Stack, rids: Collection[str]) -> set[str]:
+    return {work.work_rid for work in works(running.home) if work.work_rid in rids and work.stage == "done"}
 
 
 def _announce(out: Console, running: Stack, zips: list[Path]) -> None:
@@ -150,83 +188,29 @@ def _announce(out: Console, running: Stack, zips: list[Path]) -> None:
         raise DemoFailed(f"messages in the queue: {waiting}, {len(zips)} were expected")
 
 
-def _run_lanes(out: Console, running: Stack, lanes: int) -> None:
-    command = [sys.executable, str(RUN_PIPELINE), "run", "--lanes", str(lanes)]
-    out.print(f"run_pipeline.py run --lanes {lanes}")
-    log = running.home / "logs" / "run.log"
-    with log.open("ab") as sink:
-        process = subprocess.Popen(
-            command,
-            env=running.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            start_new_session=True,
-        )
-        try:
-            _watch(out, running.home, process)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
-    if process.returncode not in {0, 1}:
-        raise DemoFailed(f"`run_pipeline.py run` ended with exit status {process.returncode}", by_hand=f"read {log}")
-
-
-def _watch(out: Console, home: Path, process: "subprocess.Popen[bytes]") -> None:
-    """A live table on a terminal; elsewhere a line for every change."""
-    told: dict[str, str] = {}
-    live = Live(console=out, refresh_per_second=4, transient=True) if out.is_terminal else None
-    if live is not None:
-        live.start()
-    try:
-        ended = False
-        while not ended:
-            ended = process.poll() is not None
-            works = _works(home)
-            if live is not None:
-                live.update(show.table(show.works_rows(works)))
-            else:
-                _tell_changes(out, works, told)
-            time.sleep(0 if ended else _REFRESH_SECONDS)
-    finally:
-        if live is not None:
-            live.stop()
-
-
-def _tell_changes(out: Console, works: list[views.WorkStatus], told: dict[str, str]) -> None:
-    for work in works:
-        if told.get(work.work_rid) != work.stage:
-            told[work.work_rid] = work.stage
-            out.print(f"{work.work_rid}: {work.stage}")
-
-
 def _judge(out: Console, running: Stack, zips: list[Path], before: dict[str, str]) -> None:
     """Compare what is there with what should have happened."""
     rids = {rid_from_name(path.name) for path in zips}
-    works = [work for work in _works(running.home) if work.work_rid in rids]
+    found = [work for work in works(running.home) if work.work_rid in rids]
     out.print()
-    show.tell(out, show.works_rows(works))
+    show.tell(out, show.works_rows(found))
     out.print()
-    stages = {work.work_rid: work.stage for work in works}
+    stages = {work.work_rid: work.stage for work in found}
     wanted = {rid: "refused" if rid == sample_rid(0) else "done" for rid in rids}
+    refused = list(wanted.values()).count("refused")
     if stages != wanted:
         wrong = sorted(rid for rid in rids if stages.get(rid) != wanted[rid])
         what = f"these did not end as they should: {', '.join(wrong)}"
         raise DemoFailed(what, by_hand=f"read {running.home / 'logs'}")
     queue = intake.find_queue(running.sqs, source="demo", queue=QUEUE)
     left, dead = intake.depth(running.sqs, queue.url), intake.depth(running.sqs, queue.dead_letter_url)
-    if sum(left.values()) or dead["waiting"] != 1:
-        raise DemoFailed(f"queue: {left}; dead-letter queue: {dead}; 0 and 1 messages were expected")
+    if sum(left.values()) or dead["waiting"] != refused:
+        raise DemoFailed(f"queue: {left}; dead-letter queue: {dead}; 0 and {refused} messages were expected")
     new = [rid for rid in rids if before.get(rid) != wanted[rid]]
     if not new:
         out.print(
-            f"Nothing was left to do: {human_count(len(rids) - 1, 'work was', 'works were')} home before, "
-            "and the refused bag stays refused."
+            f"Nothing was left to do: {human_count(len(rids) - refused, 'work was', 'works were')} home before"
+            + (", and the refused bag stays refused." if refused else ".")
         )
         return
     home = len([rid for rid in new if rid != sample_rid(0)])
@@ -237,7 +221,7 @@ def _judge(out: Console, running: Stack, zips: list[Path], before: dict[str, str
         )
 
 
-def _tell_places(out: Console, running: Stack, *, keep: bool) -> None:
+def _tell_places(out: Console, running: Stack, *, keep: bool, campaign: bool) -> None:
     places: dict[str, Any] = {
         "archive": running.home / "archive",
         "database": running.home / "pipeline.db",
@@ -248,7 +232,7 @@ def _tell_places(out: Console, running: Stack, *, keep: bool) -> None:
     }
     for name, place in places.items():
         out.print(f"{name:13} {place}")
-    verb = "status" if keep else f"explain {sample_rid(0)}"
+    verb = "status" if keep else "restore list --all" if campaign else f"explain {sample_rid(0)}"
     command = f"{running.by_hand} {shlex.join([sys.executable, str(RUN_PIPELINE)])}"
     # So that what is typed next, as failures tell it, goes by the demo's settings too.
     out.print(f"look around   alias run_pipeline.py={shlex.quote(command)}", soft_wrap=True)

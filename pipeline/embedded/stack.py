@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 BUCKET, QUEUE, DEAD_LETTERS = "glacier.staging.demo.example.org", "DemoReadyToIntake", "DemoDeadLetters"
+AT_MOST_WORKS = 4  # that S3 is asked for at once
 _RETENTION_SECONDS = 1_209_600
 _LUIGID_STATE = "luigid.pickle"
 
@@ -140,6 +141,9 @@ region = us-east-1
 bucket = {BUCKET}
 queue = {QUEUE}
 endpoint_url = {moto_url}
+
+[restore]
+at_most_works = {AT_MOST_WORKS}
 
 [core]
 default_scheduler_url = {luigid_url}

@@ -60,6 +60,29 @@ def test_the_demo_brings_its_bags_home_and_a_second_one_finds_nothing_left_to_do
     assert lines(out, "Nothing was left to do")
 
 
+def test_a_campaign_is_wanted_at_once_and_comes_home_four_works_at_a_time(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+
+    campaign = start(home, "--campaign", "--bags", "5")
+    out, err = campaign.communicate(timeout=120)
+
+    assert campaign.returncode == 0, err
+    asked = [
+        line for line in (home / "logs" / "moto.log").read_text(encoding="utf-8").splitlines() if "?restore" in line
+    ]
+    assert len(asked) == 5
+    assert [line for line in out.splitlines() if line.startswith("S3 was asked for")] == [
+        "S3 was asked for 4 so far; 0 of 5 are home",
+        "S3 was asked for 5 so far; 4 of 5 are home",
+        "S3 was asked for 5 so far; 5 of 5 are home",
+        "S3 was asked for each of them once; after no run it had more than 4 in hand.",
+    ]
+    assert lines(out, "5 works came home")
+    assert len(list((home / "archive").glob("Archive*/*/W*DEMO*"))) == 5
+    listed = typed(out[out.index("look around") :].removeprefix("look around")).stdout
+    assert len(lines(listed, "home", "bag.zip")) == 5
+
+
 def test_the_demo_leaves_alone_what_the_project_s_own_settings_name(tmp_path: Path) -> None:
     project, inbox, archive = tmp_path / "project", tmp_path / "inbox", tmp_path / "archive"
     for folder in ("pipeline", "bin"):

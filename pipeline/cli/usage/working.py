@@ -238,12 +238,16 @@ RESTORE = Verb(
 DEMO = Verb(
     "demo",
     "the whole pipeline on an embedded stack, with sample bags",
-    ("demo", "demo --bags 20 --size 20M --keep"),
+    ("demo", "demo --bags 20 --size 20M --keep", "demo --campaign"),
     about="moto's S3 and SQS, luigid and SQLite, on loopback, in one folder; one of the bags is corrupt on "
-    "purpose. Needs what requirements-demo.txt lists.",
+    "purpose. With --campaign all lie in cold storage, are wanted at once, and come home a few at a time. "
+    "Needs what requirements-demo.txt lists.",
     options=(
         option("--home", type=Path, metavar="DIR", help="the folder for everything; default: a temporary one"),
-        option("--bags", type=positive, default=6, metavar="N", help="how many, one of them corrupt (default 6)"),
+        option("--bags", type=positive, metavar="N", help="how many, one of them corrupt (default 6)"),
+        option(
+            "--campaign", action="store_true", help="`restore` asks S3 for the bags (default 12), none of them corrupt"
+        ),
         option("--size", type=size, default=2 << 20, metavar="SIZE", help="of each work: 500k, 2M (default), 1G"),
         option("--lanes", type=positive, default=2, metavar="N", help="works at the same time (default 2)"),
         option("--keep", action="store_true", help="leave the visualiser running until Ctrl-C"),
