@@ -29,6 +29,19 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * len(os.sched_getaffinity(0))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let each worker begin with its share of the tests that wait for leases to end: last, they would be waited for."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    waiting = [item for item in items if item.path.stem.startswith("test_frozen")]
+    others = [item for item in items if item not in waiting]
+    share = -(-len(others) // workers)
+    items[:] = [
+        item
+        for worker in range(workers)
+        for item in (*waiting[worker::workers], *others[worker * share : (worker + 1) * share])
+    ]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def warm_process() -> Iterator[None]:
     """What forks calls of `run_pipeline.py` ends with the tests."""
