@@ -21,7 +21,8 @@ def small_disk(folder: Path, size_bytes: int, *, files: int = 0) -> AbstractCont
 
 
 @pytest.mark.parametrize(
-    ("step", "files", "left"), [("download", 3, []), ("debag", 12, ["W1.bag.zip", "download.json"])]
+    ("step", "files", "left"),
+    [("download", 3, []), ("debag", 12, ["W1.bag.zip", "W1.bag.zip.journal", "download.json"])],
 )
 def test_a_staging_disk_that_fills_up_leaves_no_half_step_and_names_the_reason(
     site: Site, tmp_path: Path, step: str, files: int, left: list[str]

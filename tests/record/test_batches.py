@@ -50,7 +50,7 @@ def test_the_name_of_a_zip_of_several_works_does_not_stay_as_a_work(engine: Engi
             before.restore_complete_on,
             before.download_complete_on,
         )
-    book.finished(Phase.DOWNLOAD, BATCH, {})  # as an operator may ask for
+    book.finished(Phase.DOWNLOAD, BATCH, {}, known=("W1", "W2"))  # as an operator may ask for
     assert names(engine) == {"W1", "W2"}
 
 
