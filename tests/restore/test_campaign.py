@@ -22,7 +22,7 @@ from tests.world.cold_line import announced, counted, fill, pass_time, states, w
 from tests.world.cold_s3 import Cold, ColdS3
 from tests.world.stack import ROOT
 
-WORKS, AT_MOST = 60, 20
+WORKS, AT_MOST = 300, 20
 SHORT_LEASE = {"PIPELINE_QUEUE_LEASE_SECONDS": "6", "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "2"}
 CHOSEN = {"at_most_works": AT_MOST, "most_attempts": 3}
 
