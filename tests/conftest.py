@@ -30,7 +30,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let each worker begin with its share of the longest tests, which wait for leases: last, they would be waited for."""
+    """Let each worker begin with its share of the longest tests: last, they would be waited for."""
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     waiting = [item for item in items if item.path.stem.startswith(("test_frozen", "test_campaign"))]
     others = [item for item in items if item not in waiting]
