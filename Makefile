@@ -51,6 +51,7 @@ torture: $(VENV)/.dev  ## kill everything again and again; options as TORTURE="-
 
 soak: $(VENV)/.dev  ## thousands of works through the same lanes; options as SOAK="--works 5000"
 	$(RUN) -m tests.line.soak $(SOAK)
+	$(RUN) -m pytest --timeout 1800 tests/replicate/large.py
 
 shape:  ## how large the house is, and how its rooms hang together
 	$(PYTHON) -m tests.shape

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.foundation import aws
 from pipeline.foundation.errors import PipelineError
 from pipeline.operations.aws_parts import EVENTS, SUFFIX, TAG, State, found, meaning
+from pipeline.settings import Replica
 from pipeline.settings.rights import Arns
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _DETAILS = ["Object Created", "Object Restore Initiated", "Object Restore Comple
 _GROUP = "bags"
 _IN_A_MINUTE = "try again in a minute, as what was just made spreads slowly; with kms_key, see docs/aws.md"
 _TARGET = "queue"
+_UNFINISHED_DAYS = 7
 
 
 class RulePart:
@@ -77,6 +79,49 @@ class RulePart:
         with aws.failures_named(self.name):
             tags = self._events.list_tags_for_resource(ResourceARN=self._arns.rule[0])["Tags"]
         return any(tag["Key"] == TAG for tag in tags)
+
+
+class LifecyclePart:
+    """The rules by which a bucket cleans up: one of them is ours, known by its Id.
+
+    An upload that was killed is gone on with, or let go of when its work is sent again. Where nobody sends the work
+    again, its parts would be paid for for ever.
+    """
+
+    def __init__(self, s3: "S3Client", replica: Replica) -> None:
+        self._s3, self._replica = s3, replica
+        self._id = f"bag-pipeline unfinished uploads of {replica.name}"
+        self.name = f"lifecycle of bucket {replica.bucket}"
+
+    def look(self) -> State:
+        """All rules of the bucket."""
+        ask = self._s3.get_bucket_lifecycle_configuration
+        told = found(ask, self.name, Bucket=self._replica.bucket)
+        return {"Rules": told["Rules"]} if told else {"Rules": []}
+
+    def wanted(self, was: State | None) -> State:
+        """With ours, and with everybody else's as they are."""
+        ours = {
+            "ID": self._id,
+            "Status": "Enabled",
+            "Filter": {"Prefix": self._replica.prefix},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": _UNFINISHED_DAYS},
+        }
+        return {"Rules": [*self.without(was or {"Rules": []})["Rules"], ours]}
+
+    def without(self, was: State) -> State:
+        """Without ours."""
+        return {"Rules": [rule for rule in was["Rules"] if rule.get("ID") != self._id]}
+
+    def put(self, was: State | None, target: State | None) -> None:
+        """Make it so."""
+        del was
+        with aws.failures_named(self.name):
+            if target and target["Rules"]:
+                put: Any = self._s3.put_bucket_lifecycle_configuration
+                put(Bucket=self._replica.bucket, LifecycleConfiguration=target)
+            else:
+                self._s3.delete_bucket_lifecycle(Bucket=self._replica.bucket)
 
 
 class NotificationPart:

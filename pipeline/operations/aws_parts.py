@@ -22,7 +22,9 @@ _RETENTION_SECONDS, _LEAST_RECEIVES, _RECEIVES = 1_209_600, 5, 8
 EVENTS = ("s3:ObjectCreated:*", "s3:ObjectRestore:*")
 SUFFIX = "bag.zip"
 _NO_KEY_FOR_S3 = {"none", "alias/aws/sqs"}  # S3 cannot send to a queue with the key that KMS keeps for SQS
-_MISSING = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "NotFound", "ResourceNotFoundException"}
+_MISSING = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "NotFound", "ResourceNotFoundException"} | {
+    "NoSuchLifecycleConfiguration"
+}
 _SCALAR_ATTRIBUTES = ("VisibilityTimeout", "MessageRetentionPeriod", "FifoQueue", "ContentBasedDeduplication")
 
 

@@ -5,16 +5,16 @@ S3 knows no condition for that. So a change of the same seconds may be lost; `ch
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from pipeline.foundation import aws
 from pipeline.foundation.errors import PipelineError
-from pipeline.operations.aws_events import NotificationPart, RulePart
+from pipeline.operations.aws_events import LifecyclePart, NotificationPart, RulePart
 from pipeline.operations.aws_parts import Part, QueuePart, State, TopicPart, also_allowed, found
-from pipeline.settings import Source
+from pipeline.settings import Replica, Source
 from pipeline.settings.rights import Arns
 
 
@@ -57,7 +57,57 @@ def _flat(value: Any, name: str = "") -> Iterator[str]:
         yield f"{name} {value if isinstance(value, str) else json.dumps(value)}"
 
 
-class SetUp:
+class Parts:
+    """What is set up together.
+
+    Args:
+        name: of the source, or the replica.
+        parts: in the order in which they are made.
+    """
+
+    def __init__(self, name: str, parts: list[Part]) -> None:
+        self.name, self.parts = name, parts
+
+    def changes(self) -> list[Change]:
+        """What is not as it is to be, in the order in which it has to be made.
+
+        Raises:
+            PipelineError: AWS refuses to tell; or something of somebody else's is in the way.
+        """
+        looked = [(part, part.look()) for part in self.parts]
+        told = [Change(part, was, part.wanted(was)) for part, was in looked]
+        return [change for change in told if change.was != change.target]
+
+    def removals(self, *, losing_messages: bool) -> list[Change]:
+        """What was made here, in the order in which it has to go.
+
+        Raises:
+            PipelineError: AWS refuses to tell; or a queue that would be deleted holds messages.
+        """
+        looked = [(part, was) for part in reversed(self.parts) if (was := part.look()) is not None]
+        told = [Change(part, was, part.without(was)) for part, was in looked]
+        for change in told:
+            if isinstance(change.part, QueuePart) and change.target is None:
+                change.part.losing_messages = losing_messages
+                change.part.see_empty()
+        return [change for change in told if change.was != change.target]
+
+    def notes(self) -> Iterable[str]:
+        """What a person should know besides."""
+        return ()
+
+
+def of_replica(replica: Replica, *, profile: str = "") -> Parts:
+    """The set-up of a bucket of second copies: uploads that never end are let go of.
+
+    Raises:
+        PipelineError: S3 cannot be reached.
+    """
+    s3 = aws.s3_client(region=replica.region, profile=profile or replica.profile, endpoint_url=replica.endpoint_url)
+    return Parts(replica.name, [LifecyclePart(s3, replica)])
+
+
+class SetUp(Parts):
     """The set-up of one source.
 
     Args:
@@ -90,41 +140,17 @@ class SetUp:
         dead_letters = redrive.get("deadLetterTargetArn", "").rpartition(":")[2]
         self.arns = Arns(source, account, dead_letters, partition)
         made = partial(QueuePart, sqs, self.arns, lease_seconds=lease_seconds)
-        self._queues = [made(dead=True), made()]
-        self.parts: list[Part] = [*self._queues]
+        self._queue = made()
+        parts: list[Part] = [made(dead=True), self._queue]
         if source.topic:
-            self.parts.append(TopicPart(client("sns"), self.arns))
+            parts.append(TopicPart(client("sns"), self.arns))
         if source.is_fifo:
-            self.parts.append(RulePart(client("events"), self.arns))
-        self.parts.append(NotificationPart(client("s3"), self.arns))
-
-    def changes(self) -> list[Change]:
-        """What is not as it is to be, in the order in which it has to be made.
-
-        Raises:
-            PipelineError: AWS refuses to tell; or something of somebody else's is in the way.
-        """
-        looked = [(part, part.look()) for part in self.parts]
-        told = [Change(part, was, part.wanted(was)) for part, was in looked]
-        return [change for change in told if change.was != change.target]
-
-    def removals(self, *, losing_messages: bool) -> list[Change]:
-        """What was made here, in the order in which it has to go.
-
-        Raises:
-            PipelineError: AWS refuses to tell; or a queue that would be deleted holds messages.
-        """
-        looked = [(part, was) for part in reversed(self.parts) if (was := part.look()) is not None]
-        told = [Change(part, was, part.without(was)) for part, was in looked]
-        for queue in self._queues:
-            queue.losing_messages = losing_messages
-            if any(change.part is queue and change.target is None for change in told):
-                queue.see_empty()
-        return [change for change in told if change.was != change.target]
+            parts.append(RulePart(client("events"), self.arns))
+        super().__init__(source.name, [*parts, NotificationPart(client("s3"), self.arns)])
 
     def notes(self) -> Iterator[str]:
         """What a person should know besides."""
-        queue = self._queues[1]
+        queue = self._queue
         for name in also_allowed((queue.look() or {}).get("Policy")):
             yield f"{queue.name}: statement {name} of its policy, which is not ours, lets others use it; it stays"
         if self.source.is_fifo:

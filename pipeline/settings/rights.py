@@ -107,6 +107,19 @@ class ReplicaArns:
 
 
 @dataclass(frozen=True)
+class SetUpArns:
+    """The ARNs of what is set up for a replica, as `Arns`."""
+
+    replica: Replica
+    partition: str = "aws"
+
+    @property
+    def second(self) -> list[str]:
+        """The bucket."""
+        return ReplicaArns(self.replica, self.partition).bucket
+
+
+@dataclass(frozen=True)
 class Right:
     """What a role may do.
 
@@ -132,6 +145,7 @@ ON = {
     "subscriptions": "all, with `topic`: subscriptions have no name before they are there",
     "rule": "the rule of EventBridge, with a FIFO queue",
     "key": "the key, with `kms_key`",
+    "second": "the buckets of replicas",
     "locked": "its objects, with `lock_days`",
 }
 """What a right is on, for people."""
@@ -178,6 +192,11 @@ ROLES: dict[str, tuple[Right, ...]] = {
         ),
         Right("bucket", ("s3:GetBucketNotification", "s3:PutBucketNotification"), "what the bucket tells to whom"),
         Right(
+            "second",
+            ("s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration"),
+            "letting go of uploads of second copies that never end",
+        ),
+        Right(
             "topic",
             (
                 *("sns:GetTopicAttributes", "sns:CreateTopic", "sns:SetTopicAttributes", "sns:TagResource"),
@@ -198,10 +217,10 @@ ROLES: dict[str, tuple[Right, ...]] = {
 }
 
 
-def policy(role: str, sources: Iterable[Arns | ReplicaArns]) -> dict[str, object]:
+def policy(role: str, sources: Iterable[Arns | ReplicaArns | SetUpArns]) -> dict[str, object]:
     """The least IAM policy with which a role can do its work on these sources, or replicas."""
     known = list(sources)
-    named = [(right, {arn for arns in known for arn in getattr(arns, right.on)}) for right in ROLES[role]]
+    named = [(right, {arn for arns in known for arn in getattr(arns, right.on, [])}) for right in ROLES[role]]
     statements = [
         {"Effect": "Allow", "Action": list(right.actions), "Resource": sorted(found)} for right, found in named if found
     ]

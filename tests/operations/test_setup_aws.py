@@ -15,9 +15,9 @@ from pipeline.foundation import aws
 from pipeline.foundation.errors import PipelineError
 from pipeline.operations.aws_events import overlaps
 from pipeline.operations.aws_parts import meaning
-from pipeline.operations.setup_aws import SetUp, carry_out
+from pipeline.operations.setup_aws import SetUp, carry_out, of_replica
 from pipeline.settings import Replica, Source
-from pipeline.settings.rights import ROLES, Arns, ReplicaArns, policy
+from pipeline.settings.rights import ROLES, Arns, ReplicaArns, SetUpArns, policy
 from tests.world.bags import SMALL_WORK, make_bag_zip
 from tests.world.stack import Site, lines
 from tests.world.strict_aws import ACCOUNT, StrictAws, strict
@@ -397,7 +397,7 @@ def test_each_role_s_policy_names_what_the_settings_have_and_no_more() -> None:
     full = Source("nlm", "eu-west-1", "more", "Ready.fifo", kms_key=KEY)
     arns = [Arns(plain, ACCOUNT), Arns(full, ACCOUNT)]
 
-    def granted(role: str, *some: Arns | ReplicaArns) -> dict[str, set[str]]:
+    def granted(role: str, *some: Arns | ReplicaArns | SetUpArns) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for statement in policy(role, some)["Statement"]:  # type: ignore[attr-defined]  # a document of JSON
             assert statement["Effect"] == "Allow"
@@ -415,6 +415,9 @@ def test_each_role_s_policy_names_what_the_settings_have_and_no_more() -> None:
     assert granted("restorer", arns[0]) == {"s3:RestoreObject": {"arn:aws:s3:::bags/*"}}
     assert not [one for one in granted("setup", arns[0]) if one.startswith(("sns:", "events:", "kms:"))]
     assert granted("setup", arns[1])["events:PutRule"] == {f"arn:aws:events:eu-west-1:{ACCOUNT}:rule/Ready"}
+    assert granted("setup", SetUpArns(Replica("deep", bucket="second"))) == {
+        f"s3:{verb}LifecycleConfiguration": {"arn:aws:s3:::second"} for verb in ("Get", "Put")
+    }
     deep = ReplicaArns(Replica("deep", region="eu-west-1", bucket="second", prefix="copies/", lock_days=30))
     assert granted("replica", deep)["s3:PutObject"] == {"arn:aws:s3:::second/copies/*"}
     assert "kms:Decrypt" not in granted("replica", deep)
@@ -498,7 +501,7 @@ def test_the_verb_names_sources_that_there_are_not(site: Site) -> None:
     ended = site.call("setup-aws", "fpl")
 
     assert ended.returncode == 2
-    assert lines(ended.stderr, "no queue's source is called fpl", "take one of luigi.cfg: test")
+    assert lines(ended.stderr, "no queue's source or replica is called fpl", "take one of luigi.cfg: test")
 
 
 def test_check_names_what_drifted_and_the_command_that_shows_it(site: Site) -> None:
@@ -529,3 +532,21 @@ def test_a_key_or_a_topic_that_s3_cannot_use_is_a_wrong_setting(
 
     assert ended.returncode == 2
     assert lines(ended.stderr, f"[source test] {setting.lower()}", said)
+
+
+def test_a_replica_s_bucket_lets_go_of_uploads_that_never_end_and_keeps_its_other_rules(moto_url: str) -> None:
+    s3, name = stack.clients(moto_url)[0], f"second-{uuid.uuid4().hex[:10]}"
+    s3.create_bucket(Bucket=name)
+    theirs: Any = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": "x/"}, "Expiration": {"Days": 30}}
+    s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": [theirs]})
+    replica = Replica("deep", region="us-east-1", bucket=name, prefix="copies/", endpoint_url=moto_url)
+
+    with stack.credentials():
+        carry_out(of_replica(replica).changes(), print)
+        rules = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+        assert of_replica(replica).changes() == []
+        carry_out(of_replica(replica).removals(losing_messages=False), print)
+
+    assert [rule["ID"] for rule in rules] == ["theirs", "bag-pipeline unfinished uploads of deep"]
+    assert rules[1]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+    assert [rule["ID"] for rule in s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]] == ["theirs"]

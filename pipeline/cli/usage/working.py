@@ -144,13 +144,13 @@ VERBS = (
 
 SETUP_AWS = Verb(
     "setup-aws",
-    "make what a source needs on AWS: queues, their policies, the bucket's notification",
+    "make what a source needs on AWS: queues, their policies, the bucket's notification; a replica's lifecycle rule",
     ("setup-aws", "setup-aws fpl --plan", "setup-aws fpl --yes", "setup-aws fpl --remove", "setup-aws --policy worker"),
     about="First it shows what is there and what would be, as a diff, then it asks. What is there already is only "
     "changed where it has to be, and what others put there stays. Run again, it says that there is nothing to do. "
-    "Without SOURCE: all sources with a queue.",
+    "Without SOURCE: all sources with a queue, and all replicas.",
     options=(
-        option("sources", nargs="*", metavar="SOURCE", help="names of sources in luigi.cfg"),
+        option("sources", nargs="*", metavar="SOURCE", help="names of sources or replicas in luigi.cfg"),
         option("--plan", action="store_true", help="only show what would be changed"),
         option("--remove", action="store_true", help="take away what it made, and only that"),
         option(

@@ -12,7 +12,7 @@ from pipeline.foundation import durable, guarded
 from pipeline.foundation.arguments import Command
 from pipeline.foundation.errors import UsageError
 from pipeline.operations.report import figures, table
-from pipeline.record import views
+from pipeline.record import replicas, views
 from pipeline.tasks import context
 
 # Where links lead to what this process has open.
@@ -32,10 +32,10 @@ def main(options: Namespace) -> int:
     if page is not None:
         _write(options.html, page.html(figures.story(here, since=since), host=here.host))
     if options.csv == "-":
-        table.write(views.works(here.engine, since=since), sys.stdout)
+        table.write(views.works(here.engine, since=since), sys.stdout, copies=replicas.copies(here.engine))
     elif options.csv:
         rows = io.StringIO(newline="")
-        table.write(views.works(here.engine, since=since), rows)
+        table.write(views.works(here.engine, since=since), rows, copies=replicas.copies(here.engine))
         _write(options.csv, rows.getvalue())
     for file in (options.html, options.csv):
         if file and file != "-":

@@ -6,8 +6,8 @@ from pipeline import settings
 from pipeline.foundation.errors import UsageError
 from pipeline.foundation.work import human_count
 from pipeline.operations import show
-from pipeline.operations.setup_aws import SetUp, carry_out
-from pipeline.settings import Settings, Source, rights
+from pipeline.operations.setup_aws import SetUp, carry_out, of_replica
+from pipeline.settings import Replica, Settings, Source, rights
 
 
 def main(options: Namespace) -> int:
@@ -22,19 +22,21 @@ def main(options: Namespace) -> int:
     if options.policy == "replica":
         show.as_json(rights.policy("replica", map(rights.ReplicaArns, chosen.replicas)))
         return 0
-    sources = _sources(chosen, options.sources)
+    sources, replicas = _named(chosen, options.sources)
     made = [SetUp(one, lease_seconds=chosen.lease_seconds, profile=options.profile) for one in sources]
     if options.policy:
-        show.as_json(rights.policy(options.policy, [one.arns for one in made]))
+        second = map(rights.SetUpArns, replicas)
+        show.as_json(rights.policy(options.policy, [*(one.arns for one in made), *second]))
         return 0
     losing = options.with_messages
-    plans = [(one, one.removals(losing_messages=losing) if options.remove else one.changes()) for one in made]
+    every = [*made, *(of_replica(one, profile=options.profile) for one in replicas)]
+    plans = [(one, one.removals(losing_messages=losing) if options.remove else one.changes()) for one in every]
     out = show.console()
     for one, changes in plans:
         told = [line for change in changes for line in change.lines()] or ["nothing to do"]
         notes = [] if options.remove else [f"note: {note}" for note in one.notes()]
         for line in [*told, *notes]:
-            out.print(show.safe(f"{one.source.name}: {line}"))
+            out.print(show.safe(f"{one.name}: {line}"))
     changes = [change for _, told in plans for change in told]
     if options.plan or not changes:
         return 0
@@ -44,11 +46,16 @@ def main(options: Namespace) -> int:
     return 0
 
 
-def _sources(chosen: Settings, names: list[str]) -> list[Source]:
-    found = [chosen.source(name) for name in names] if names else list(chosen.sources)
-    if unknown := [name for name, one in zip(names, found, strict=False) if one is None]:
-        known = ", ".join(one.name for one in chosen.sources) or "none"
-        raise UsageError(f"no queue's source is called {', '.join(unknown)}", by_hand=f"take one of luigi.cfg: {known}")
-    if not found:
+def _named(chosen: Settings, names: list[str]) -> tuple[list[Source], list[Replica]]:
+    """The sources with a queue and the replicas of these names, or all."""
+    known = [*(one.name for one in chosen.sources), *(one.name for one in chosen.replicas)]
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(
+            f"no queue's source or replica is called {', '.join(unknown)}",
+            by_hand=f"take one of luigi.cfg: {', '.join(known) or 'none'}",
+        )
+    if not known:
         raise UsageError("luigi.cfg has no [source NAME] with a queue", by_hand="add one: docs/aws.md")
-    return [one for one in found if one is not None]
+    wanted = names or known
+    sources = [one for one in chosen.sources if one.name in wanted]
+    return sources, [one for one in chosen.replicas if one.name in wanted]
