@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from pipeline.download.fetch_options import Fetched, FetchOptions
 from pipeline.download.journal import RangeJournal
 from pipeline.download.plan import By, Plan, plan
-from pipeline.download.remote import Body, RangeIgnored, answered, look, open_whole
+from pipeline.download.remote import Body, RangeIgnored, look, open_whole
 from pipeline.download.transfer import Transfer
 from pipeline.foundation import durable, failpoints
+from pipeline.foundation.aws import answered
 from pipeline.foundation.errors import (
     DownloadMismatch,
     NotRestored,

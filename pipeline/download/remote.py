@@ -3,17 +3,15 @@
 import contextlib
 import http.client
 import re
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, InvalidStateError, wait
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import botocore.exceptions
 import urllib3.exceptions
 
 from pipeline.download.plan import Remote
-from pipeline.foundation.aws import error_code, translated
+from pipeline.foundation.aws import answered, error_code, translated
 from pipeline.foundation.errors import ObjectReplaced, PipelineError, StorageUnreachable
 from pipeline.foundation.work import Bag, Pulse, no_pulse
 
@@ -33,11 +31,6 @@ BODY_BROKE = (
     OSError,
 )
 """What reading a body can raise when the connection is reset, stalls or ends early."""
-
-
-_TICK_SECONDS = 0.25
-
-Answer = TypeVar("Answer")
 
 
 class RangeIgnored(Exception):
@@ -73,44 +66,6 @@ class Body:
         """Wake whoever waits for bytes of this body in another thread; they find it at its end."""
         with contextlib.suppress(*BODY_BROKE, RuntimeError, ValueError):
             self._response.shutdown()
-
-
-def answered(
-    ask: Callable[[], Answer], *, waiting: Callable[[], None], unwanted: Callable[[Answer], None] = lambda _answer: None
-) -> Answer:
-    """What a question to S3 returns, or raises; it may be minutes in coming, and a stop need not wait for it.
-
-    botocore rides out throttling and silence inside a call, for minutes, and nothing can be done about the thread that
-    waits there. So it is never the caller's: that one asks its pulse, and leaves the thread behind when it has to end.
-
-    Args:
-        ask: the question.
-        waiting: called a few times a second until the answer is there; what it raises is raised at once.
-        unwanted: given an answer that comes after that, to be cleared away.
-    """
-    future: Future[Answer] = Future()
-
-    def work() -> None:
-        try:
-            answer = ask()
-        except BaseException as error:  # noqa: BLE001  # it is raised again in the caller's thread
-            with contextlib.suppress(InvalidStateError):  # nobody waits any more
-                future.set_exception(error)
-            return
-        try:
-            future.set_result(answer)
-        except InvalidStateError:
-            unwanted(answer)
-
-    threading.Thread(target=work, daemon=True, name="asking S3").start()
-    try:
-        while not wait([future], _TICK_SECONDS).done:
-            waiting()
-    except BaseException:
-        if not future.cancel() and future.exception() is None:  # the answer has just come
-            unwanted(future.result())
-        raise
-    return future.result()
 
 
 def identify(s3: "S3Client", bag: Bag, *, pulse: Pulse = no_pulse) -> Bag:

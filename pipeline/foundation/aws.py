@@ -3,12 +3,14 @@
 import gzip
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, InvalidStateError, wait
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import botocore.exceptions
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
+Answer = TypeVar("Answer")
+TICK_SECONDS = 0.25
+"""Who waits for a service asks so often whether it has to stop."""
 _DENIED = frozenset(
     {
         "403",
@@ -74,7 +79,7 @@ def preload() -> None:
 
     No session, client or connection is made.
     """
-    import_module("botocore.session")
+    import_module("boto3.s3.inject")  # what boto3 adds to every client of S3; it imports all else
     for service in ("s3", "sqs"):
         _loader().load_service_model(service, "service-2")
         _loader().load_service_model(service, "endpoint-rule-set-1")
@@ -108,12 +113,14 @@ def client(
 ) -> Any:
     """A client of any service, as `s3_client`."""
     # A tenth of a second, which only who makes a client is to pay.
+    import boto3  # noqa: PLC0415  # as above
     from botocore.config import Config  # noqa: PLC0415  # as above
     from botocore.session import Session  # noqa: PLC0415  # as above
 
     with failures_named(f"{service} cannot be reached"):
-        session = Session(profile=profile or None)
-        session.register_component("data_loader", _loader())
+        core = Session(profile=profile or None)
+        core.register_component("data_loader", _loader())
+        session = boto3.Session(botocore_session=core, region_name=region or None)
         config = Config(
             **patience,
             max_pool_connections=64,  # as many as `[download] connections` may be
@@ -121,9 +128,56 @@ def client(
             # checks the whole object instead.
             response_checksum_validation="when_required",
         )
-        return session.create_client(
-            service, region_name=region or None, endpoint_url=endpoint_url or None, config=config
-        )
+        return session.client(service, endpoint_url=endpoint_url or None, config=config)
+
+
+def asked(ask: Callable[[], Answer], *, unwanted: Callable[[Answer], None] = lambda _answer: None) -> Future[Answer]:
+    """A question to a service, asked in a thread that nobody has to wait for, not even the end of the process.
+
+    Args:
+        ask: the question.
+        unwanted: given an answer that comes after the future was cancelled, to be cleared away.
+    """
+    future: Future[Answer] = Future()
+
+    def work() -> None:
+        try:
+            answer = ask()
+        except BaseException as error:  # noqa: BLE001  # it is raised again in the caller's thread
+            with suppress(InvalidStateError):  # nobody waits any more
+                future.set_exception(error)
+            return
+        try:
+            future.set_result(answer)
+        except InvalidStateError:
+            unwanted(answer)
+
+    threading.Thread(target=work, daemon=True, name="asking S3").start()
+    return future
+
+
+def answered(
+    ask: Callable[[], Answer], *, waiting: Callable[[], None], unwanted: Callable[[Answer], None] = lambda _answer: None
+) -> Answer:
+    """What a question to S3 returns, or raises; it may be minutes in coming, and a stop need not wait for it.
+
+    botocore rides out throttling and silence inside a call, for minutes, and nothing can be done about the thread that
+    waits there. So it is never the caller's: that one asks its pulse, and leaves the thread behind when it has to end.
+
+    Args:
+        ask: the question.
+        waiting: called a few times a second until the answer is there; what it raises is raised at once.
+        unwanted: given an answer that comes after that, to be cleared away.
+    """
+    future = asked(ask, unwanted=unwanted)
+    try:
+        while not wait([future], TICK_SECONDS).done:
+            waiting()
+    except BaseException:
+        if not future.cancel() and future.exception() is None:  # the answer has just come
+            unwanted(future.result())
+        raise
+    return future.result()
 
 
 def error_code(error: Exception) -> str:

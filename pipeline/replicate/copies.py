@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.foundation import aws, failpoints
@@ -37,7 +38,8 @@ class Replicated(upload.Sent):
     def facts(self) -> dict[str, Any]:
         """For the record."""
         told = asdict(self)
-        return {**told, "bytes": told.pop("size_bytes"), "seconds": round(self.seconds, 3)}
+        size = told.pop("size_bytes")
+        return {**told, "bytes": size, "seconds": round(self.seconds, 3)}
 
 
 class CopyVerdict(StrEnum):
@@ -99,15 +101,35 @@ def replicate(
         OSError: the archive cannot be listed.
     """
     started, place = time.monotonic(), {"Bucket": replica.bucket, "Key": key_of(replica, sent.payload.work_rid)}
-    made = _there_already(s3, replica, sent, place, replace=replace)
+    far = _Progress(pulse, sent.payload.size_bytes)
+    there = partial(_there_already, s3, replica, sent, place, replace=replace)
+    made = aws.answered(there, waiting=far.again)
     if made is None:
-        if not upload_id or not upload.is_open(s3, place, upload_id):
+        is_open = partial(upload.is_open, s3, place, upload_id)
+        if not upload_id or not aws.answered(is_open, waiting=far.again):
             failpoints.see_allowed()
             ascii_rid = sent.payload.work_rid.encode("ascii", "backslashreplace").decode()
-            upload_id = upload.begin(s3, place, **_options(replica, {"work-rid": ascii_rid, _CONTENT: sent.digest}))
+            options = _options(replica, {"work-rid": ascii_rid, _CONTENT: sent.digest})
+            upload_id = aws.answered(partial(upload.begin, s3, place, **options), waiting=far.again)
             began(upload_id)
-        made = _send(s3, sent, place, upload_id, pulse)
+        made = _send(s3, sent, place, upload_id, far)
     return Replicated(**vars(made), key=place["Key"], content=sent.digest, seconds=time.monotonic() - started)
+
+
+class _Progress:
+    """How far it is with the payload, told again while S3 is waited for: whoever has to stop does not wait for it."""
+
+    def __init__(self, pulse: Pulse, total: int) -> None:
+        self._pulse, self._total, self._done = pulse, total, 0
+
+    def tell(self, done: int, _total: int) -> None:
+        """So many bytes are read."""
+        self._done = done
+        self.again()
+
+    def again(self) -> None:
+        """The same as before."""
+        self._pulse(self._done, self._total)
 
 
 def _there_already(
@@ -132,16 +154,18 @@ def _there_already(
     return None
 
 
-def _send(s3: "S3Client", sent: Content, place: dict[str, Any], upload_id: str, pulse: Pulse) -> upload.Sent:
+def _send(s3: "S3Client", sent: Content, place: dict[str, Any], upload_id: str, far: _Progress) -> upload.Sent:
+    part_bytes = upload.part_bytes(sent.most_bytes)
+    sink = upload.Upload(s3, place, upload_id, part_bytes=part_bytes, waiting=far.again)
     try:
-        with upload.Upload(s3, place, upload_id, part_bytes=upload.part_bytes(sent.most_bytes)) as sink:
-            bag_stream.write(sent, sink, pulse=pulse)
-            failpoints.see_allowed()
-            made = sink.finish()
+        bag_stream.write(sent, sink, pulse=far.tell)
+        failpoints.see_allowed()
+        made = sink.finish()
     except FixityFailed:
-        upload.abandon(s3, place)
+        aws.answered(partial(upload.abandon, s3, place), waiting=far.again)
         raise
-    verdict, wrong = look(s3, place, version_id=made.version_id, checksum=made.checksum, size_bytes=made.size_bytes)
+    proof: dict[str, Any] = {"version_id": made.version_id, "checksum": made.checksum, "size_bytes": made.size_bytes}
+    verdict, wrong = aws.answered(partial(look, s3, place, **proof), waiting=far.again)
     if verdict is not CopyVerdict.PASSED:
         raise ReplicaUnproved(f"s3://{place['Bucket']}/{place['Key']} {wrong}", work_rid=sent.payload.work_rid)
     return made

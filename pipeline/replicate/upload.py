@@ -7,10 +7,11 @@ checksum, of all parts' checksums: it has to be ours.
 
 import base64
 import hashlib
-from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.foundation import aws, failpoints
 from pipeline.foundation.errors import ObjectGone, ReplicaUnproved
@@ -60,32 +61,35 @@ class _Part:
 class Upload:
     """A file that can only be written, from its first byte to its last; `finish` makes an object of it.
 
-    Leaving the block without `finish` lets go of the parts that are on their way; S3 keeps those that came.
+    Without `finish` nothing becomes an object, and S3 keeps the parts that came. Parts are sent by threads that nobody
+    has to wait for: a stop is honoured at once, whatever the connections wait for.
 
     Args:
         s3: the client.
         place: `Bucket` and `Key`.
         upload_id: of the upload to go on with.
         part_bytes: of each part but the last.
+        waiting: called a few times a second while S3 is waited for; what it raises is raised at once.
     """
 
-    def __init__(self, s3: "S3Client", place: Mapping[str, Any], upload_id: str, *, part_bytes: int) -> None:
+    def __init__(
+        self,
+        s3: "S3Client",
+        place: Mapping[str, Any],
+        upload_id: str,
+        *,
+        part_bytes: int,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> None:
         self._s3, self._place, self._upload_id = s3, dict(place), upload_id
         self._part_bytes = part_bytes
-        self._known = _known_parts(s3, place, upload_id)
+        self._until_answered = waiting
+        self._known = aws.answered(partial(_known_parts, s3, place, upload_id), waiting=waiting)
         self._parts: dict[int, _Part] = {}
         self._sent = 0
         self._now = bytearray()
-        at_once = max(1, min(_AT_ONCE, _MOST_MEMORY_BYTES // part_bytes - 1))
-        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="replicate")
-        self._at_once = at_once
+        self._at_once = max(1, min(_AT_ONCE, _MOST_MEMORY_BYTES // part_bytes - 1))
         self._waiting: dict[Future[_Part], int] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def write(self, data: bytes) -> int:
         """Take bytes; waits while as many parts are on their way as may be."""
@@ -103,11 +107,12 @@ class Upload:
         part, self._now = self._now, bytearray()
         self._gather(down_to=self._at_once - 1)
         number = len(self._parts) + len(self._waiting) + 1
-        self._waiting[self._pool.submit(self._deliver, number, part)] = number
+        self._waiting[aws.asked(partial(self._deliver, number, part))] = number
 
     def _gather(self, *, down_to: int) -> None:
         while len(self._waiting) > down_to:
-            done, _ = wait(self._waiting, return_when=FIRST_COMPLETED)
+            done, _ = wait(self._waiting, aws.TICK_SECONDS, return_when=FIRST_COMPLETED)
+            self._until_answered()
             for one in done:
                 self._parts[self._waiting.pop(one)] = one.result()
 
@@ -138,21 +143,20 @@ class Upload:
             {"PartNumber": number, "ETag": part.etag, "ChecksumSHA256": base64.b64encode(part.sha256).decode()}
             for number, part in enumerate(parts, 1)
         ]
+        whole: Any = {"UploadId": self._upload_id, "MultipartUpload": {"Parts": listed}}
+        complete = partial(self._s3.complete_multipart_upload, **self._place, **whole)
         with aws.failures_named(f"upload of {self._place['Key']}"):
-            told = self._s3.complete_multipart_upload(
-                **self._place, UploadId=self._upload_id, MultipartUpload={"Parts": listed}
-            )
+            told = aws.answered(complete, waiting=self._until_answered)
         failpoints.point("upload finished, not recorded")
         size = sum(part.size_bytes for part in parts)
         version_id = told.get("VersionId", "").removeprefix("null")
         return Sent(checksum, version_id, size, len(parts), self._sent)
 
-    def close(self) -> None:
-        """End what is on its way; without `finish` nothing becomes an object."""
-        self._pool.shutdown(cancel_futures=True)
-
     def flush(self) -> None:
         """A part is sent when it is full, and not before."""
+
+    def close(self) -> None:
+        """Nothing is open that could be closed."""
 
 
 def part_bytes(most_bytes: int) -> int:

@@ -1,5 +1,6 @@
 """Sending: parts, what S3 tells of them, and what is believed."""
 
+import threading
 import uuid
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,7 @@ from pipeline.foundation.errors import (
 )
 from pipeline.foundation.work import staging_key
 from pipeline.replicate import CopyVerdict, Replica, upload
-from tests.replicate.test_bag_stream import FILES, archived
+from tests.replicate.test_bag_stream import FILES, KEPT, archived
 from tests.world.works import fixity_of, put
 
 KEY = staging_key("W1")
@@ -75,13 +76,13 @@ def test_other_content_is_a_new_version_and_without_versions_a_conflict_until_it
     assert s3.head_object(Bucket=replica.bucket, Key=KEY)["ContentLength"] == len(b"somebody else's")
 
     s3.put_bucket_versioning(Bucket=replica.bucket, VersioningConfiguration={"Status": "Enabled"})
-    made = replicate.replicate(s3, replica, replicate.content(tmp_path / "W1", fixity_of(FILES)))
+    made = replicate.replicate(s3, replica, replicate.content(tmp_path / "W1", fixity_of(KEPT)))
     assert made.version_id
     assert len(s3.list_object_versions(Bucket=replica.bucket)["Versions"]) == 2
 
     s3.put_bucket_versioning(Bucket=replica.bucket, VersioningConfiguration={"Status": "Suspended"})
     s3.put_object(Bucket=replica.bucket, Key=KEY, Body=b"somebody else's")
-    put_over = replicate.replicate(s3, replica, replicate.content(tmp_path / "W1", fixity_of(FILES)), replace=True)
+    put_over = replicate.replicate(s3, replica, replicate.content(tmp_path / "W1", fixity_of(KEPT)), replace=True)
     assert put_over.parts_sent == 1
 
 
@@ -177,3 +178,37 @@ def test_what_s3_refuses_has_its_name_and_the_next_try_goes_on(
     assert made.parts == 1
     assert len(ids) == 1  # an upload that was begun is gone on with
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=replica.bucket)
+
+
+class Hanging:
+    """A client of which one call is never answered."""
+
+    def __init__(self, s3: Any, call: str) -> None:
+        self._s3, self._call = s3, call
+        self.reached, self.over = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return self._hang if name == self._call else getattr(self._s3, name)
+
+    def _hang(self, *_: Any, **__: Any) -> Any:
+        self.reached.set()
+        self.over.wait()
+        raise ClientError({"Error": {"Code": "InternalError"}}, self._call)
+
+
+@pytest.mark.parametrize(
+    "call", ["head_object", "get_paginator", "create_multipart_upload", "upload_part", "complete_multipart_upload"]
+)
+def test_a_stop_does_not_wait_for_what_s3_never_answers(s3: Any, replica: Replica, tmp_path: Path, call: str) -> None:
+    hanging = Hanging(s3, call)
+
+    def stop(_done: int, _total: int) -> None:
+        if hanging.reached.is_set():
+            raise Stopping("stopped")
+
+    try:
+        with pytest.raises(Stopping):
+            replicate.replicate(cast("Any", hanging), replica, archived(tmp_path), pulse=stop)
+    finally:
+        hanging.over.set()
+    assert "Contents" not in s3.list_objects_v2(Bucket=replica.bucket)
