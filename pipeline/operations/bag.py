@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline import replicate
 from pipeline.foundation import durable, vectors
 from pipeline.foundation.errors import Fault, InvalidBag, NoRoom, TransientError, WorkBusy
 from pipeline.foundation.work import Pulse, checked_rid, no_pulse
@@ -184,22 +185,14 @@ class _Writer:
         _write_folder(zip_file, f"{self.bag}/data/", self.work.folder.stat())
         for path, facts in self.work.folders:
             _write_folder(zip_file, f"{self.bag}/data/{path}", facts)
-        digests = [(f"data/{path}", digest) for path, digest in self._write_files(zip_file)]
-        size = sum(facts.st_size for _, facts in self.work.files)
-        tags = {
-            "bagit.txt": "BagIt-Version: 0.97\nTag-File-Character-Encoding: UTF-8\n",
-            "bag-info.txt": (
-                f"BDRC-RID: {self.work.rid}\nBagging-Date: {datetime.now(UTC):%F}\n"
-                f"Payload-Oxum: {size}.{len(self.work.files)}\n"
-            ),
-            "manifest-sha512.txt": _manifest(digests),
-        }
-        proofs = [(path, hashlib.sha512(text.encode()).hexdigest()) for path, text in tags.items()]
-        now = time.localtime()[:6]
-        for path, text in {**tags, "tagmanifest-sha512.txt": _manifest(proofs)}.items():
+        payload = {path: {"sha512": digest} for path, digest in self._write_files(zip_file)}
+        info = f"BDRC-RID: {self.work.rid}\nBagging-Date: {datetime.now(UTC):%F}\n"
+        size, now = sum(facts.st_size for _, facts in self.work.files), time.localtime()[:6]
+        tags = replicate.tag_files(self.work.rid, {"bag-info.txt": info.encode()}, payload, size_bytes=size)
+        for path, text in tags.items():
             entry = zipfile.ZipInfo(f"{self.bag}/{path}", now)
             entry.external_attr = _FILE_MODE
-            zip_file.writestr(entry, text.encode())
+            zip_file.writestr(entry, text)
 
     def _write_files(self, zip_file: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
         """Copy the payload into the zip, in its order; gives each file's path and digest."""
@@ -269,9 +262,3 @@ def _zip_time(seconds: float) -> tuple[int, int, int, int, int, int]:
     """Local time, as zips have it, within the years that they can tell."""
     year, month, day, hour, minute, second = time.localtime(seconds)[:6]
     return min(max((year, month, day, hour, minute, second), _EARLIEST), _LATEST)
-
-
-def _manifest(digests: Iterable[tuple[str, str]]) -> str:
-    """A manifest's text; CR and LF in names are percent-encoded, as in BagIt 0.97 nothing else is."""
-    lines = [f"{digest}  {path}" for path, digest in digests]
-    return "".join(line.replace("\r", "%0D").replace("\n", "%0A") + "\n" for line in lines)

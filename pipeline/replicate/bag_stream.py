@@ -48,7 +48,7 @@ class Content:
     Attributes:
         folder: where it is archived.
         payload: what every file of it has to be.
-        tags: what is kept with it in `{RID}.bag`, but the kept digests, which whoever brings it home makes anew.
+        tags: what is kept with it in `{RID}.bag`; not the digests, which whoever brings it home makes anew.
         folders: the folders in it, for those that are empty.
     """
 
@@ -84,7 +84,7 @@ def _strongest(file: FileFixity) -> str:
 
 
 def content(folder: Path, known: Fixity) -> Content:
-    """What is to be sent of an archived work: the files of its kept digests, and as tag files what is in `{RID}.bag`.
+    """What is to be sent of an archived work: the files of its kept digests, those in `{RID}.bag` as tag files.
 
     Args:
         folder: the archived work.
@@ -94,27 +94,29 @@ def content(folder: Path, known: Fixity) -> Content:
         FixityFailed: a tag file is not what it was.
         OSError: the folder cannot be read.
     """
-    bag = f"{known.work_rid}.bag"
-    payload = {name: file for name, file in known.files.items() if not name.startswith(f"{bag}/")}
-    folders, tags = [], {}
-    for below, found, names in os.walk(folder, onerror=_raised):
-        inside = os.path.relpath(below, folder)
-        if inside == bag or inside.startswith(f"{bag}/"):
-            for name in names:
-                path = os.path.normpath(f"{inside}/{name}")
-                tags[path.removeprefix(f"{bag}/")] = _tag_file(folder, path, known)
-        else:
-            folders += [os.path.normpath(f"{inside}/{one}") for one in found if not os.path.islink(f"{below}/{one}")]
+    bag = f"{known.work_rid}.bag/"
+    payload = {name: file for name, file in known.files.items() if not name.startswith(bag)}
+    tags = {name.removeprefix(bag): _tag_file(folder, name, known) for name in known.files if name.startswith(bag)}
     tags.pop(fixity.digests_name(known.work_rid), None)
-    return Content(folder, replace(known, files=payload), tags, tuple(sorted({*folders} - {bag})))
+    folders = {
+        os.path.normpath(f"{os.path.relpath(below, folder)}/{one}")
+        for below, found, _ in os.walk(folder, onerror=_raised)
+        for one in found
+        if not os.path.islink(f"{below}/{one}")
+    }
+    shown = sorted(name for name in folders if not f"{name}/".startswith(bag))
+    return Content(folder, replace(known, files=payload), tags, tuple(shown))
 
 
-def _tag_file(folder: Path, path: str, known: Fixity) -> bytes:
-    text = guarded.read_file(folder / path)
-    if (file := known.files.get(path)) is not None:
-        found = {name: hashlib.new(name, text, usedforsecurity=False).hexdigest() for name in file.digests}
-        if wrong := file.differs(len(text), found):
-            raise _rotten(known.work_rid, folder / path, wrong)
+def _tag_file(folder: Path, name: str, known: Fixity) -> bytes:
+    try:
+        text = guarded.read_file(folder / name)
+    except OSError as error:
+        raise _rotten(known.work_rid, folder / name, error.strerror or str(error)) from error
+    digests = known.files[name].digests
+    found = {one: hashlib.new(one, text, usedforsecurity=False).hexdigest() for one in digests}
+    if wrong := known.files[name].differs(len(text), found):
+        raise _rotten(known.work_rid, folder / name, wrong)
     return text
 
 
