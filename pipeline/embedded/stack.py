@@ -108,7 +108,7 @@ def set_up_aws(s3: "S3Client", sqs: "SQSClient", *, bucket: str, queue: str, dea
         NotificationConfiguration={
             "QueueConfigurations": [
                 {
-                    "Id": "BagRestoredNotification",
+                    "Id": f"bag-pipeline {queue}",  # as `setup-aws` calls it
                     "QueueArn": arn,
                     "Events": ["s3:ObjectRestore:Completed"],
                     "Filter": {"Key": {"FilterRules": [{"Name": "suffix", "Value": "bag.zip"}]}},

@@ -19,6 +19,8 @@ def main(options: Namespace) -> int:
             it is found before the question.
     """
     chosen = settings.load()
+    if options.policy == "replica" and not chosen.replicas:
+        raise UsageError("luigi.cfg has no [replica NAME]", by_hand="add one: docs/replicas.md")
     if options.policy == "replica":
         show.as_json(rights.policy("replica", map(rights.ReplicaArns, chosen.replicas)))
         return 0
