@@ -155,6 +155,8 @@ def document(here: Site, story: WorkStory) -> dict[str, Any]:
 
 
 def _next(here: Site, story: WorkStory) -> Next:
+    if not story.bags and campaign.wanted(here.engine, work_rids=[story.work_rid], open_only=True):
+        return Next("it is in the line of restores: each `run` asks for the next", command("restore", "list"))
     if not story.bags:
         return Next("nothing is on its way", command("work", story.work_rid))
     if story.bags[0].row.state is BagState.DONE and _is_rotten(story):

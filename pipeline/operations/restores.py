@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import restore
+from pipeline import record, restore
 from pipeline.foundation.errors import InvalidRid, ObjectGone, UsageError
 from pipeline.foundation.work import Bag, Pulse, asked_rid, is_bag_zip, rfc3339, rid_from_name, staging_key
 from pipeline.record import Want, campaign, stages, wants
@@ -30,6 +30,7 @@ class Planned:
         name: as the operator called it.
         state: `to-be-asked`, `home`, `wanted` (in the line already), `not-there`, or how its copy stands in S3.
         cost: of asking for it; None: it costs nothing, or nobody knows.
+        looked_at: where it was looked for, if it is not there.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Planned:
     found: Found | None = None
     tier: str = ""
     cost: float | None = None
+    looked_at: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -206,11 +208,14 @@ def plan(
         for bag in bags:
             here.s3(bag)  # made here: threads share clients, and must not make them
     looked: list[Found | None] = []
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="look") as pool:
+    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="look")
+    try:
         for found in pool.map(lambda one: _stands(here, one[1]), asked):
             looked.append(found)
             pulse(len(looked), len(asked))
-    return _reckoned(here, [name for name, _ in asked], looked, tier=tier, days=days)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # whoever is interrupted does not look at all the others first
+    return _reckoned(here, asked, looked, tier=tier, days=days)
 
 
 def _stands(here: Site, bags: Sequence[Bag]) -> Found | None:
@@ -223,13 +228,16 @@ def _stands(here: Site, bags: Sequence[Bag]) -> Found | None:
     return None
 
 
-def _reckoned(here: Site, names: Sequence[str], looked: Sequence[Found | None], *, tier: str, days: int) -> RestorePlan:
+def _reckoned(
+    here: Site, asked: Sequence[tuple[str, list[Bag]]], looked: Sequence[Found | None], *, tier: str, days: int
+) -> RestorePlan:
     home = campaign.home(here.engine, [found.bag.bag_id for found in looked if found])
     waiting = {wants.object_id(one.bag) for one in campaign.wanted(here.engine, open_only=True)}
     objects: dict[str, Planned] = {}
-    for name, found in zip(names, looked, strict=True):
+    for (name, bags), found in zip(asked, looked, strict=True):
         if found is None:
-            objects[name] = Planned(name, NOT_THERE)
+            state = HOME if any(_is_home(here, one.work_rid) for one in bags) else NOT_THERE
+            objects[name] = Planned(name, state, looked_at=tuple(bag.address for bag in bags))
             continue
         known = wants.object_id(found.bag)
         if found.bag.bag_id in home:
@@ -245,7 +253,7 @@ def _reckoned(here: Site, names: Sequence[str], looked: Sequence[Found | None], 
             objects[known] = Planned(name, TO_BE_ASKED, found, has, cost)
     made = RestorePlan(list(objects.values()), days, None, None, 0, None)
     rate = restoring.bytes_per_second(here)
-    asked = [(one.found, one.tier) for one in made.to_ask if one.found]
+    to_ask = [(one.found, one.tier) for one in made.to_ask if one.found]
     return replace(
         made,
         restore_cost=_sum(one.cost for one in made.to_ask),
@@ -254,9 +262,15 @@ def _reckoned(here: Site, names: Sequence[str], looked: Sequence[Found | None], 
             for one in made.to_come
             if one.found
         ),
-        ready_seconds=max((restore.ready_seconds(found.storage_class, has) for found, has in asked), default=0),
+        ready_seconds=max((restore.ready_seconds(found.storage_class, has) for found, has in to_ask), default=0),
         home_seconds=made.bytes / rate if rate else None,
     )
+
+
+def _is_home(here: Site, work_rid: str) -> bool:
+    """Whether a work is home whose object is not (any more) where it was looked for."""
+    known = record.archived(here.engine, work_rid=work_rid).get(work_rid)
+    return known is not None and known.is_home
 
 
 def _sum(costs: Iterable[float | None]) -> float | None:

@@ -11,7 +11,7 @@ from pipeline.record import stages
 from pipeline.record.engine import reading
 from pipeline.record.overview import superseded_in
 from pipeline.record.states import BagRow, BagState, aware, bag_row, stage_of
-from pipeline.record.tables import bags, events, leases, syncs, utc_in
+from pipeline.record.tables import bags, events, leases, syncs, utc_in, wants
 from pipeline.record.turns import lane_died
 from pipeline.record.views import not_known
 
@@ -85,7 +85,8 @@ def story(engine: Engine, work_rid: str, *, limit: int = 5000) -> WorkStory | No
         known = _bags(connection, work_rid)
         dates = stages.dates(connection, work_rid)
         told = _events(connection, work_rid, known, limit)
-    if not (known or told or any(dates.values())):
+        wanted = connection.scalar(select(wants.c.id).where(wants.c.work_rid == work_rid).limit(1))
+    if not (known or told or any(dates.values()) or wanted):
         return None
     return WorkStory(work_rid, aware(now), dates, tuple(known), tuple(told))
 

@@ -3,7 +3,7 @@
 import json
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -252,3 +252,24 @@ def test_days_that_are_none_are_a_wrong_setting(site: Site, days: str) -> None:
 
     assert ended.returncode == 2
     assert lines(ended.stderr, "[queue] retry_days")
+
+
+def test_works_whose_copy_ends_soon_come_first_also_those_whose_message_waits_behind_others(
+    site: Site, tmp_path: Path
+) -> None:
+    soon, sooner = datetime.now(UTC) + timedelta(hours=30), datetime.now(UTC) + timedelta(hours=5)
+    for rid in ("W1", "W2", "W3", "W4"):
+        site.announce(make_bag_zip(tmp_path, rid))
+    engine = record.connect(site.database_url)
+    for rid, ends_on in (("W3", soon), ("W4", sooner)):  # as whoever asked for them has found them restored
+        key = staging_key(rid)
+        etag = site.s3.head_object(Bucket=site.bucket, Key=key)["ETag"].strip('"')
+        bag = Bag(rid, site.bucket, key, etag=etag, source="test", restore_expires_on=ends_on)
+        Record(engine, agent="host/1/1", host="").see(bag)
+    engine.dispose()
+
+    ended = site.call("run", "--lanes", "1")
+
+    assert ended.returncode == 0, ended.stderr
+    assert [row["work_rid"] for row in site.rows("syncs")][:2] == ["W4", "W3"]
+    assert site.depth() == 0

@@ -1,10 +1,12 @@
 """`restore` as it is typed: the plan is told, nothing is wanted without a word, and the line can be changed."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pipeline.foundation.work import staging_key
+from tests.world.bags import make_bag_zip
 from tests.world.cold_line import fill
 from tests.world.cold_s3 import ColdS3
 from tests.world.stack import Site, lines
@@ -89,3 +91,21 @@ def test_what_cannot_be_meant_is_refused(priced: Site, wrong: list[str]) -> None
 
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_work_that_is_only_wanted_can_be_explained_and_one_that_is_not_there_says_where_it_was_looked_for(
+    priced: Site, cold: ColdS3, tmp_path: Path
+) -> None:
+    (rid,) = fill(cold, 1)
+    priced.call("restore", rid, "--yes")
+    home = make_bag_zip(tmp_path, "W7")
+    priced.call("work", str(home))
+
+    explained = priced.call("explain", rid)
+    told = priced.call("restore", "W404", "W7", "--plan")
+
+    assert lines(explained.stdout, f"{rid}: wanted from cold storage"), explained.stderr
+    assert lines(explained.stdout, "next", "it is in the line of restores")
+    assert lines(explained.stdout, "restore", "wanted; asked for 0 times")
+    assert lines(told.stdout, "W404: not there, looked for at s3://", staging_key("W404"))
+    assert lines(told.stdout, "wanted", "1 not-there, 1 home")

@@ -32,7 +32,8 @@ def main(options: Namespace) -> int:
 
 def _tell(out: Console, told: dict[str, Any]) -> None:
     newest = told["bags"][0] if told["bags"] else None
-    out.print(f"{told['work_rid']}: {newest['stage'] if newest else 'known by its dates alone'}")
+    alone = "wanted from cold storage" if told["wanted"] else "known by its dates alone"
+    out.print(f"{told['work_rid']}: {newest['stage'] if newest else alone}")
     if newest and newest["error"]:
         _pair(out, "why", newest["error"]["error"])
     _pair(out, "next", told["next"]["what"])

@@ -25,7 +25,7 @@ _MOVES = {
 
 
 def main(options: Namespace) -> int:
-    """RestorePlan, and put what is wanted in the line if that is agreed to; or list the line, and change it.
+    """Plan, and put what is wanted in the line if that is agreed to; or list the line, and change it.
 
     Raises:
         UsageError: nothing or nonsense is wanted, it costs too much, or nobody agreed; nothing was changed.
@@ -77,11 +77,13 @@ def _see_budget(here: Site, plan: RestorePlan, *, over: bool) -> None:
 def _tell(here: Site, out: Console, plan: RestorePlan) -> None:
     for one in plan.objects:
         if one.state == NOT_THERE:
-            out.print(f"{show.safe(one.name)}: not there")
+            looked = f", looked for at {', '.join(one.looked_at)}" if one.looked_at else ": no source has a bucket"
+            out.print(show.safe(f"{one.name}: not there{looked}"))
     counts = Counter(one.state for one in plan.objects)
     tiers = Counter(one.tier for one in plan.to_ask)
     chosen = here.settings.restore
     asking = ", ".join(f"{count:,} {tier}" for tier, count in tiers.items())
+    ends = [one.found.expires_on for one in plan.objects if one.found and one.found.expires_on]
     lines = {
         "wanted": ", ".join(f"{count:,} {state}" for state, count in counts.items()),
         "to come home": f"{human_count(len(plan.to_come), 'work')}, {human_bytes(plan.bytes)}",
@@ -89,6 +91,7 @@ def _tell(here: Site, out: Console, plan: RestorePlan) -> None:
         if asking
         else "none",
         "ready": f"the first within {human_seconds(plan.ready_seconds)}" if asking else "nothing to wait for",
+        **({"restored": f"copies that are there end from {min(ends):%F %H:%M}Z on"} if ends else {}),
         "at once": f"at most {human_count(chosen.at_most_works, 'work')} and {human_bytes(chosen.at_most_bytes)}",
         "home": f"in {human_seconds(plan.home_seconds)} of work, at the rate measured lately"
         if plan.home_seconds is not None
