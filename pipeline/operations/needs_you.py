@@ -61,6 +61,7 @@ def _bags(told: dict[str, Any]) -> _Found:
         if not (count := told["bags"].get(state, 0)):
             continue
         works = [work["work_rid"] for work in told["works"] if work["stage"] == state]
+        works = works or [work["work_rid"] for work in told["works"] if work["error"]]  # home, but for its second copy
         again = ", tried again by themselves" if count > 1 else ", tried again by itself"
         words = of_several if of_several and count > 1 else ("explain", works[0]) if works else ("status",)
         yield f"{human_count(count, 'bag')} {state}{again if state == 'failed' else ''}", command(*words)

@@ -93,6 +93,8 @@ def test_a_bucket_that_cannot_be_reached_holds_up_no_work(site: Site, bucket: st
     assert site.call("run").returncode == 1
     assert (site.archived("W1"), site.staged(), len(site.rows("syncs"))) == (SMALL_WORK, [], 1)
     assert (site.depth(), site.rows("replicas")) == (1, [])
+    (need,) = json.loads(site.call("status", "--json").stdout)["needs_you"]
+    assert (need["what"], need["go_on"]) == ("1 bag failed, tried again by itself", "run_pipeline.py explain W1")
 
     site.s3.create_bucket(Bucket=bucket)
     assert site.call("retry", "W1").returncode == 0

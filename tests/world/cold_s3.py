@@ -3,7 +3,6 @@
 All clocks are real. When a test lets time pass, whatever the server has noted moves into the past.
 """
 
-import contextlib
 import http.server
 import re
 import threading
@@ -14,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.world.answering import Handler, answering
 from tests.world.faulty_s3 import etag_of
 
 HOUR = 3600.0
@@ -133,8 +133,7 @@ class ColdS3:
         return (0, "") if (one.storage_class, told[1]) in READY_HOURS else (400, "InvalidArgument")
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Handler, http.server.BaseHTTPRequestHandler):
     world: ColdS3
 
     def do_HEAD(self) -> None:
@@ -209,34 +208,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             b"" if self.command == "HEAD" else f"<Error><Code>{code}</Code><Message>as told</Message></Error>".encode(),
         )
 
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError, ValueError):  # clients are killed
-            super().handle()
-
-    def finish(self) -> None:
-        with contextlib.suppress(ConnectionError, ValueError, OSError):
-            super().finish()
-
-    def log_message(self, *_: object) -> None:
-        return
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
 
 @contextmanager
 def cold_s3() -> Iterator[ColdS3]:
     """A server on loopback; all its buckets hold the same objects."""
     made = ColdS3()
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"world": made}))
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with answering(_Handler, world=made) as made.url:
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -1,7 +1,6 @@
 """An S3 that serves one bucket from memory, and misbehaves as it is told: for what moto cannot do."""
 
 import base64
-import contextlib
 import hashlib
 import http.server
 import re
@@ -20,6 +19,7 @@ from botocore.config import Config
 
 from pipeline.embedded import embedded
 from pipeline.foundation.work import Bag
+from tests.world.answering import Handler, answering
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -119,8 +119,7 @@ class S3:
         self.headers = {"x-amz-checksum-crc32": value, "x-amz-checksum-type": "FULL_OBJECT", **KMS}
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Handler, http.server.BaseHTTPRequestHandler):
     world: S3
 
     def do_HEAD(self) -> None:
@@ -200,36 +199,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def handle(self) -> None:
-        # Clients that are killed, and connections that are reset, are what this server is for.
-        with contextlib.suppress(ConnectionError, ValueError):
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BLOCK)
-            super().handle()
-
-    def finish(self) -> None:
-        with contextlib.suppress(ConnectionError, ValueError, OSError):
-            super().finish()
-
-    def log_message(self, *_: object) -> None:
-        return
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BLOCK)
+        super().handle()
 
 
 @contextmanager
 def faulty_s3(content: bytes, **world: object) -> Iterator[S3]:
     """A server on loopback that holds one object, whatever its key."""
     made = S3(content, **world)  # type: ignore[arg-type]  # its own fields, by name
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"world": made}))
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield made
-    finally:
-        made.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(_Handler, world=made) as made.url:
+        try:
+            yield made
+        finally:
+            made.over.set()
