@@ -260,17 +260,30 @@ def write_file(target: Path | str, content: bytes, *, at: int | None = None) -> 
         except OSError:  # another user's, in a sticky folder
             part = f".{path.name}.{uuid.uuid4().hex}.part"
         descriptor = os.open(part, _NEW_FILE, 0o666, dir_fd=folder)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-            there, ours = os.stat(part, dir_fd=folder, follow_symlinks=False), os.fstat(descriptor)
-        if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
-            raise OSError(errno.EEXIST, "somebody else writes it at the same time", str(target))
-        failpoints.before(failpoints.Act.RENAME)
-        os.replace(part, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        ours = os.fstat(descriptor)
+        with _gone_if_it_fails(part, folder, ours):
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+            if not os.path.samestat(os.stat(part, dir_fd=folder, follow_symlinks=False), ours):
+                raise OSError(errno.EEXIST, "somebody else writes it at the same time", str(target))
+            failpoints.before(failpoints.Act.RENAME)
+            os.replace(part, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         fsync_folder(folder)
         failpoints.after(failpoints.Act.RENAME)
+
+
+@contextlib.contextmanager
+def _gone_if_it_fails(part: str, folder: int, ours: os.stat_result) -> Iterator[None]:
+    """Leave no part of ours behind when it may not get its name: whoever has the work by now would not know of it."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(part, dir_fd=folder, follow_symlinks=False), ours):
+                os.unlink(part, dir_fd=folder)
+        raise
 
 
 def write_json(target: Path, facts: Mapping[str, object]) -> None:

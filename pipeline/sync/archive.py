@@ -81,6 +81,7 @@ class _Home(Call):
             raise self.kept_out(chosen)
         by = by_copier if self.site.copier == BUILTIN else by_script
         proof, log, audits = by.run(self, known, before, chosen)
+        by_copier.sweep(self.folder)
         lost = () if self.moved else not_kept(self.work_dir, self.folder, before.missing)
         if lost:
             logger.warning(

@@ -30,8 +30,8 @@ _OWN = stat.S_IRWXU
 def run(call: Call, known: Fixity, before: Comparison, chosen: SyncOptions) -> tuple[Comparison, Path | None, Audits]:
     """Audit the work, copy what is missing, prove it, publish it, audit the copy.
 
-    Where all is there already, what a killed copier left is swept, and nothing more is done; unless an audit of an
-    earlier try did not end well, or an operator asked for the step again.
+    Where all is there already, nothing is done; unless an audit of an earlier try did not end well, or an operator
+    asked for the step again.
 
     Args:
         call: the work, and where it lies.
@@ -51,7 +51,6 @@ def run(call: Call, known: Fixity, before: Comparison, chosen: SyncOptions) -> t
         OSError: the system refused something; what is complete stays in the hidden folder.
     """
     if not (before.missing or call.has_to_run):
-        _sweep(call.folder)
         return before, None, none_run("nothing was to be copied")
     if before.missing and not one_copy.fits(call):
         missing = sum(known.files[name].size_bytes for name in before.missing)
@@ -70,10 +69,8 @@ def run(call: Call, known: Fixity, before: Comparison, chosen: SyncOptions) -> t
 def _brought(call: Call, known: Fixity, before: Comparison) -> Comparison:
     """Copy, prove, publish; returns the proof of the whole copy."""
     if not before.missing:
-        _sweep(call.folder)
         return before
     if one_copy.fits(call) and (published := one_copy.published(call, known)) is not None:
-        _sweep(call.folder)
         return published
     files = replace(known, files={name: known.files[name] for name in before.missing})
     brought, damaged = _copy(call, files)
@@ -110,8 +107,8 @@ def _copy(call: Call, files: Fixity) -> tuple[Comparison, list[Difference]]:
     """
     part = _hidden(call.folder)
     durable.make_folders(part.parent)
+    failpoints.see_allowed()  # made late, after another has brought the work home, nobody would sweep it
     if part.is_symlink() or (part.exists() and not part.is_dir()):
-        failpoints.see_allowed()
         part.unlink()  # nothing but the copiers' own has this name
     _make(call.work_dir, part)
     abilities.set_mode(part, _OWN)
@@ -125,7 +122,7 @@ def _copy(call: Call, files: Fixity) -> tuple[Comparison, list[Difference]]:
 
 
 def _publish(work_dir: Path, folder: Path) -> None:
-    """Give what `_copy` has brought its names in the archive, durably; the hidden folder is gone then.
+    """Give what `_copy` has brought its names in the archive, durably; of the hidden folder folders are left at most.
 
     Raises:
         FileExistsError: somebody has put something else there meanwhile.
@@ -141,7 +138,6 @@ def _publish(work_dir: Path, folder: Path) -> None:
         return
     for name in _merged(part, folder):
         durable.fsync_folder(folder / name)
-    _sweep(folder)
 
 
 def _merged(part: Path, folder: Path) -> list[str]:
@@ -165,10 +161,14 @@ def _brought_bytes(folder: Path) -> int:
     return sum(scan(part).files.values()) if part.is_dir() and not part.is_symlink() else 0
 
 
-def _sweep(folder: Path) -> None:
-    """Take away what a killed copier left of a work of which nothing is missing any more."""
+def sweep(folder: Path) -> None:
+    """Take away what a killed copier, or the bundled script, left of a work of which nothing is missing any more."""
     part = _hidden(folder)
-    if part.is_dir() and not part.is_symlink():
+    for left in (part, part.with_suffix(".probe")):
+        if left.is_symlink() or left.is_file():
+            failpoints.see_allowed()
+            left.unlink()
+    if part.is_dir():
         failpoints.see_allowed()
         _open_up(part)
         guarded.remove_tree(part)

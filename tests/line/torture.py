@@ -300,7 +300,8 @@ class Torture:
             assert {name: found.get(name) for name in files} == files, f"{rid} is not what was put in"
         homes = {path.name for path in archive.glob("Archive*/*/*") if not path.name.startswith(".")}
         assert homes == set(load.works), f"archived: {homes ^ set(load.works)}"
-        assert not list(archive.rglob(".*")), "litter in the archive"
+        litter = sorted(path.relative_to(archive) for path in archive.rglob(".*"))
+        assert not litter, f"litter in the archive: {litter}"
         assert len(site.rows("syncs")) == load.syncs, "a work has not exactly one sync row"
         bodies = [dead["Body"] for dead in self._all_dead_letters()]
         poison = {key for key in load.poison if any(key in body for body in bodies)}

@@ -63,6 +63,18 @@ def test_nothing_is_left_over_after_a_work_has_come_home(scripted: Home) -> None
     assert sorted(path.suffix for path in synced.log.parent.iterdir()) == [".log", ".txt"]
 
 
+@pytest.mark.parametrize("left", [".W1.part/images", ".W1.probe"])
+def test_what_a_killed_copier_of_another_host_left_goes_though_nothing_is_missing(copied: Home, left: str) -> None:
+    copied.stage()
+    copied.archive()
+    if left.endswith(".probe"):
+        put(copied.root / "Archive0/00", {left: b""})
+    else:
+        (copied.root / "Archive0/00" / left).mkdir(parents=True)
+    copied.archive()
+    assert copied.shelf() == ["W1"]
+
+
 def test_a_second_run_writes_nothing_and_does_not_run_the_script(copied: Home) -> None:
     copied.stage()
     first = copied.archive()
