@@ -5,23 +5,27 @@ is the archived work, in the order of its names; what is kept with it in `{RID}.
 Times are those of the files, in UTC.
 """
 
+import ctypes
 import hashlib
 import os
 import struct
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Protocol
 
-from pipeline.foundation import fixity, guarded
+from pipeline.foundation import fixity, guarded, vectors
 from pipeline.foundation.errors import FixityFailed
 from pipeline.foundation.fixity import FileFixity, Fixity, hash_makers
 from pipeline.foundation.work import Pulse, no_pulse
 from pipeline.replicate.tags import ALGORITHMS, tag_files
 
 _BUFFER_BYTES = 1 << 20
+_SMALL_BYTES, _BATCH_BYTES, _BATCH_FILES = 2 << 20, 8 << 20, 500  # what is in memory together
 _EARLIEST, _LATEST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)  # what a zip can tell
 _FILE, _FOLDER = 0o100644 << 16, 0o040755 << 16 | 0x10
 _EXTENDED_TIME = struct.Struct("<HHBi")
@@ -136,62 +140,106 @@ def write(sent: Content, sink: Sink, *, pulse: Pulse = no_pulse) -> None:
         FixityFailed: a file is not what its kept digests say, or cannot be read.
         OSError: a folder cannot be read.
     """
-    rid, total, files = sent.payload.work_rid, sent.payload.size_bytes, sent.payload.files
-    bag, done = f"{rid}.bag", 0
-    buffer = memoryview(bytearray(_BUFFER_BYTES))
+    rid = sent.payload.work_rid
+    bag = f"{rid}.bag"
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as zip_file:
         for name in ("", "data/", *(f"data/{name}/" for name in sent.folders)):
             changed = (sent.folder / name.removeprefix("data/")).stat().st_mtime
             zip_file.writestr(_entry(f"{bag}/{name}", changed, _FOLDER), b"")
-        found = {}
-        for name in sorted(files):
-            copy = _Copy(sent, name)
-            for block in copy.into(zip_file, buffer):
-                done += block
-                pulse(done, total)
-            found[name] = copy.digests
-        for name, text in tag_files(rid, sent.tags, found, size_bytes=total).items():
+        found = _Copies(sent, zip_file, pulse).all()
+        for name, text in tag_files(rid, sent.tags, found, size_bytes=sent.payload.size_bytes).items():
             zip_file.writestr(_entry(f"{bag}/{name}", 0, _FILE), text)
 
 
-class _Copy:
-    """One file on its way into the zip, matched with its kept digests while it is read."""
+class _Copies:
+    """Files on their way into the zip, matched with their kept digests while they are read: small ones in batches."""
 
-    def __init__(self, sent: Content, name: str) -> None:
-        self._rid, self._path, self._file = sent.payload.work_rid, sent.folder / name, sent.payload.files[name]
-        self._member = f"{self._rid}.bag/data/{name}"
-        self.digests: dict[str, str] = {}
+    def __init__(self, sent: Content, zip_file: zipfile.ZipFile, pulse: Pulse) -> None:
+        self._sent, self._zip_file, self._pulse = sent, zip_file, pulse
+        self._done = 0
+        self._digests: dict[str, dict[str, str]] = {}
+        lanes = vectors.lanes()
+        self._seat = lanes.seat(vectors.Halt(), ctypes.c_int64()) if lanes else None
 
-    def into(self, zip_file: zipfile.ZipFile, buffer: memoryview) -> Iterator[int]:
-        """Copy it; yields how many bytes came, again and again."""
-        algorithms = tuple(sorted({"sha512", *self._file.digests}))
+    def all(self) -> Mapping[str, Mapping[str, str]]:
+        """Copy every file, in the order of their names; returns their digests."""
+        batch: list[str] = []
+        size = 0
+        for name, file in sorted(self._sent.payload.files.items()):
+            small = file.size_bytes <= _SMALL_BYTES
+            if batch and (not small or size + file.size_bytes > _BATCH_BYTES or len(batch) == _BATCH_FILES):
+                self._copy_batch(batch)
+                batch, size = [], 0
+            if small:
+                batch.append(name)
+                size += file.size_bytes
+            else:
+                self._copy_large(name)
+        self._copy_batch(batch)
+        return self._digests
+
+    def _copy_batch(self, names: Sequence[str]) -> None:
+        """Files that fit into memory together: read, matched, and only then written."""
+        entries, contents = [], []
+        for name in names:
+            file, entry = self._opened(name)
+            with self._reading(name), BufferedReader(file) as whole:  # which reads on where a share gives less
+                entries.append(entry)
+                contents.append(whole.read(self._sent.payload.files[name].size_bytes + 1))
+        made = (
+            self._seat.hash(contents) if self._seat else [hashlib.sha512(content).hexdigest() for content in contents]
+        )
+        for name, entry, content, sha512 in zip(names, entries, contents, made, strict=True):
+            others = self._sent.payload.files[name].digests.keys() - {"sha512"}
+            digests = {one: hashlib.new(one, content, usedforsecurity=False).hexdigest() for one in others}
+            self._match(name, len(content), {**digests, "sha512": sha512})
+            self._zip_file.writestr(entry, content)
+            self._tell(len(content))
+
+    def _copy_large(self, name: str) -> None:
+        """A file piece by piece."""
+        wanted = self._sent.payload.files[name]
+        algorithms = tuple({"sha512", *wanted.digests})
         hashes = [make() for make in hash_makers(algorithms)]
-        wanted, size = self._file.size_bytes, 0
-        with self._opened() as file:
-            entry = _entry(self._member, os.fstat(file.fileno()).st_mtime, _FILE)
-            entry.file_size = wanted
-            with zip_file.open(entry, "w", force_zip64=wanted >= zipfile.ZIP64_LIMIT) as member:
-                while (count := self._read(file, buffer)) and (size := size + count) <= wanted:
+        buffer, size = memoryview(bytearray(_BUFFER_BYTES)), 0
+        file, entry = self._opened(name)
+        with file:
+            entry.file_size = wanted.size_bytes
+            large = wanted.size_bytes >= zipfile.ZIP64_LIMIT
+            with self._zip_file.open(entry, "w", force_zip64=large) as member:
+                while (count := self._read(name, file, buffer)) and (size := size + count) <= wanted.size_bytes:
                     for one in hashes:
                         one.update(buffer[:count])
                     member.write(buffer[:count])
-                    yield count
-        found = dict(zip(algorithms, (one.hexdigest() for one in hashes), strict=True))
-        if wrong := self._file.differs(size, found):
-            raise _rotten(self._rid, self._path, wrong)
-        self.digests = found
+                    self._tell(count)
+        self._match(name, size, dict(zip(algorithms, (one.hexdigest() for one in hashes), strict=True)))
 
-    def _opened(self) -> IO[bytes]:
-        try:
-            return os.fdopen(guarded.open_file(self._path), "rb", buffering=0)
-        except OSError as error:
-            raise _rotten(self._rid, self._path, error.strerror or str(error)) from error
+    def _opened(self, name: str) -> tuple[FileIO, zipfile.ZipInfo]:
+        with self._reading(name):
+            file = FileIO(guarded.open_file(self._sent.folder / name))
+            member = f"{self._sent.payload.work_rid}.bag/data/{name}"
+            return file, _entry(member, os.fstat(file.fileno()).st_mtime, _FILE)
 
-    def _read(self, file: Any, buffer: memoryview) -> int:
+    def _read(self, name: str, file: FileIO, buffer: memoryview) -> int:
+        with self._reading(name):
+            return file.readinto(buffer)
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
         try:
-            return int(file.readinto(buffer))
+            yield
         except OSError as error:
-            raise _rotten(self._rid, self._path, error.strerror or str(error)) from error
+            path = self._sent.folder / name
+            raise _rotten(self._sent.payload.work_rid, path, error.strerror or str(error)) from error
+
+    def _match(self, name: str, size: int, digests: dict[str, str]) -> None:
+        if wrong := self._sent.payload.files[name].differs(size, digests):
+            raise _rotten(self._sent.payload.work_rid, self._sent.folder / name, wrong)
+        self._digests[name] = digests
+
+    def _tell(self, count: int) -> None:
+        self._done += count
+        self._pulse(self._done, self._sent.payload.size_bytes)
 
 
 def _rotten(work_rid: str, path: Path, what: str) -> FixityFailed:

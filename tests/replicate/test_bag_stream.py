@@ -19,7 +19,9 @@ from tests.world.stack import tree
 from tests.world.works import fixity_of, put
 
 NAMES = ("བོད་ཡིག.jpg", "caf\u00e9.jpg", "cafe\u0301.jpg", "n" * 255, ".hidden", " blanks around .jpg", "100%.jpg")
+LARGE = "images/large.tif"  # copied piece by piece; the others in batches
 FILES = {**SMALL_WORK, **{f"images/{name}": name.encode() for name in NAMES}, "images/empty": b""}
+FILES |= {LARGE: b"II*\0" * (1 << 19) + b"?", "images/m.tif": b"m" * (2 << 20), "images/n.tif": b"n" * (2 << 20)}
 KEPT = {**FILES, "W1.bag/bag-info.txt": b"Contact-Name: A\n B\nPayload-Oxum: 1.1\n"}
 
 
@@ -99,10 +101,11 @@ def test_a_name_that_no_proof_has_is_not_sent(tmp_path: Path) -> None:
         assert not [name for name in zip_file.namelist() if "Thumbs" in name]
 
 
+@pytest.mark.parametrize("name", [next(iter(SMALL_WORK)), LARGE])
 @pytest.mark.parametrize("what", ["changed", "longer", "shorter", "gone", "a link", "a pipe"])
-def test_a_file_that_is_not_what_it_was_is_named(tmp_path: Path, what: str) -> None:
+def test_a_file_that_is_not_what_it_was_is_named(tmp_path: Path, what: str, name: str) -> None:
     sent = archived(tmp_path)
-    file = sent.folder / next(iter(SMALL_WORK))
+    file = sent.folder / name
     content = file.read_bytes()
     changed = {"changed": content[:-1] + b"!", "longer": content + b"!", "shorter": content[:-1]}
     if what in changed:
