@@ -30,7 +30,7 @@ class Comparison:
     Attributes:
         name: of its results and its picture.
         inputs: what can be measured, by the name for `--only`.
-        artist: the module that draws it.
+        artist: the module that draws it; empty: nothing is drawn.
     """
 
     name: str
@@ -153,6 +153,8 @@ def save(compared: Comparison, tables: Mapping[str, Mapping[str, Figures]], chos
     report["inputs"] = {name: known[name] for name in compared.inputs if name in known}
     compared.results.parent.mkdir(parents=True, exist_ok=True)
     compared.results.write_text(json.dumps(report, indent=1) + "\n")
+    if not compared.artist:
+        return
     command = [chosen.draw_python, "-m", compared.artist, str(compared.results), str(compared.picture)]
     if subprocess.run(command, cwd=_ROOT, check=False).returncode:
         print("no picture: matplotlib (benchmarks/requirements-debag.txt) is missing", file=sys.stderr)

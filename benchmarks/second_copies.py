@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BUCKET = "second"
 MISSING = 3
-COMPARED = contest.Comparison("second_copies", ["images"])
+COMPARED = contest.Comparison("second_copies", ["images"], artist="")
 WANTED = sync.Table("2,000 files of 600 KB", 2_000, 600_000)
 OURS = "ours"
 

@@ -156,7 +156,7 @@ class _Copies:
 
     def __init__(self, sent: Content, zip_file: zipfile.ZipFile, pulse: Pulse) -> None:
         self._sent, self._zip_file, self._pulse = sent, zip_file, pulse
-        self._done = 0
+        self._done, self._total = 0, sent.payload.size_bytes
         self._digests: dict[str, dict[str, str]] = {}
         lanes = vectors.lanes()
         self._seat = lanes.seat(vectors.Halt(), ctypes.c_int64()) if lanes else None
@@ -239,7 +239,7 @@ class _Copies:
 
     def _tell(self, count: int) -> None:
         self._done += count
-        self._pulse(self._done, self._sent.payload.size_bytes)
+        self._pulse(self._done, self._total)
 
 
 def _rotten(work_rid: str, path: Path, what: str) -> FixityFailed:

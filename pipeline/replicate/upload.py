@@ -87,40 +87,45 @@ class Upload:
         self._known = aws.answered(partial(_known_parts, s3, place, upload_id), waiting=waiting)
         self._parts: dict[int, _Part] = {}
         self._sent = 0
-        self._now = bytearray()
+        self._now, self._filled = bytearray(part_bytes), 0
+        self._free: list[bytearray] = []  # fresh memory costs more than all that is copied into it
         self._at_once = max(1, min(_AT_ONCE, _MOST_MEMORY_BYTES // part_bytes - 1))
-        self._waiting: dict[Future[_Part], int] = {}
+        self._waiting: dict[Future[tuple[_Part, bytearray]], int] = {}
 
     def write(self, data: bytes) -> int:
         """Take bytes; waits while as many parts are on their way as may be."""
         view = memoryview(data)
         taken = 0
         while taken < len(view):
-            some = view[taken : taken + self._part_bytes - len(self._now)]
-            self._now += some
+            some = view[taken : taken + self._part_bytes - self._filled]
+            self._now[self._filled : self._filled + len(some)] = some
+            self._filled += len(some)
             taken += len(some)
-            if len(self._now) == self._part_bytes:
+            if self._filled == self._part_bytes:
                 self._send()
         return len(view)
 
     def _send(self) -> None:
-        part, self._now = self._now, bytearray()
+        part = self._now
+        del part[self._filled :]
         self._gather(down_to=self._at_once - 1)
         number = len(self._parts) + len(self._waiting) + 1
         self._waiting[aws.asked(partial(self._deliver, number, part))] = number
+        self._now, self._filled = self._free.pop() if self._free else bytearray(self._part_bytes), 0
 
     def _gather(self, *, down_to: int) -> None:
         while len(self._waiting) > down_to:
             done, _ = wait(self._waiting, aws.TICK_SECONDS, return_when=FIRST_COMPLETED)
             self._until_answered()
             for one in done:
-                self._parts[self._waiting.pop(one)] = one.result()
+                self._parts[self._waiting.pop(one)], part = one.result()
+                self._free.append(part)
 
-    def _deliver(self, number: int, part: bytearray) -> _Part:
+    def _deliver(self, number: int, part: bytearray) -> tuple[_Part, bytearray]:
         sha256 = hashlib.sha256(part).digest()
         known = self._known.get(number)
         if known is not None and known.is_of(part, sha256):
-            return replace(known, sha256=sha256)
+            return replace(known, sha256=sha256), part
         checksum, body = base64.b64encode(sha256).decode(), cast("Any", part)  # the stubs know bytes alone
         for _ in range(_TRIES):
             with aws.failures_named(f"part {number} of {self._place['Key']}"):
@@ -130,7 +135,7 @@ class Upload:
             failpoints.point("part sent")
             if told.get("ChecksumSHA256", checksum) == checksum:
                 self._sent += 1
-                return _Part(told["ETag"], sha256, len(part))
+                return _Part(told["ETag"], sha256, len(part)), part
         raise ReplicaUnproved(f"part {number} of {self._place['Key']} arrived as something else {_TRIES} times")
 
     def finish(self) -> Sent:
