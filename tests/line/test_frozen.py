@@ -42,6 +42,8 @@ LOCKED = ("download half-way", "before rename 1")
 # The same while the zip of a bad bag is compared with what S3 said of it.
 DOUBTED = ("before rename 3", "before rename 4", "before rename 5")
 NOTHING_THERE = {"PIPELINE_SYNC_STAGING": "archive"}  # and nothing of the works is in the archive
+# What is on disks and queues is the same on each server; inside transactions see also test_frozen_transactions.py.
+ON_POSTGRESQL = pytest.mark.parametrize("tables_on_server", ["postgresql"], indirect=True)
 
 
 @contextmanager
@@ -83,9 +85,15 @@ def settle(site: Site, rids: Sequence[str], stage: str, **settings: str) -> None
         AssertionError: it never is.
     """
     over = time.monotonic() + 180
-    while {rid: work.stage for rid, work in site.works().items()} != dict.fromkeys(rids, stage) or site.depth():
+    while (
+        not (settled := {rid: work.stage for rid, work in site.works().items()} == dict.fromkeys(rids, stage))
+        or site.depth()
+    ):
         assert time.monotonic() < over, (site.works(), site.depth())
-        site.call("run", "--lanes", "2", **LEASE, **settings)
+        if settled and site.depth() == site.hidden():
+            time.sleep(0.2)  # what is left is hidden for some seconds more by a lane that is frozen
+        else:
+            site.call("run", "--lanes", "2", **LEASE, **settings)
 
 
 def spoilable(site: Site, *told: str) -> tuple[Any, ...]:
@@ -102,7 +110,7 @@ def all_of(acts: Mapping[str, int], *kinds: str) -> list[str]:
     return [instant for instant in chosen if instant not in LOCKED]
 
 
-@pytest.mark.parametrize("served", ["postgresql"], indirect=True)
+@ON_POSTGRESQL
 @pytest.mark.parametrize(
     ("at", "settings"),
     [
@@ -135,7 +143,7 @@ def test_lanes_frozen_at_any_instant_spoil_nothing_that_others_brought_home(
     assert (served.depth(), served.dead_letters(), served.rows("leases")) == (0, [], [])
 
 
-@pytest.mark.parametrize("served", ["postgresql"], indirect=True)
+@ON_POSTGRESQL
 def test_lanes_frozen_with_half_a_download_locked_keep_others_away_until_awake(served: Site, tmp_path: Path) -> None:
     rids = [f"W{number}" for number in range(1, len(LOCKED) + 1)]
     for rid in rids:
@@ -153,7 +161,7 @@ def test_lanes_frozen_with_half_a_download_locked_keep_others_away_until_awake(s
     assert (served.dead_letters(), served.rows("leases")) == ([], [])
 
 
-@pytest.mark.parametrize("served", ["postgresql"], indirect=True)
+@ON_POSTGRESQL
 def test_lanes_frozen_while_they_doubt_a_zip_keep_others_away_until_awake(served: Site, tmp_path: Path) -> None:
     zips = {f"W{number}": make_bag_zip(tmp_path, f"W{number}", corrupt=BAD_IMAGE) for number in (1, 2, 3)}
     for path in zips.values():
@@ -170,7 +178,7 @@ def test_lanes_frozen_while_they_doubt_a_zip_keep_others_away_until_awake(served
     }
 
 
-@pytest.mark.parametrize("served", ["postgresql"], indirect=True)
+@ON_POSTGRESQL
 def test_lanes_frozen_while_they_refuse_a_bag_spoil_nothing_of_its_refusal(served: Site, tmp_path: Path) -> None:
     at = [instant for instant in all_of(REFUSAL, *ON_DISK) if instant not in DOUBTED]
     rids = [f"W{number}" for number in range(1, len(at) + 1)]
@@ -191,7 +199,7 @@ def test_lanes_frozen_while_they_refuse_a_bag_spoil_nothing_of_its_refusal(serve
     assert served.depth() == 0
 
 
-@pytest.mark.parametrize("served", ["postgresql"], indirect=True)
+@ON_POSTGRESQL
 @pytest.mark.parametrize(("at", "corrupt", "ends"), [(MOVING, "", "done"), (REFUSING, BAD_IMAGE, "refused")])
 def test_lanes_frozen_while_they_take_or_settle_a_dropped_zip_spoil_nothing_of_it(
     served: Site, tmp_path: Path, at: Sequence[str], corrupt: str, ends: str

@@ -18,8 +18,8 @@ _LOG_90_MB = """
 import logging, sys
 from pipeline.foundation import logs
 logs.log_to(sys.argv[1], "lane-1")
-for _ in range(90_000):
-    logging.getLogger("pipeline.lanes.lane").info("x" * 1_000)
+for _ in range(9_000):
+    logging.getLogger("pipeline.lanes.lane").info("x" * 10_000)
 """
 
 

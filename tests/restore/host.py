@@ -22,4 +22,4 @@ if __name__ == "__main__":
         tend(here)
         bring_home(here, most=8)
         done += 1
-        time.sleep(0.05)
+        time.sleep(0.2)

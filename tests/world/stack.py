@@ -186,7 +186,7 @@ timeout = 0
         """Wait until nothing is held, or for longer than the leases of tests last: some messages rest for minutes."""
         over = time.monotonic() + seconds
         while self.held() and time.monotonic() < over:
-            time.sleep(0.05)
+            time.sleep(0.2)
 
     def dead_letters(self) -> list[Any]:
         """The messages of the dead-letter queue, with their attributes."""
@@ -242,9 +242,13 @@ def wait_until(what: Any, *, seconds: float = 30, every: float = 0.05) -> None:
         AssertionError: it did not.
     """
     over = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < over, f"did not happen within {seconds} s"
-        time.sleep(every)
+    while True:
+        asked = time.monotonic()
+        if what():
+            return
+        took = time.monotonic() - asked
+        assert asked < over, f"did not happen within {seconds} s"
+        time.sleep(max(every, 4 * took))  # who waits leaves the CPU to what is waited for
 
 
 def history(engine: Engine, work_rid: str) -> tuple[dict[str, Any], ...]:

@@ -38,6 +38,12 @@ _PREFIXES = (
     *("HOME", "LOGNAME", "PATH", "TZ", "TERM", "NO_COLOR", "PYTHONUNBUFFERED"),
 )
 _NEVER_PRELOADED = {"demo"}  # it starts the program itself
+# What verbs import while they run, as most of them do.
+_IMPORTED_LATER = (
+    *("pipeline.cli.main", "multiprocessing.sharedctypes", "multiprocessing.popen_fork", "encodings.idna"),
+    *("sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.mysql.pymysql"),
+    *("psycopg", "pymysql"),
+)
 _MOST_BYTES = 1 << 20
 _FDS = 4  # stdin, stdout, stderr, and where the status is told
 
@@ -179,12 +185,23 @@ def _run_and_tell(request: Any, descriptors: list[int]) -> None:
 
 def _preload() -> None:
     import pipeline.cli.verbs  # noqa: PLC0415  # only in the process that serves
+    from pipeline import record  # noqa: PLC0415  # as above
+    from pipeline.cli import usage  # noqa: PLC0415  # as above
+    from pipeline.embedded import stack  # noqa: PLC0415  # as above
     from pipeline.foundation import aws  # noqa: PLC0415  # as above
+    from pipeline.record import tables  # noqa: PLC0415  # as above
 
     for module in pkgutil.iter_modules(pipeline.cli.verbs.__path__):
         if module.name not in _NEVER_PRELOADED:
             importlib.import_module(f"pipeline.cli.verbs.{module.name}")
+    for name in _IMPORTED_LATER:
+        importlib.import_module(name)
     aws.preload()
+    # What a process makes once: patterns, and what statements and clients are made of. Nothing is connected.
+    usage.parser().parse_args(["run"])
+    tables.bags.select().compile(record.connect("sqlite://"))
+    for client in stack.clients("http://127.0.0.1:9"):
+        client.close()
 
 
 def _end(status: int) -> None:
