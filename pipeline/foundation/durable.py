@@ -12,6 +12,7 @@ import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 from pipeline.foundation import failpoints
 from pipeline.foundation.work import json_bytes
@@ -237,14 +238,22 @@ def publish_new(source: Path | str, target: Path | str, *, at: int | None = None
 
 
 def write_file(target: Path | str, content: bytes, *, at: int | None = None) -> None:
-    """Write `target` so that at any instant it is either what it was or complete, also after a power cut.
+    """Write all of `target`; with what `written` promises, takes and raises."""
+    with written(target, at=at) as file:
+        file.write(content)
 
-    Whatever has the name already, and whatever somebody puts in the way, is replaced and never written through.
+
+@contextlib.contextmanager
+def written(target: Path | str, *, at: int | None = None, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """A file to write that gets its name when the block ends: at any instant `target` is what it was, or complete.
+
+    Also after a power cut. Whatever has the name already, and whatever somebody puts in the way, is replaced and never
+    written through. Where the block raises, `target` stays what it was.
 
     Args:
         target: the file.
-        content: all of it.
         at: the descriptor of the folder that the name `target` lies in; None: it is a path.
+        mode: of the new file, as the umask allows.
 
     Raises:
         OSError: it cannot be written.
@@ -259,11 +268,11 @@ def write_file(target: Path | str, content: bytes, *, at: int | None = None) -> 
             pass
         except OSError:  # another user's, in a sticky folder
             part = f".{path.name}.{uuid.uuid4().hex}.part"
-        descriptor = os.open(part, _NEW_FILE, 0o666, dir_fd=folder)
+        descriptor = os.open(part, _NEW_FILE, mode, dir_fd=folder)
         ours = os.fstat(descriptor)
         with _gone_if_it_fails(part, folder, ours):
             with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(descriptor)
             if not os.path.samestat(os.stat(part, dir_fd=folder, follow_symlinks=False), ours):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sqlalchemy import Engine, func, inspect, select
 
-from pipeline.foundation.errors import DatabaseUnavailable, PipelineError
+from pipeline.foundation.errors import DatabaseUnavailable, PipelineError, UsageError
 from pipeline.record.engine import lift_limits, reading, writing
 
 _LOCK = 2_042_251  # any number, the same on every host
@@ -75,6 +75,22 @@ def _all() -> list[str]:
 def upgrade(engine: Engine) -> None:
     """Bring the tables to this release, from empty, from any earlier one, or from where an upgrade was killed."""
     _migrate(engine, "upgrade", "head")
+
+
+def bring_to(engine: Engine, revision: str) -> None:
+    """Bring tables in which nothing is to those of a revision, from whatever there are.
+
+    Raises:
+        UsageError: this release does not know it.
+    """
+    if revision not in _all():
+        raise UsageError(
+            f"the tables are of revision {revision}, this release knows up to {_newest()}; nothing was changed",
+            by_hand="the same with the release that made them, or a later one",
+        )
+    found, _ = revisions(engine)
+    if found != revision:
+        _migrate(engine, "downgrade" if found and found > revision else "upgrade", revision)
 
 
 def downgrade(engine: Engine, revision: str) -> None:

@@ -8,6 +8,35 @@ from pipeline.foundation.arguments import moment, positive, size
 _FOLDERS = "`[pipeline]`: staging, quarantine, archive"
 _NO_WORK = {0: "it was told", 1: "", 2: "wrong usage or settings, or nothing is known of the work"}
 
+_FILE = option("file", type=Path, metavar="FILE", help="gzip'd lines of JSON; docs/backups.md has the format")
+
+_DB = (
+    Verb("status", "tell the revision of the tables", ("db status",)),
+    Verb(
+        "upgrade",
+        "make the tables in an empty database, or change those of an earlier release; what is in them stays",
+        ("db upgrade",),
+    ),
+    Verb(
+        "downgrade",
+        "bring the tables back to an earlier revision, for an earlier release; asks first",
+        ("db downgrade 0001 --yes",),
+        options=(option("revision", metavar="REVISION", help="an earlier one"), YES),
+    ),
+    Verb(
+        "export",
+        "write the whole record to a new file, as it is at one instant, while lanes go on",
+        ("db export /backup/record-2026-11-29.gz",),
+        options=(_FILE,),
+    ),
+    Verb(
+        "import",
+        "fill an empty database of any kind with an exported record; asks if lanes were at work when it was made",
+        ("db import /backup/record-2026-11-29.gz", "db import /backup/record-2026-11-29.gz --yes"),
+        options=(_FILE, YES),
+    ),
+)
+
 VERBS = (
     Verb(
         "status",
@@ -145,20 +174,16 @@ VERBS = (
     ),
     Verb(
         "db",
-        "the tables of the progress database",
-        ("db status", "db upgrade", "db downgrade 0001 --yes"),
-        about="upgrade makes them in an empty database, and changes those of an earlier release; what is in them "
-        "stays. downgrade is for going back to an earlier release, and asks first.",
-        options=(
-            option(
-                "action",
-                choices=["status", "upgrade", "downgrade"],
-                help="tell the revision; make the tables this release's, or an earlier one's",
-            ),
-            option("revision", nargs="?", default="", metavar="REVISION", help="of downgrade: an earlier one"),
-            YES,
-        ),
-        exits={0: "the tables are this release's", 1: "they are not"},
+        "the progress database: its tables, a copy of what is in them, a move to another database",
+        tuple(action.examples[0] for action in _DB),
+        about="A database of another kind is a matter of an evening: docs/backups.md has it step by step.",
+        actions=_DB,
+        exits={
+            0: "it is done; of status: the tables are this release's",
+            1: "of status: they are not",
+            2: "wrong usage or settings, the file or the database is not fit, or nobody agreed; nothing was changed",
+        },
+        see=("backups.md",),
     ),
 )
 

@@ -1,34 +1,110 @@
-"""`run_pipeline.py db status|upgrade|downgrade REVISION`: the tables of the progress database."""
+"""`run_pipeline.py db status|upgrade|downgrade|export|import`: the tables of the progress database; what is in them."""
 
+import os
 import sys
 from argparse import Namespace
+from datetime import datetime
+from pathlib import Path
 
-from pipeline import record, settings
+from pipeline import __version__, record, settings
 from pipeline.foundation.errors import UsageError
+from pipeline.foundation.work import human_bytes, human_count, stamp
 from pipeline.operations import show
+from pipeline.record import dump
+from pipeline.record.dump import Contents
+from pipeline.settings import Settings
 
 
 def main(options: Namespace) -> int:
-    """Tell or change the revision of the tables; 1 when they are not this release's, unless that was asked for.
+    """Tell or change the tables, or what is in them.
 
     Raises:
-        UsageError: there is no such revision to go back to, or nobody agreed; nothing was changed.
+        UsageError: there is no such revision to go back to, a file or database is not fit, or nobody agreed; nothing
+            was changed.
         DatabaseUnavailable: the database is out of reach.
     """
-    if bool(options.revision) != (options.action == "downgrade"):
-        raise UsageError("db downgrade, and that alone, needs a REVISION", go_on=("db", "status"))
-    engine = record.connect(settings.load().database_url)
-    if options.action == "upgrade":
-        record.upgrade(engine)
-    elif options.action == "downgrade":
-        _agreed(options.revision, record.earlier(engine), yes=options.yes)
-        record.downgrade(engine, options.revision)
-    found, wanted = record.revisions(engine)
+    return _ACTIONS[options.action](settings.load(), options)
+
+
+def _status(chosen: Settings, _: Namespace) -> int:
+    """1 when the tables are not this release's."""
+    found, wanted = record.revisions(record.connect(chosen.database_url))
     sys.stdout.write(f"tables: revision {found or 'none'}; this release needs {wanted}\n")
-    return 0 if options.action == "downgrade" or found == wanted else 1
+    return 0 if found == wanted else 1
 
 
-def _agreed(revision: str, possible: list[str], *, yes: bool) -> None:
+def _upgrade(chosen: Settings, options: Namespace) -> int:
+    record.upgrade(record.connect(chosen.database_url))
+    return _status(chosen, options)
+
+
+def _downgrade(chosen: Settings, options: Namespace) -> int:
+    engine, revision = record.connect(chosen.database_url), options.revision
+    possible = record.earlier(engine)
     if revision not in possible:
         raise UsageError(f"the tables can go back to {', '.join(possible) or 'nothing earlier'}, not to {revision}")
-    show.agreed(f"What only revisions after {revision} hold will be deleted. Stop all lanes first. Go back?", yes=yes)
+    lost = f"What only revisions after {revision} hold will be deleted. Stop all lanes first. Go back?"
+    show.agreed(lost, yes=options.yes)
+    record.downgrade(engine, revision)
+    _status(chosen, options)
+    return 0
+
+
+def _export(chosen: Settings, options: Namespace) -> int:
+    """Write the record to a file, and say whether it will do to move to another database."""
+    file: Path = options.file
+    if os.path.lexists(file):
+        raise UsageError(f"{file} is there already, and stays as it is", by_hand="the same with another name")
+    engine = record.connect(chosen.database_url)
+    with show.progress("export", counted=True) as pulse:
+        try:
+            contents = dump.export(
+                engine, file, product=__version__, silent_seconds=2 * chosen.lease_seconds, pulse=pulse
+            )
+        except OSError as error:
+            raise UsageError(f"{file} cannot be written: {error.strerror}; there is no such file") from error
+    out = show.console()
+    out.print(f"{_told(contents)}, in {file} ({human_bytes(file.stat().st_size)})")
+    if contents.is_still:
+        out.print("intake is paused and no lane is alive: this can be moved. Set [database] url to an empty database,")
+        out.print(f"then: run_pipeline.py db import {file}")
+    else:
+        out.print(f"a backup, not to be moved: {_restless(contents)}. To move, see docs/backups.md:")
+        out.print("run_pipeline.py pause, then stop all lanes, then db export again")
+    return 0
+
+
+def _import(chosen: Settings, options: Namespace) -> int:
+    """Fill an empty database with what a file holds, once an operator knows what it lacks."""
+    contents = dump.look(options.file)
+    out = show.console()
+    out.print(f"{options.file}: {_told(contents)}")
+    if not contents.is_still:
+        show.agreed(
+            f"When this was written, {_restless(contents)}: what was done since is not in it. "
+            "Lanes must not go on with the database that it was made of. Import it?",
+            yes=options.yes,
+        )
+    with show.progress("import", counted=True) as pulse:
+        dump.load(record.connect(chosen.database_url), options.file, contents, pulse=pulse)
+    rows = human_count(sum(contents.rows.values()), "row")
+    out.print(f"imported: {rows}, each read back and matched; lanes hold nothing in it")
+    if contents.paused:
+        out.print("intake is paused in it, too; start the lanes, then: run_pipeline.py resume")
+    return 0
+
+
+def _told(contents: Contents) -> str:
+    rows = ", ".join(f"{name} {count:,}" for name, count in contents.rows.items() if count)
+    of = f"{stamp(datetime.fromisoformat(contents.made_on))}, release {contents.made_by}, revision {contents.revision}"
+    return f"the record of {of}: {rows or 'nothing is in it'}"
+
+
+def _restless(contents: Contents) -> str:
+    """Why a file is not fit to be moved."""
+    at_work = f"lanes held {human_count(contents.held, 'work')}" if contents.held else ""
+    alive = f"{human_count(contents.alive, 'lane')} alive" if contents.alive else ""
+    return ", ".join(filter(None, ("" if contents.paused else "intake was not paused", at_work, alive)))
+
+
+_ACTIONS = {"status": _status, "upgrade": _upgrade, "downgrade": _downgrade, "export": _export, "import": _import}
