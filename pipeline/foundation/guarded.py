@@ -13,11 +13,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.foundation import owners
+from pipeline.foundation import durable, owners
 from pipeline.foundation.owners import NotOurs
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+REMOVED = ".removed"
+"""How the name ends of what is being removed."""
 _MOST_LINKS = 40  # as many as the kernel follows
 
 
@@ -233,6 +235,7 @@ def empty_folder(descriptor: int) -> None:
                 name = waiting[-1].pop()
                 with contextlib.suppress(FileNotFoundError):
                     below = os.open(name, _FOLDER, dir_fd=here)
+                    _let_us_write(below)
                     above.append((name, _identity(here)))
                     here, done = below, here
                     os.close(done)
@@ -263,14 +266,57 @@ def _without_files(descriptor: int) -> list[str]:
     return folders
 
 
+def _let_us_write(descriptor: int) -> None:
+    """In a folder that is to go, and may have the mode of a scanner's; whether it helped is seen then."""
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, stat.S_IRWXU)
+
+
 def _identity(descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino
 
 
-def remove_tree(folder: Path) -> None:
-    """Remove a folder and all that is in it, however deep; harmless where there is none, or others do so too."""
+def remove_tree(folder: Path, *, at: int | None = None) -> None:
+    """Remove a folder and all that is in it, however deep; harmless where there is none, or others do so too.
+
+    `at` is the descriptor of the folder in which its last name is looked for; None: by its whole path.
+    """
     with contextlib.suppress(FileNotFoundError):
-        with opened(folder) as descriptor:
+        with opened(folder, at=at) as descriptor:
+            _let_us_write(descriptor)
             empty_folder(descriptor)
-        os.rmdir(folder)
+        os.rmdir(folder if at is None else folder.name, dir_fd=at)
+
+
+def remove(path: Path, *, below: Path) -> None:
+    """Remove a folder, a file or a link itself, where nobody can lead us elsewhere; harmless where there is none.
+
+    It has another name before anything in it goes. Killed, `.{name}.removed` is left, to be removed in the same way.
+
+    Args:
+        path: what is to go, whatever the modes of its folders.
+        below: the folder above it from which on no folder may be a link.
+
+    Raises:
+        NotOurs: one is.
+        OSError: something cannot be removed.
+    """
+    with contextlib.ExitStack() as stack, contextlib.suppress(FileNotFoundError):
+        way, above = below, stack.enter_context(opened(below))
+        for name in path.parent.relative_to(below).parts:
+            way /= name
+            above = stack.enter_context(opened(way, at=above))
+        doomed = path if path.name.endswith(REMOVED) else path.with_name(f".{path.name}{REMOVED}")
+        if doomed != path:
+            _remove_any(doomed, above)
+            os.replace(path.name, doomed.name, src_dir_fd=above, dst_dir_fd=above)
+            durable.fsync_folder(above)
+        _remove_any(doomed, above)
+
+
+def _remove_any(path: Path, above: int) -> None:
+    try:
+        remove_tree(path, at=above)
+    except NotOurs:  # no folder
+        os.unlink(path.name, dir_fd=above)
