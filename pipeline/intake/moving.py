@@ -193,7 +193,7 @@ def _set_aside(dropped: Dropped) -> Iterator[_Aside | None]:
         failpoints.point("zip set aside")
         try:
             status = os.stat(name, dir_fd=settling, follow_symlinks=False)
-            same = stat.S_ISREG(status.st_mode) and _content(stamp_of(status)) == _content(dropped.stamp)
+            same = stat.S_ISREG(status.st_mode) and is_same(stamp_of(status), dropped.stamp)
             yield _Aside(name, settling) if same else None
         finally:
             with contextlib.suppress(OSError):
@@ -201,14 +201,17 @@ def _set_aside(dropped: Dropped) -> Iterator[_Aside | None]:
                 durable.publish_new(name, path.name, at=settling, to=folder)
 
 
+def is_same(stamp: str, other: str) -> bool:
+    """Whether two stamps are of one file that was not written to in between.
+
+    It may have been renamed, which sets the time of the last status change, the last of a stamp's parts.
+    """
+    return stamp.rpartition("-")[0] == other.rpartition("-")[0]
+
+
 def _is_still(dropped: Dropped) -> bool:
     current = look_again(dropped)
-    return current is not None and _content(current.stamp) == _content(dropped.stamp)
-
-
-def _content(stamp: str) -> str:
-    """A stamp without the time of the last status change, which a rename sets."""
-    return stamp.rpartition("-")[0]
+    return current is not None and is_same(current.stamp, dropped.stamp)
 
 
 def _names(name: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What the record knows of archived works: which proof was kept with each, and when it was last checked."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -7,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, and_, func, or_, select
 
 from pipeline.record import stages
-from pipeline.record.engine import reading
+from pipeline.record.engine import read, reading
 from pipeline.record.states import BagState, Phase, aware
 from pipeline.record.tables import bags, events, progress, syncs
 
@@ -89,11 +90,16 @@ def _dated(connection: Connection, work_rid: str) -> set[str]:
     return {row.object_name for row in connection.execute(query) if isinstance(row.at, datetime)}
 
 
-def on_the_way(engine: Engine) -> set[str]:
-    """The works of bags that are not home: what the archive has under their names may be a part of them."""
-    query = select(bags.c.work_rid, bags.c.works).where(bags.c.state != BagState.DONE)
-    with reading(engine) as connection:
-        return {name for row in connection.execute(query) for name in (row.work_rid, *(row.works or ()))}
+def on_the_way(engine: Engine, *, but: Collection[str] = ()) -> set[str]:
+    """The works of bags that are not home: what the archive has under their names may be a part of them.
+
+    Args:
+        engine: the record.
+        but: bags that do not count.
+    """
+    query = select(bags.c.bag_id, bags.c.work_rid, bags.c.works).where(bags.c.state != BagState.DONE)
+    rows = [row for row in read(engine, query) if row.bag_id not in but]
+    return {name for row in rows for name in (row.work_rid, *(row.works or ()))}
 
 
 def sources(engine: Engine) -> dict[str, str]:

@@ -16,6 +16,7 @@ from pipeline.settings import production
 from pipeline.settings.mistakes import placed, unknown
 from pipeline.settings.prices import Prices, Restores
 from pipeline.settings.reading import UNREADABLE, from_project, luigi_cfg, read, read_named_files, reason, variable
+from pipeline.settings.retention import Retention
 from pipeline.settings.secrets import aws_credentials, database_url, db_config_default, scheduler_url
 from pipeline.settings.sections import (
     KINDS,
@@ -60,6 +61,7 @@ class Settings(Pipeline, Messages):
     scheduler: Scheduler
     notify: Notify
     restore: Restores
+    retention: Retention
     prices: tuple[Prices, ...]
     sources: tuple[Source, ...]
     folders: tuple[Folder, ...]
@@ -112,6 +114,7 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
     main = read(Pipeline, "pipeline", problems)
     messages, notify = read(Messages, "queue", problems), read(Notify, "notify", problems)
     fetching, restores = read(download.FetchOptions, "download", problems), read(Restores, "restore", problems)
+    retention = read(Retention, "retention", problems)
     policy = read(debag.Policy, "debag", problems, reserve_bytes=main.margin_bytes)
     url = database_url(read(Database, "database", problems), problems, make_password=make_password)
     sources, folders = _sources(problems)
@@ -139,6 +142,7 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
         scheduler=scheduler,
         notify=notify,
         restore=restores,
+        retention=retention,
         prices=prices,
         sources=sources,
         folders=folders,

@@ -14,6 +14,7 @@ from pipeline.foundation.declared import at_least, holds, setting, within
 from pipeline.foundation.work import DOOR_KEY_FILE
 from pipeline.replicate import Replica
 from pipeline.settings.prices import Prices, Restores
+from pipeline.settings.retention import Retention
 
 
 def wrong_address(url: str) -> str:
@@ -272,6 +273,7 @@ SECTIONS: dict[str, type] = {
     "sync": sync.SyncSettings,
     "notify": Notify,
     "restore": Restores,
+    "retention": Retention,
 }
 KINDS: dict[str, type[Source] | type[Folder]] = {"queue": Source, "folder": Folder}
 """What a `[source NAME]` is, by its `kind`."""

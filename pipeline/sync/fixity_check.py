@@ -20,7 +20,7 @@ from pipeline.foundation.fixity import FileFixity, Fixity
 from pipeline.foundation.work import Pulse, no_pulse
 from pipeline.sync.proof import Proof, folders
 from pipeline.sync.readback import Brake, Comparison, Difference, compare
-from pipeline.sync.trees import Tree, scan
+from pipeline.sync.trees import Tree, scan, shown
 
 _NAME = re.compile(r"(?P<tag>tag)?manifest-(?P<algorithm>[A-Za-z0-9_-]+)\.txt")
 _LINE = re.compile(r"(?P<digest>[0-9A-Fa-f]+)[ \t]+[*]?(?:\./)?(?P<path>\S.*)")
@@ -99,6 +99,27 @@ def verify(
     every = (*wrong_proof, *found.wrong)
     verdict = FixityVerdict.FAILED if every else FixityVerdict.PASSED
     return Verified(verdict, against, every, found, known.size_bytes, time.monotonic() - started)
+
+
+def missing_at_sight(folder: Path, work_rid: str, recorded: Proof) -> str:
+    """What an archived work lacks by the names and sizes in its kept digests, for a person; empty: nothing.
+
+    Args:
+        folder: the work in the archive.
+        work_rid: the work.
+        recorded: what the record says of the kept digests.
+    """
+    try:
+        if folder.is_symlink() or not folder.is_dir():
+            return "is not in the archive"
+        _, known, wrong = kept(folder, work_rid, recorded)
+        if wrong or known is None:
+            return "; ".join(map(str, wrong))
+        files = scan(folder).files
+        lacking = [name for name, file in known.files.items() if files.get(name) != file.size_bytes]
+        return f"lacks {shown(min(lacking))}, or has another size of it" if lacking else ""
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def kept(folder: Path, work_rid: str, recorded: Proof | None) -> tuple[str, Fixity | None, tuple[Difference, ...]]:

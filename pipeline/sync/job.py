@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+from pipeline.foundation import guarded
 from pipeline.foundation.errors import AuditFailed, PipelineError, SyncFailed
 from pipeline.sync import process
 from pipeline.sync.call import Call
@@ -167,6 +168,19 @@ def logs_of(logs: Path, work_rid: str, *, days: int) -> list[Path]:
     dates = sorted(path for path in (logs / _SYNC_LOGS).glob("*-*-*") if path.is_dir())[-days:]
     found = (call / f"sync-{call.name}.log" for date in dates for call in sorted(date.iterdir()))
     return [log for log in found if _beginning(log, len(begins)) == begins]
+
+
+def log_days(logs: Path) -> Iterator[tuple[datetime, Path]]:
+    """The folders of the logs of a day, of syncs and of audits, each with the end of that day; also half removed ones.
+
+    Raises:
+        OSError: they cannot be listed.
+    """
+    for name in (_SYNC_LOGS, _AUDIT_LOGS):
+        for folder in sorted((logs / name).iterdir()) if (logs / name).is_dir() else ():
+            with suppress(ValueError):
+                day = datetime.strptime(folder.name.removesuffix(guarded.REMOVED).lstrip("."), "%Y-%m-%d")  # noqa: DTZ007  # local, as `jobDate` is
+                yield day.astimezone() + timedelta(days=1), folder
 
 
 def _beginning(file: Path, size_bytes: int) -> bytes:

@@ -19,7 +19,7 @@ from pipeline.foundation import durable, failpoints
 
 logger = logging.getLogger(__name__)
 
-_PROVED_WRONG = "proved-wrong"
+FOLDER, _PROVED_WRONG = ".replaced", "proved-wrong"
 
 
 @dataclass
@@ -69,7 +69,7 @@ class ArchiveJournal:
 
 def place(folder: Path) -> Path:
     """Where what gives way is kept, for the work that lies at `folder`."""
-    return folder.parent.parent / ".replaced" / folder.name
+    return folder.parent.parent / FOLDER / folder.name
 
 
 def move_replaced(folder: Path, journal: ArchiveJournal, names: Iterable[str]) -> None:

@@ -145,4 +145,30 @@ VERBS = (
         exits={0: "intake goes on", 1: ""},
         reads=(DATABASE, "`[core] default_scheduler_url`: luigid"),
     ),
+    Verb(
+        "tidy",
+        "take away what nobody needs any more",
+        ("tidy --plan", "tidy", "tidy --yes", "tidy --plan --json | jq '.kinds[] | {kind, bytes}'"),
+        about="First it shows what would go, kind by kind, with the room that it makes, and asks. [retention] says how "
+        "long each kind is kept. What is the only copy of anything stays; but what an operator replaced goes where "
+        "replaced_days is set. Lanes need not be stopped.",
+        options=(
+            option("--plan", action="store_true", help="only show what would go"),
+            YES,
+            JSON,
+            option("--verbose", action="store_true", help="log more"),
+        ),
+        exits={
+            0: "it is gone, or there was nothing to do",
+            1: "a kind could not be looked at, or something could not be taken away",
+            2: "wrong usage or settings, or nobody agreed; nothing was deleted",
+        },
+        reads=(
+            DATABASE,
+            "`[retention]`: how long each kind is kept",
+            SOURCES,
+            "`[pipeline]`: archive, quarantine, logs",
+        ),
+        see=("years.md",),
+    ),
 )

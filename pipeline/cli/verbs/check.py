@@ -24,7 +24,7 @@ from pipeline.foundation.errors import (
 )
 from pipeline.foundation.work import archive_shares, human_bytes, human_count
 from pipeline.lanes import builds
-from pipeline.operations import replication, show
+from pipeline.operations import replication, show, tidy
 from pipeline.operations.setup_aws import SetUp
 from pipeline.operations.show import folder_line
 from pipeline.operations.status import look_at
@@ -88,6 +88,7 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
         else _row("sync script", "ok", "not used: [sync] copier is builtin, which makes no web copy")
     )
     yield _row("sync options", "ok", _options(chosen))
+    yield _row("retention", "ok", f"kept: {tidy.in_words(chosen)}; what is older goes when tidy is called")
     yield from _tools(chosen)
     lanes = vectors.installed()
     yield (

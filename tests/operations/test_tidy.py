@@ -1,0 +1,433 @@
+"""`run_pipeline.py tidy`: each kind goes when it may, and never while it is the only copy, or somebody's."""
+
+import gzip
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from pipeline import download, intake, record
+from pipeline.foundation.errors import ArchiveConflict, AuditFailed
+from pipeline.foundation.work import Bag
+from pipeline.operations import tidy
+from pipeline.record import Leases, Phase
+from pipeline.settings import Folder
+from pipeline.settings.retention import Retention
+from pipeline.tasks import context, staging
+from tests.world.attacker import KEPT
+from tests.world.bags import SMALL_WORK, make_bag_zip
+from tests.world.stack import Site, history, lines
+from tests.world.works import Home, put
+
+IMAGE = "images/I1/I10001.jpg"
+OFF: dict[str, Any] = dict.fromkeys(tidy.KINDS, 0)
+A_MONTH = 30
+
+
+@dataclass
+class House:
+    """A site of this process whose database's clock can be put forward."""
+
+    home: Home
+    here: context.Site
+    inbox: Path
+    days_ahead: int = 0
+
+    def tell(self, connection: sqlite3.Connection, _: object) -> None:
+        """Let this database's clock be ahead."""
+        real = sqlite3.connect(":memory:", check_same_thread=False)
+
+        def ahead(*words: str) -> Any:
+            return real.execute(f"SELECT strftime({','.join('?' * len(words))}, ?)", (*words, self._shift)).fetchone()[
+                0
+            ]
+
+        connection.create_function("strftime", -1, ahead)
+
+    @property
+    def _shift(self) -> str:
+        return f"+{self.days_ahead} days"
+
+    def bring_home(self, bag: Bag, *, files: dict[str, bytes] | None = None, **facts: Any) -> Path:
+        """A work of that bag, archived and recorded."""
+        here, rid = self.here, bag.work_rid
+        self.home.stage(rid, files=files or SMALL_WORK)
+        synced = self.home.archive(rid)
+        here.record.see(bag)
+        with here.leased(rid, bag.bag_id):
+            here.record.finished(Phase.DEBAG, bag, {}, works=(rid,))
+            here.record.commit_sync(
+                *(bag, rid),
+                archive_path=str(synced.path),
+                files=synced.files,
+                size_bytes=synced.bytes,
+                facts={**synced.facts(), **facts},
+                leases=here.leases,
+            )
+            here.record.done(bag)
+        return synced.path
+
+    def dropped(self, rid: str = "W1") -> tuple[Path, Bag]:
+        """A zip in the done folder, with its bag, which is home."""
+        bag = download.identify_local(make_bag_zip(self.inbox, rid), rid)
+        self.bring_home(replace(bag, source="inbox"))
+        zip_ = next(one for one in intake.look(self.inbox).zips if one.path == Path(bag.key))
+        moved = intake.move_out(zip_, self.inbox / "done", root=self.inbox / "done")
+        assert moved is not None
+        return moved, bag
+
+    def refuse(self, etag: str = "e1", rid: str = "W1") -> Path:
+        """A bag that was refused, and is kept; the folder."""
+        here, bag = self.here, Bag(rid, "bucket", f"{rid}.bag.zip", etag=etag)
+        here.record.see(bag)
+        with here.leased(rid, bag.bag_id):
+            here.record.failed(bag, Phase.DEBAG, ArchiveConflict("it is bad", work_rid=rid))
+        kept = here.place(bag)
+        staging.keep(kept, bag, report={}, text="bad")
+        put(kept.quarantine, {f"{rid}.bag.zip": b"zip"})
+        return kept.quarantine
+
+    def plan(self, **kept: int) -> list[tidy.Heap]:
+        self.here.settings = replace(self.here.settings, retention=replace(Retention(), **{**OFF, **kept}))
+        return tidy.plan(self.here)
+
+    def tidy(self, **kept: int) -> tuple[list[str], list[str]]:
+        """What went, and why the others stayed."""
+        heaps = self.plan(**kept)
+        assert not [heap.error for heap in heaps if heap.error]
+        tidy.take_away(self.here, heaps)
+        return [one.what for heap in heaps for one in heap.going], [why for heap in heaps for _, why in heap.staying]
+
+
+@pytest.fixture
+def house(here: context.Site, tmp_path: Path, database: Path) -> Iterator[House]:
+    shutil.copy(database, tmp_path / "pipeline.db")
+    home, inbox = Home(tmp_path, copier="builtin"), tmp_path / "inbox"
+    inbox.mkdir()
+    folder = Folder("inbox", path=inbox, done_path=inbox / "done", refused_path=inbox / "refused")
+    here.settings = replace(here.settings, archive_root=home.root, folders=(folder,))
+    made = House(home, here, inbox)
+    event.listen(here.engine, "connect", made.tell)
+    here.engine.dispose()
+    yield made
+    event.remove(here.engine, "connect", made.tell)
+
+
+# One of each kind, old enough and needed by nobody; each tells what is to be gone.
+
+
+def a_zip_in_done(house: House) -> Path:
+    return house.dropped()[0]
+
+
+def a_superseded_bag(house: House) -> Path:
+    kept = house.refuse()
+    house.bring_home(Bag("W1", "bucket", "W1.bag.zip", etag="e2"))
+    return kept
+
+
+def a_superseded_zip_of_a_folder(house: House) -> Path:
+    kept = house.here.settings.folders[0].refused_dir("W1", Bag("W1", "bucket", "W1.bag.zip", etag="e1").bag_id)
+    shutil.move(a_superseded_bag(house), kept)
+    return kept
+
+
+def beside_a_work(house: House, name: str) -> Path:
+    """What lies at this path from the shelf of W1, which is home; nobody may write into its folders."""
+    archived = house.bring_home(Bag("W1", "bucket", "W1.bag.zip", etag="e1"))
+    folder = put(Path(os.path.normpath(archived.parent / name)), SMALL_WORK)
+    (folder / "images").chmod(0o500)
+    return folder
+
+
+def what_was_replaced(house: House) -> Path:
+    return beside_a_work(house, f"../.replaced/W1/{datetime.now(UTC):%Y-%m-%dT%H.%M.%SZ}")
+
+
+def a_copy_cut_short(house: House) -> Path:
+    return beside_a_work(house, ".W1.part")
+
+
+def a_work_unpacked_in_the_archive(house: House) -> Path:
+    return beside_a_work(house, ".W1-0123456789ab.staging")
+
+
+def a_removal_cut_short(house: House) -> Path:
+    return beside_a_work(house, "..W1.part.removed")
+
+
+def logs_of_a_day(house: House) -> Path:
+    return put(house.here.settings.logs / f"sync-logs/{datetime.now().astimezone():%F}", {"1/sync-1.log": b"log"})
+
+
+Makes = Callable[[House], Path]
+OF_EACH_KIND: list[tuple[str, Makes]] = [
+    ("done_days", a_zip_in_done),
+    ("quarantined_days", a_superseded_bag),
+    ("quarantined_days", a_superseded_zip_of_a_folder),
+    ("replaced_days", what_was_replaced),
+    ("leftovers_days", a_copy_cut_short),
+    ("leftovers_days", a_work_unpacked_in_the_archive),
+    ("leftovers_days", a_removal_cut_short),
+    ("sync_logs_days", logs_of_a_day),
+]
+
+
+@pytest.mark.parametrize(("kind", "make"), OF_EACH_KIND)
+def test_what_nobody_needs_goes_when_it_is_old_enough_and_nothing_else(house: House, kind: str, make: Makes) -> None:
+    doomed = make(house)
+    works = {path: path.read_bytes() for path in house.home.root.glob("Archive*/[0-9]*/W*/**/*") if path.is_file()}
+
+    house.days_ahead = A_MONTH - 1
+    too_young, others = house.tidy(**{kind: A_MONTH})
+    house.days_ahead = A_MONTH + 2
+    off, _ = house.tidy()
+    still_there = doomed.exists()
+    gone, staying = house.tidy(**{kind: A_MONTH})
+
+    assert (too_young, others, off, staying) == ([], [], [], [])
+    assert still_there
+    assert gone == [str(doomed)]
+    assert not doomed.exists()
+    assert not list(doomed.parent.glob("*.removed"))
+    assert {path: path.read_bytes() for path in works} == works
+
+
+def test_what_has_no_copy_and_what_was_dropped_is_kept_for_ever_unless_it_is_set() -> None:
+    chosen = Retention()
+
+    assert (chosen.done_days, chosen.quarantined_days, chosen.replaced_days) == (0, 0, 0)
+    assert chosen.leftovers_days >= A_MONTH
+
+
+# What makes the only copy of something of each, or somebody's work.
+
+
+def lose_a_file(house: House, _: Path) -> None:
+    (house.home.root / "Archive0/00/W1" / IMAGE).unlink()
+
+
+def lose_the_work(house: House, _: Path) -> None:
+    shutil.rmtree(house.home.root / "Archive0/00/W1")
+
+
+def lose_the_proof(house: House, _: Path) -> None:
+    (house.home.root / "Archive0/00/W1/W1.bag/W1.digests.json").write_text("{}")
+
+
+def find_it_rotten(house: House, _: Path) -> None:
+    house.here.record.note("verify", "failed", {}, work_rid="W1")
+
+
+def replace_it_by_another_bag(house: House, _: Path) -> None:
+    house.bring_home(Bag("W1", "bucket", "W1.bag.zip", etag="e3"), replaced=[IMAGE])
+
+
+def write_to_it(_: House, path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"!")
+
+
+def ask_for_it_again(house: House, _: Path) -> None:
+    row = house.here.record.bags_of("W1")[0]
+    with house.here.leased("W1", row.bag.bag_id):
+        house.here.record.reopen(row.bag, reason="asked")
+
+
+def announce_another_bag(house: House, _: Path) -> None:
+    house.here.record.see(Bag("W1", "bucket", "W1.bag.zip", etag="e4"))
+
+
+def work_on_it(house: House, _: Path) -> None:
+    assert Leases(house.here.engine, owner="host/1/1/x", seconds=600).take("W1", "")
+
+
+def fail_on_that_day(house: House, path: Path) -> None:
+    bag = Bag("W2", "bucket", "W2.bag.zip", etag="e1")
+    house.here.record.see(bag)
+    error = AuditFailed("no", work_rid="W2", facts={"log": str(path / "1/sync-1.log")})
+    with house.here.leased("W2", bag.bag_id):
+        house.here.record.failed(bag, Phase.SYNC, error)
+
+
+def only_refuse_it(house: House) -> Path:
+    return house.refuse()
+
+
+Spoils = Callable[[House, Path], None]
+NEEDED: list[tuple[str, Makes, Spoils, str]] = [
+    *(
+        (kind, make, *spoilt)
+        for kind, make in OF_EACH_KIND
+        if kind != "sync_logs_days"
+        for spoilt in (
+            (lose_a_file, f"lacks {IMAGE}"),
+            (find_it_rotten, "failed its last fixity check"),
+            (work_on_it, "a lane works on it"),
+        )
+    ),
+    ("done_days", a_zip_in_done, lose_the_work, "is not in the archive"),
+    ("done_days", a_zip_in_done, lose_the_proof, "the kept digests are not those that the record knows"),
+    ("done_days", a_zip_in_done, replace_it_by_another_bag, "it may be the only copy"),
+    ("done_days", a_zip_in_done, write_to_it, "is another file by now"),
+    ("done_days", a_zip_in_done, ask_for_it_again, "its bag is unfinished"),
+    ("done_days", a_zip_in_done, announce_another_bag, "a bag of W1 is not home"),
+    ("quarantined_days", only_refuse_it, lambda *_: None, "no later one brought the work home"),
+    ("leftovers_days", a_copy_cut_short, announce_another_bag, "a bag of W1 is not home"),
+    ("replaced_days", what_was_replaced, announce_another_bag, "a bag of W1 is not home"),
+    ("sync_logs_days", logs_of_a_day, fail_on_that_day, "the sync of W2 failed on that day, and it is not home"),
+]
+
+
+@pytest.mark.parametrize(("kind", "make", "spoil", "told"), NEEDED)
+def test_the_only_copy_and_what_a_lane_works_on_stays(
+    house: House, kind: str, make: Makes, spoil: Spoils, told: str
+) -> None:
+    needed = make(house)
+    house.days_ahead = A_MONTH + 2
+    heaps = house.plan(**{kind: A_MONTH})
+    spoil(house, needed)
+
+    tidy.take_away(house.here, heaps)
+    again = house.plan(**{kind: A_MONTH})
+
+    assert [heap.going for heap in heaps] == [[]]
+    ((_, why),) = heaps[0].staying
+    assert told in why
+    assert needed.exists()
+    if spoil is write_to_it:
+        assert "the record knows no bag that came in this very file" in again[0].staying[0][1]
+    elif spoil is not work_on_it:  # a plan asks for no lease
+        assert [why for _, why in again[0].staying] == [why]
+
+
+ELSEWHERE: list[tuple[str, Makes, str]] = [
+    ("replaced_days", what_was_replaced, ".."),
+    ("replaced_days", what_was_replaced, "../.."),
+    ("leftovers_days", a_copy_cut_short, ".."),
+    ("sync_logs_days", logs_of_a_day, ".."),
+    ("done_days", a_zip_in_done, ".."),
+    ("quarantined_days", a_superseded_zip_of_a_folder, ".."),
+]
+
+
+@pytest.mark.parametrize(("kind", "make", "swapped"), ELSEWHERE)
+def test_a_folder_that_somebody_swaps_for_a_link_after_the_plan_leads_nowhere(
+    house: House, kind: str, make: Makes, swapped: str, tmp_path: Path
+) -> None:
+    doomed = make(house)
+    house.days_ahead = A_MONTH + 2
+    heaps = house.plan(**{kind: A_MONTH})
+    assert len(heaps[0].going) == 1
+    folder, elsewhere = Path(os.path.normpath(doomed / swapped)), tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+
+    tidy.take_away(house.here, heaps)
+
+    assert not heaps[0].going
+    assert (elsewhere / doomed.relative_to(folder)).exists()
+
+
+@pytest.mark.parametrize(("kind", "make"), [pair for pair in OF_EACH_KIND if pair[1] is not a_zip_in_done])
+def test_a_link_inside_goes_and_what_it_leads_to_stays(
+    house: House, kind: str, make: Makes, victim: Path, tmp_path: Path
+) -> None:
+    doomed = make(house)
+    (doomed / "link").symlink_to(victim)
+    (doomed / "folder").symlink_to(tmp_path)
+    house.days_ahead = A_MONTH + 2
+
+    gone, _ = house.tidy(**{kind: A_MONTH})
+
+    assert gone == [str(doomed)]
+    assert victim.read_bytes() == KEPT
+
+
+@pytest.mark.parametrize(("kind", "make"), [("done_days", a_zip_in_done), ("replaced_days", what_was_replaced)])
+def test_what_went_is_told_in_the_story_of_its_work(house: House, kind: str, make: Makes) -> None:
+    doomed = make(house)
+    house.days_ahead = A_MONTH + 2
+
+    house.tidy(**{kind: A_MONTH})
+
+    (told,) = [one for one in history(house.here.engine, "W1") if one["outcome"] == "tidied"]
+    assert told["detail"]["what"] == str(doomed)
+
+
+def test_an_archive_that_is_not_there_keeps_nothing_else_from_going(house: House) -> None:
+    logs = logs_of_a_day(house)
+    house.days_ahead = A_MONTH + 2
+    house.home.root.rename(house.home.folder / "away")
+
+    heaps = house.plan(leftovers_days=A_MONTH, sync_logs_days=A_MONTH)
+    tidy.take_away(house.here, heaps)
+
+    assert "unmounted" in heaps[0].error
+    assert not logs.exists()
+
+
+# The verb, and events that go to a file first.
+
+
+def old_events(site: Site, count: int) -> list[dict[str, Any]]:
+    """Messages without a bag in them, of long ago, and one thing that happened now."""
+    engine = record.connect(site.database_url)
+    book = record.Record(engine, agent="host/1/1", host="host")
+    for number in range(count):
+        book.note("intake", "ignored", {"why": [f"{number}"]})
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE events SET at = '2001-01-01 00:00:00.000000'")
+    book.note("intake", "seen", {}, work_rid="W1")
+    engine.dispose()
+    return site.rows("events")
+
+
+def written(site: Site) -> list[dict[str, Any]]:
+    files = sorted((site.home / "logs/events").glob("events-*"))
+    return [json.loads(line) for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
+
+
+@pytest.mark.parametrize("instant", ["", "before rename 1", "after rename 1", "events written, not deleted"])
+def test_events_are_in_the_file_before_their_rows_go_wherever_it_is_killed(site: Site, instant: str) -> None:
+    before = old_events(site, 3)
+
+    if instant:
+        killed = site.call("tidy", "--yes", PIPELINE_TEST_KILL_AT=instant)
+        assert killed.returncode == -9
+        assert site.rows("events") == before
+    done = site.call("tidy", "--yes")
+
+    assert done.returncode == 0, done.stderr
+    assert [row["outcome"] for row in site.rows("events")] == ["seen"]
+    assert [(one["id"], one["detail"]["why"]) for one in written(site)] == [(1, ["0"]), (2, ["1"]), (3, ["2"])]
+    assert lines(site.call("tidy", "--yes").stdout, "0 things gone")
+
+
+def test_nothing_goes_without_a_word_and_the_plan_says_why(site: Site) -> None:
+    before = old_events(site, 3)
+
+    asked, planned = site.call("tidy"), site.call("tidy", "--plan")
+    document = json.loads(site.call("tidy", "--plan", "--json").stdout)
+
+    assert asked.returncode == 2
+    assert lines(asked.stderr, "nothing was done", "--yes")
+    assert planned.returncode == 0
+    assert lines(planned.stdout, "events", "10 years", "written to a file first")
+    assert lines(planned.stdout, "goes: 3 routine events of before")
+    (events,) = [one for one in document["kinds"] if one["kind"] == "events_years"]
+    assert [one["what"][:16] for one in events["goes"]] == ["3 routine events"]
+    assert site.rows("events") == before
+
+
+def test_check_tells_for_how_long_each_kind_is_kept(site: Site) -> None:
+    told = site.call("check", PIPELINE_RETENTION_DONE_DAYS="90")
+
+    assert lines(told.stdout, "retention", "done 90 days", "replaced for ever", "events 10 years")
