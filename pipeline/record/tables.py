@@ -234,28 +234,28 @@ class utc_in(FunctionElement[Any]):  # noqa: N801  # an SQL function, named as S
     """The database's time in UTC, so many whole seconds from now."""
 
     type = DateTime()
-    inherit_cache = False
+    inherit_cache = True  # the seconds are a parameter: a statement is made once, whatever they are
 
     def __init__(self, seconds: int = 0) -> None:
-        self.seconds = int(seconds)
-        super().__init__()
+        super().__init__(int(seconds))
 
 
 @compiles(utc_in, "sqlite")
-def _sqlite(element: utc_in, _compiler: SQLCompiler, **_: Any) -> str:
+def _sqlite(element: utc_in, compiler: SQLCompiler, **options: Any) -> str:
     # SQLAlchemy keeps datetimes in SQLite as text of microseconds; SQLite tells milliseconds.
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.seconds:+d} seconds')"
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {compiler.process(element.clauses, **options)} || ' seconds')"
 
 
 @compiles(utc_in, "postgresql")
-def _postgresql(element: utc_in, _compiler: SQLCompiler, **_: Any) -> str:
-    return f"(timezone('utc', clock_timestamp()) + interval '{element.seconds:d} seconds')"
+def _postgresql(element: utc_in, compiler: SQLCompiler, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"(timezone('utc', clock_timestamp()) + make_interval(secs => {seconds}))"
 
 
 @compiles(utc_in, "mysql")
 @compiles(utc_in, "mariadb")
-def _mysql(element: utc_in, _compiler: SQLCompiler, **_: Any) -> str:
-    return f"TIMESTAMPADD(SECOND, {element.seconds:d}, UTC_TIMESTAMP(6))"
+def _mysql(element: utc_in, compiler: SQLCompiler, **options: Any) -> str:
+    return f"TIMESTAMPADD(SECOND, {compiler.process(element.clauses, **options)}, UTC_TIMESTAMP(6))"
 
 
 def batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
