@@ -15,11 +15,12 @@ from pipeline.record import Record
 from pipeline.tasks import context as site_module
 from tests.world import servers, ways_on
 from tests.world.attacker import place, victim
+from tests.world.library import library
 from tests.world.receivers import mailbox, webhook
 from tests.world.stack import Site
 from tests.world.warm import WARM
 
-__all__ = ["mailbox", "place", "victim", "webhook"]  # fixtures
+__all__ = ["library", "mailbox", "place", "victim", "webhook"]  # fixtures
 # A .env beside run_pipeline.py may name a real archive, and a real database.
 os.environ["PYTHON_DOTENV_DISABLED"] = "1"
 

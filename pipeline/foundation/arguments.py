@@ -49,6 +49,19 @@ def size(text: str) -> int:
     return count
 
 
+def rate(text: str) -> int:
+    """Bytes in a second: as a size, and as `50MB/s`."""
+    return size(re.sub(r"(?i)(?<=\d|[kmg])b?(/s)?$", "", text))
+
+
+def hours(text: str) -> float:
+    """Hours, and parts of one."""
+    number = float(text)
+    if not 0 < number < 1000:
+        raise argparse.ArgumentTypeError(f"{text} is no number of hours")
+    return number
+
+
 def moment(text: str) -> datetime:
     """A moment: `7d` or `12h` ago, or a date (and time) in UTC, unless it says otherwise."""
     try:

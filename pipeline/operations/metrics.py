@@ -89,8 +89,17 @@ def _now(stands: Standing) -> Iterator[Metric]:
     yield _told(GaugeMetricFamily, "pipeline_bags", "Bags by what is to be done about them", ["state"], bags)
     what = "Works whose archive copy failed its last check"
     yield _told(GaugeMetricFamily, "pipeline_fixity_failed_works", what, [], [([], len(stands.broken))])
-    copies = [([name, state], one[state]) for name, one in stands.replicas.items() for state in ("works", "failed")]
-    what = "Works with a second copy in each replica, and those whose copy failed its last look"
+    if keeps := stands.fixity:
+        what = "Archived works that were not verified for longer than [fixity] due_days"
+        yield _told(GaugeMetricFamily, "pipeline_fixity_behind_works", what, [], [([], keeps["behind"])])
+        what = "Hours a night that verifying takes, at the rate of the last 30 days; 0: none was verified"
+        yield _told(GaugeMetricFamily, "pipeline_fixity_hours_a_night", what, [], [([], keeps["hours_a_night"] or 0)])
+    copies = [
+        ([name, state], one[state]) for name, one in stands.replicas.items() for state in ("works", "failed", "behind")
+    ]
+    what = (
+        "Works with a second copy in each replica, those whose copy failed its last look, and was not looked at in time"
+    )
     yield _told(GaugeMetricFamily, "pipeline_replica_copies", what, ["replica", "state"], copies)
     leases = zip((["held"], ["expired"]), overview.held(stands.here.engine), strict=True)
     what = "Works that lanes hold, or held when they died"

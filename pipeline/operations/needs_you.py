@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.foundation.arguments import Command, command
 from pipeline.foundation.work import human_count
+from pipeline.operations import show
 
 _Found = Iterator[tuple[str, Command] | tuple[str, Command, str]]
 
@@ -85,3 +86,5 @@ def _archived(told: dict[str, Any]) -> _Found:
     if failed := sum(one["failed"] for one in told["replicas"].values()):
         what = human_count(failed, "second copy", "second copies")
         yield f"{what} failed the last look", command("verify", "--replica", "--all")
+    for what, replica in show.behind(told["fixity"], told["replicas"]):
+        yield what, command("verify", *replica, "--due"), "see whether it is called each night: docs/years.md"

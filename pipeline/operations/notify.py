@@ -24,6 +24,7 @@ from pipeline.settings import Notify
 MOST_LINES = 50
 _LIST = command("dead-letters", "list")
 _PASSING = {BagState.DONE, BagState.UNFINISHED, BagState.NOT_RESTORED}
+_BEHIND = "fixity"  # among the bags whose expiry was told: that checks are behind schedule was
 _UNSURE_SECONDS = 120
 """For so long after a message was moved the queue's count may be the one from before: SQS promises a minute."""
 
@@ -65,16 +66,21 @@ class Compared:
 
 @dataclass(frozen=True)
 class News:
-    """What a channel has yet to tell; `digest` is the day's, empty on any other occasion."""
+    """What a channel has yet to tell; `digest` is the day's, empty on any other occasion.
+
+    Attributes:
+        fixity: that fixity checks fell behind their schedule, or are on it again.
+    """
 
     troubles: Sequence[Trouble]
     expiring: Sequence[AtRisk]
     digest: Sequence[str]
     now: Told
     grown: Sequence[Grown] = ()
+    fixity: Sequence[str] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.troubles or self.expiring or self.digest or self.grown)
+        return bool(self.troubles or self.expiring or self.digest or self.grown or self.fixity)
 
 
 def tell(stands: Standing, channel: str) -> str:
@@ -92,7 +98,7 @@ def tell(stands: Standing, channel: str) -> str:
     chosen = here.settings.notify
     known = state.told(here.engine, channel, today=f"{today:%F}")
     compared = compare(stands, known)
-    news = _news(stands, known, compared)
+    news = new_to(stands, known, compared)
     if not news or not state.claim(here.engine, channel, known, interval_seconds=chosen.interval_seconds):
         expected = compared.untold(known.event_id)
         if expected != known.dead_letters:
@@ -130,6 +136,7 @@ def compose(news: News, *, environment: str) -> Note:
             "Restored copies that go away soon",
             [f"{one.work_rid}: in {one.hours_left:.0f} h, on {one.expires_on:%F %H:%M} UTC" for one in news.expiring],
         ),
+        _section("Fixity checks", news.fixity),
         _section("The last 24 hours", news.digest),
         "See everything: run_pipeline.py status",
     ]
@@ -137,6 +144,7 @@ def compose(news: News, *, environment: str) -> Note:
         (len(works), "work failed", "works failed"),
         (len(dead) + sum(one.new for one in news.grown), "dead letter", "dead letters"),
         (len(news.expiring), "restore expires soon", "restores expire soon"),
+        (len(news.fixity), "change of the fixity schedule", "changes of the fixity schedule"),
     ]
     heads = [human_count(count, one, many) for count, one, many in counts if count]
     facts: dict[str, Any] = {
@@ -145,28 +153,36 @@ def compose(news: News, *, environment: str) -> Note:
         "dead_letters": [_facts(one) for one in dead],
         "dead_letter_queues": [{"queue": one.queue, "new": one.new, "dead_letters": one.count} for one in news.grown],
         "expiring": [{"work": one.work_rid, "expires_on": one.expires_on.isoformat()} for one in news.expiring],
+        "fixity": list(news.fixity),
         "digest": list(news.digest),
     }
     subject = f"Bag pipeline ({environment}): {', '.join(heads) or 'daily digest'}"
     return Note(subject, "\n\n".join(filter(None, parts)) + "\n", facts)
 
 
-def _news(stands: Standing, known: Told, compared: Compared) -> News:
+def new_to(stands: Standing, known: Told, compared: Compared) -> News:
+    """What a channel has yet to tell, by what it knows.
+
+    Raises:
+        DatabaseUnavailable: the database is out of reach.
+    """
     chosen, today = stands.here.settings.notify, stands.at
     found = state.troubles(stands.here.engine, after=known.event_id)
     late = [one for one in stands.at_risk if one.hours_left > 0]
     event_id = found[-1].event_id if found else known.event_id
     rotten = {one.work_rid for one in stands.broken} if found else set()
+    behind, was_behind = [what for what, _ in show.behind(stands.fixity, stands.replicas)], _BEHIND in known.warned
     digest_due = 0 <= chosen.digest_hour <= today.hour and known.digest_on < f"{today:%F}"
     return News(
         troubles=[one for one in found if _worth_telling(one, chosen, rotten)],
         expiring=[one for one in late if one.bag_id not in known.warned],
         digest=_digest(stands) if digest_due else [],
         grown=compared.grown,
+        fixity=[] if was_behind == bool(behind) else behind or ["on schedule again"],
         now=Told(
             event_id=event_id,
             digest_on=f"{today:%F}" if digest_due else known.digest_on,
-            warned=tuple(one.bag_id for one in late),
+            warned=(*(one.bag_id for one in late), *([_BEHIND] if behind else [])),
             dead_letters=compared.once_told(event_id),
         ),
     )
@@ -228,6 +244,7 @@ def _digest(stands: Standing) -> list[str]:
     if broken := len(stands.broken):
         what = human_count(broken, "archived work")
         lines.append(f"{what} whose last fixity check failed; run_pipeline.py status")
+    lines += [what for what, _ in show.behind(stands.fixity, stands.replicas)]
     lines += show.restores_lines(stands.restores)
     for one in stands.dead_letters:
         if one.error:

@@ -1,5 +1,7 @@
 """Second copies: which are owed, making them by hand, and looking at those that are there."""
 
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -123,8 +125,13 @@ def see_rights(here: Site, replica: Replica) -> str:
     return replicate.see_rights(here.s3_at(replica), replica)
 
 
-def look(here: Site, copies: list[SecondCopy]) -> Iterator[Looked]:
+def look(here: Site, copies: list[SecondCopy], *, until: float = math.inf) -> Iterator[Looked]:
     """Look at second copies, one after the other; what is found goes into the record.
+
+    Args:
+        here: the site.
+        copies: which.
+        until: when to stop, by the monotonic clock.
 
     Raises:
         StorageUnreachable, AccessDenied: as of every call of S3.
@@ -133,7 +140,7 @@ def look(here: Site, copies: list[SecondCopy]) -> Iterator[Looked]:
     named = {one.name: one for one in here.settings.replicas}
     for one in copies:
         replica = named.get(one.replica)
-        if replica is None or here.stopping.is_set():
+        if replica is None or here.stopping.is_set() or time.monotonic() > until:
             continue
         place = {"Bucket": replica.bucket, "Key": one.object_key}
         verdict, wrong = replicate.look(

@@ -111,6 +111,23 @@ def restores_lines(found: Mapping[str, Any] | None) -> list[str]:
     return [f"restores: {'; '.join(filter(None, (counts, to_come, done, cost, risk)))}"]
 
 
+def behind(fixity: Mapping[str, Any] | None, replicas: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What was not looked at in time, as `status.Standing` has it: a sentence each, and the option that looks at it."""
+    if fixity and fixity["behind"]:
+        never = f", {fixity['never']:,} of them never" if fixity["never"] else ""
+        since = f", the oldest since {fixity['oldest'][:10]}" if fixity["oldest"] else ""
+        rate = "none was in the last 30 days"
+        if fixity["bytes_per_second"]:
+            rate = f"at the rate of the last 30 days, {human_bytes(fixity['bytes_per_second'])}/s, it needs "
+            rate += f"{fixity['hours_a_night']} hours a night"
+        works = human_count(fixity["behind"], "work was", "works were")
+        yield f"{works} not verified for more than {fixity['due_days']} days{never}{since}; {rate}", ()
+    for name, one in replicas.items():
+        if one["behind"]:
+            copies = human_count(one["behind"], "second copy", "second copies")
+            yield f"{copies} in {name} not looked at for longer than they may be", ("--replica",)
+
+
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 

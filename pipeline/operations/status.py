@@ -12,7 +12,7 @@ from pipeline import intake, record
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.work import rfc3339
 from pipeline.operations import needs_you
-from pipeline.record import campaign, lanes, overview, replicas, views
+from pipeline.record import campaign, lanes, overview, replicas, schedule, views
 from pipeline.record.archived import Broken
 from pipeline.record.lanes import HostLanes
 from pipeline.record.overview import AtRisk, AtWork, Bags
@@ -97,7 +97,16 @@ class Standing:
     @cached_property
     def replicas(self) -> dict[str, dict[str, int]]:
         """The replicas with their second copies, and how many of those failed the last look."""
-        return replicas.counts(self.here.engine)
+        return replicas.counts(self.here.engine, days=self.here.settings.fixity.replica_due_days)
+
+    @cached_property
+    def fixity(self) -> dict[str, Any] | None:
+        """How fixity checks keep to their schedule; None: there is none."""
+        days = self.here.settings.fixity.due_days
+        if not days:
+            return None
+        told = schedule.standing(self.here.engine, days=days)
+        return {"due_days": days, **asdict(told), "oldest": told.oldest and rfc3339(told.oldest)}
 
     @cached_property
     def restores(self) -> dict[str, Any] | None:
@@ -137,6 +146,7 @@ class Standing:
             "at_risk": [{**asdict(one), "expires_on": rfc3339(one.expires_on)} for one in self.at_risk],
             "replicas": self.replicas,
             "restores": self.restores,
+            "fixity": self.fixity,
             "fixity_failed": [{**asdict(one), "failed_on": rfc3339(one.failed_on)} for one in self.broken],
             "disk": [_used(disk) for disk in self.disks],
             "works": [asdict(work) for work in works],

@@ -1,21 +1,27 @@
 """Fixity checks of the archive: which works are due, and one work's check with its event in the record."""
 
+import math
 import os
 import shlex
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline import record, sync
-from pipeline.foundation.errors import ArchiveMissing, InvalidRid, PipelineError, UsageError
+from pipeline.foundation.errors import ArchiveMissing, DatabaseUnavailable, InvalidRid, PipelineError, UsageError
 from pipeline.foundation.work import Pulse, archive_dir, archive_shares, asked_rid, checked_rid, no_pulse
-from pipeline.record import CHECK, FORGOTTEN, Archived, BagRow, failure_facts, stories, views
+from pipeline.record import CHECK, FORGOTTEN, Archived, BagRow, failure_facts, schedule, stories, views
+from pipeline.record.replicas import SecondCopy
 from pipeline.sync import Brake, FixityVerdict, Proof, Verified
 from pipeline.tasks.context import Site
 
 _LISTED = 1000  # names in an event; the report has them all
+_NIGHT = timedelta(hours=12)
+_Seen = TypeVar("_Seen", Archived, SecondCopy)
 
 
 @dataclass(frozen=True)
@@ -129,21 +135,59 @@ def everything(here: Site) -> list[Archived]:
     """
     if bare := sync.unmarked(here.settings.archive_root, here.settings.sync.mount_marker):
         raise _missing(here.settings.archive_root, f"no {here.settings.sync.mount_marker} in {', '.join(bare)}")
-    known = record.archived(here.engine)
-    lying = set(_in_archive(here.settings.archive_root))
+    root, known = here.settings.archive_root, record.archived(here.engine)
+    lying = set(_in_archive(root))
     lying -= record.on_the_way(here.engine) - {rid for rid, work in known.items() if work.is_home}
     works = [work for work in known.values() if work.sync_id or work.work_rid in lying]
     works += [Archived(rid) for rid in lying - known.keys()]
-    return sorted(works, key=lambda work: (work.seen_on, work.work_rid))
+    listed, unknown = schedule.listed(here.engine), {work.work_rid for work in works if not work.sync_id}
+    # Where its shelf is missing, too, the disk may be: it stays on the schedule.
+    gone = {rid for rid in listed - unknown if archive_dir(root, rid).parent.is_dir()}
+    schedule.enrol(here.engine, unknown - listed, gone)
+    return sorted(works, key=lambda work: (work.turn, work.work_rid))
+
+
+def due(ones: Sequence[_Seen], days: int, *, looked_on: Callable[[_Seen], datetime | None]) -> list[_Seen]:
+    """Those whose turn it is today, in their order: done daily, each is looked at at least once in so many days.
+
+    They are those that might be late before they are reached tomorrow; and of the others a day's share, less what was
+    looked at today: what came home in one week would else be due in one night.
+
+    Args:
+        ones: all there are, the one that is looked at first first.
+        days: at most between two looks.
+        looked_on: when one was looked at, not when it was made.
+    """
+    now, soon = datetime.now(UTC), timedelta(days=max(days - 2, days / 2))
+    late: set[int] = {number for number, one in enumerate(ones) if one.seen_on is None or now - one.seen_on >= soon}
+    looks = filter(None, map(looked_on, ones))
+    share = math.ceil(len(ones) / max(1, soon.days)) if len(ones) > days else 0
+    share -= len(late) + sum(now - look < _NIGHT for look in looks)
+    early: list[int] = [number for number in range(len(ones)) if number not in late][: max(0, share)]
+    return [ones[number] for number in sorted({*late, *early})]
 
 
 def check_work(
-    here: Site, work: Archived, *, brake: Brake | None = None, threads: int = 0, pulse: Pulse = no_pulse
-) -> Checked:
+    here: Site,
+    work: Archived,
+    *,
+    brake: Brake | None = None,
+    threads: int = 0,
+    pulse: Pulse = no_pulse,
+    shared: bool = False,
+) -> Checked | None:
     """Check one work, and put what was found into the record, as an event of the step `verify`.
 
     No lease is taken: a check only reads, and a sync must not have to wait for it. A work that somebody has leased, or
     that was synced while it was read, is told as busy, whatever was found.
+
+    Args:
+        here: the site.
+        work: which.
+        brake: slows the reading down.
+        threads: as for `sync.verify`.
+        pulse: as for `sync.verify`; it may raise, and what was read half counts for nothing.
+        shared: other hosts do the same: None, if another is at this work, or has checked it since it was looked up.
 
     Raises:
         ArchiveMissing: the archive, or the share point of a work that should be there, is not there.
@@ -154,15 +198,32 @@ def check_work(
     if here.leases.remaining_seconds(work.work_rid):
         return Checked(work.work_rid, folder, Verified(FixityVerdict.BUSY), before)
     _see_share(here, work, folder)
-    recorded = Proof(*work.proof) if work.proof else None
-    result = sync.verify(folder, work_rid=work.work_rid, recorded=recorded, brake=brake, threads=threads, pulse=pulse)
+    if not schedule.claim(here.engine, work, seconds=here.settings.lease_seconds) and shared:
+        return None
+    recorded, kept = Proof(*work.proof) if work.proof else None, _keeping(here, work, pulse)
+    result = sync.verify(folder, work_rid=work.work_rid, recorded=recorded, brake=brake, threads=threads, pulse=kept)
     if result.verdict is not FixityVerdict.PASSED:
         if _is_touched(here, work):
             return Checked(work.work_rid, folder, Verified(FixityVerdict.BUSY), before)
         _see_share(here, work, folder)
     checked = Checked(work.work_rid, folder, result, before)
-    here.record.note(CHECK, result.verdict, checked.facts(most=_LISTED), work_rid=work.work_rid, bag_id=work.bag_id)
+    schedule.ended(here.engine, work, result.verdict, checked.facts(most=_LISTED), agent=here.agent)
     return checked
+
+
+def _keeping(here: Site, work: Archived, pulse: Pulse) -> Pulse:
+    """The pulse, which also tells other hosts now and then that this one goes on."""
+    told = time.monotonic()
+
+    def keep(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= here.settings.heartbeat_seconds:
+            told = time.monotonic()
+            with suppress(DatabaseUnavailable):  # at worst another host reads the same
+                schedule.go_on(here.engine, work.work_rid, seconds=here.settings.lease_seconds)
+        pulse(done, total)
+
+    return keep
 
 
 def forget(here: Site, rid: str, *, reason: str, by: str) -> None:

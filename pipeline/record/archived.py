@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, and_, func, or_, select
+from sqlalchemy import Connection, Engine, and_, or_, select
 
 from pipeline.record import stages
 from pipeline.record.engine import read, reading
 from pipeline.record.states import BagState, Phase, aware
-from pipeline.record.tables import bags, events, progress, syncs
+from pipeline.record.tables import bags, checks, events, progress, syncs
 
 CHECK: Final = "verify"
 """The step under which fixity checks are in the events."""
@@ -33,6 +33,7 @@ class Archived:
         synced_on: when it came.
         dated: whether it has the date of a sync, also one of which there is no row (any more).
         checked_on: when its last fixity check ended.
+        begun_on: when one was last begun that has not ended, and a lease later; None: none was.
     """
 
     work_rid: str
@@ -43,6 +44,7 @@ class Archived:
     synced_on: datetime | None = None
     checked_on: datetime | None = None
     dated: bool = False
+    begun_on: datetime | None = None
 
     @property
     def is_home(self) -> bool:
@@ -55,20 +57,24 @@ class Archived:
         known = [moment for moment in (self.synced_on, self.checked_on) if moment is not None]
         return max(known, default=datetime.min.replace(tzinfo=UTC))
 
+    @property
+    def turn(self) -> datetime:
+        """Who has the earliest is checked first; what was read half goes to the end, or it would keep all others."""
+        return max(self.seen_on, self.begun_on or self.seen_on)
+
 
 def archived(engine: Engine, *, work_rid: str = "") -> dict[str, Archived]:
     """All works with a sync row, a sync's date, or a fixity check (or one of them), by RID, each by its latest row."""
     rows = select(syncs.c.id, syncs.c.work_rid, syncs.c.bag_id, syncs.c.bytes, syncs.c.facts, syncs.c.synced_on)
-    checks = select(events.c.work_rid, func.max(events.c.at).label("at")).where(
-        events.c.step == CHECK, events.c.outcome != FORGOTTEN
-    )
+    looks = select(checks)
     if work_rid:
-        rows, checks = rows.where(syncs.c.work_rid == work_rid), checks.where(events.c.work_rid == work_rid)
+        rows, looks = rows.where(syncs.c.work_rid == work_rid), looks.where(checks.c.work_rid == work_rid)
     with reading(engine) as connection:
-        checked = {row.work_rid: row.at for row in connection.execute(checks.group_by(events.c.work_rid))}
         dated = _dated(connection, work_rid)
-        known = {*checked, *dated}
-        found = {rid: Archived(rid, checked_on=aware(checked.get(rid)), dated=rid in dated) for rid in known}
+        found = {rid: Archived(rid, dated=True) for rid in dated}
+        for row in connection.execute(looks):
+            moments = {"checked_on": aware(row.checked_on), "begun_on": aware(row.until)}
+            found[row.work_rid] = Archived(row.work_rid, dated=row.work_rid in dated, **moments)
         for row in connection.execute(rows.order_by(syncs.c.id)):
             found[row.work_rid] = replace(
                 found.get(row.work_rid, Archived(row.work_rid)),

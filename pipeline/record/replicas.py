@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, insert, select, update
+from sqlalchemy import Engine, Row, case, func, insert, select, update
 
 from pipeline.record import history
 from pipeline.record.engine import read, reading, tried_again, writing
@@ -77,16 +77,24 @@ def of_bag(engine: Engine, bag_id: str) -> list[SecondCopy]:
         return list(map(_copy, connection.execute(query)))
 
 
-def counts(engine: Engine) -> dict[str, dict[str, int]]:
-    """How many works have a copy in each replica, and how many of those were found wrong at the last look."""
+def counts(engine: Engine, *, days: int = 0) -> dict[str, dict[str, int]]:
+    """How many works have a copy in each replica, how many of those failed the last look, and are behind schedule.
+
+    Args:
+        engine: the record.
+        days: at most between two looks; 0: no schedule is kept.
+    """
+    late = case((func.coalesce(replicas.c.looked_on, replicas.c.sent_on) < utc_in(-days * 24 * 3600), 1), else_=0)
     latest = select(func.max(replicas.c.id)).where(replicas.c.sent_on.is_not(None))
     latest = latest.group_by(replicas.c.work_rid, replicas.c.replica)
-    query = select(replicas.c.replica, replicas.c.verdict, func.count().label("works")).where(replicas.c.id.in_(latest))
+    told = (func.count().label("works"), func.sum(late).label("late"))
+    query = select(replicas.c.replica, replicas.c.verdict, *told).where(replicas.c.id.in_(latest))
     found: dict[str, dict[str, int]] = {}
     for row in read(engine, query.group_by(replicas.c.replica, replicas.c.verdict)):
-        told = found.setdefault(row.replica, {"works": 0, "failed": 0})
-        told["works"] += row.works
-        told["failed"] += row.works if row.verdict == "failed" else 0
+        one = found.setdefault(row.replica, {"works": 0, "failed": 0, "behind": 0})
+        one["works"] += row.works
+        one["failed"] += row.works if row.verdict == "failed" else 0
+        one["behind"] += int(row.late) if days else 0
     return found
 
 

@@ -159,6 +159,16 @@ events = Table(
     Index("ix_events_step_outcome_kind_seconds_bytes_at", "step", "outcome", "kind", "seconds", "bytes", "at"),
 )
 
+checks = Table(
+    "checks",
+    metadata,
+    Column("work_rid", Rid, primary_key=True),  # that was checked, or that lies in the archive and has no sync row
+    Column("checked_on", Moment),  # when its last check ended; null: none has
+    Column("until", Moment),  # a check that was begun and has not ended is somebody's until then
+    Column("bytes", BigInteger, nullable=False),  # of the last check, as its seconds; 0: not known
+    Column("seconds", Double, nullable=False),
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -21,6 +21,7 @@ from pipeline.settings.secrets import aws_credentials, database_url, db_config_d
 from pipeline.settings.sections import (
     KINDS,
     Database,
+    Fixity,
     Folder,
     Messages,
     Notify,
@@ -62,6 +63,7 @@ class Settings(Pipeline, Messages):
     notify: Notify
     restore: Restores
     retention: Retention
+    fixity: Fixity
     prices: tuple[Prices, ...]
     sources: tuple[Source, ...]
     folders: tuple[Folder, ...]
@@ -115,6 +117,7 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
     messages, notify = read(Messages, "queue", problems), read(Notify, "notify", problems)
     fetching, restores = read(download.FetchOptions, "download", problems), read(Restores, "restore", problems)
     retention = read(Retention, "retention", problems)
+    fixity = read(Fixity, "fixity", problems)
     policy = read(debag.Policy, "debag", problems, reserve_bytes=main.margin_bytes)
     url = database_url(read(Database, "database", problems), problems, make_password=make_password)
     sources, folders = _sources(problems)
@@ -143,6 +146,7 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
         notify=notify,
         restore=restores,
         retention=retention,
+        fixity=fixity,
         prices=prices,
         sources=sources,
         folders=folders,

@@ -161,6 +161,17 @@ class Notify:
     digest_hour: int = setting(7, "hour (UTC) of the daily digest; -1: none", within(-1, 23))
 
 
+_EVERY = holds(lambda days, _: days == 0 or 7 <= days <= 3650, "is {}: neither 0 nor 7 to 3650")
+
+
+@dataclass(frozen=True)
+class Fixity:
+    """`[fixity]`: how often what is kept is looked at; see docs/years.md."""
+
+    due_days: int = setting(0, "each archived work is verified at least once in so many days; 0: nobody asked", _EVERY)
+    replica_due_days: int = setting(0, "the same for second copies and `verify --replica`", _EVERY)
+
+
 def _odd(address: str, _: object) -> str:
     """What is wrong with the address of a service, if it is one; its words show nothing of it."""
     if "://" not in address:
@@ -274,6 +285,7 @@ SECTIONS: dict[str, type] = {
     "notify": Notify,
     "restore": Restores,
     "retention": Retention,
+    "fixity": Fixity,
 }
 KINDS: dict[str, type[Source] | type[Folder]] = {"queue": Source, "folder": Folder}
 """What a `[source NAME]` is, by its `kind`."""

@@ -260,6 +260,8 @@ class _FileReader(Reader):
                 self.cache_dropped = drop_cache(descriptor) and self.cache_dropped
                 return self.wrong(expected, descriptor)
             finally:
+                if self._brake is not None:  # others are to be disturbed as little as can be
+                    drop_cache(descriptor)
                 os.close(descriptor)
         except OSError as error:
             return error

@@ -80,7 +80,7 @@ def test_every_service_of_the_stack_is_hardened_bounded_and_watched() -> None:
         assert service["mem_limit"], name
         assert service["pids_limit"], name
         once = service.get("healthcheck") == {"disable": True}
-        assert once == (name in {"migrate", "demo"}), name
+        assert once == (name in {"migrate", "demo", "fixity"}), name
         assert service["restart"] == "unless-stopped" or once, name
         # metrics asks for no password, and luigid's goes over the line as it is: nobody but this machine is let in.
         for port in service.get("ports", []):

@@ -3,14 +3,14 @@
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from pipeline import record
 from pipeline.foundation.work import Bag
-from pipeline.record import CHECK, Leases, Record
+from pipeline.record import CHECK, Leases, Record, schedule, tables
 
 BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7)
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -24,14 +24,17 @@ def synced(engine: Engine, bag: Bag, *, proof: dict[str, str] | None = None) -> 
     book.commit_sync(bag, bag.work_rid, archive_path="/a", files=3, size_bytes=9, facts=facts, leases=owner)
 
 
+def check(engine: Engine, work: record.Archived, outcome: str, **facts: float) -> None:
+    schedule.claim(engine, work, seconds=60)
+    schedule.ended(engine, work, outcome, {"bytes": 0, "seconds": 0, **facts}, agent="host/1/1")
+
+
 def test_each_work_is_told_by_its_latest_sync_and_its_latest_check(engine: Engine) -> None:
     synced(engine, BAG)
     synced(engine, replace(BAG, etag="e2"), proof={"name": "W1.bag/W1.digests.json", "sha512": "ab"})
     synced(engine, replace(BAG, work_rid="W2"))
-    book = Record(engine, agent="host/1/1", host="host")
-    for outcome in ("failed", "passed"):
-        book.note(CHECK, outcome, {}, work_rid="W1", bag_id=BAG.bag_id)
-    book.note(CHECK, "no-proof", {}, work_rid="W3")
+    for rid, outcome in (("W1", "failed"), ("W1", "passed"), ("W3", "no-proof")):
+        check(engine, record.Archived(rid), outcome)
     found = record.archived(engine)
     assert set(found) == {"W1", "W2", "W3"}
     one, two, three = found["W1"], found["W2"], found["W3"]
@@ -50,6 +53,41 @@ def test_each_work_is_told_by_its_latest_sync_and_its_latest_check(engine: Engin
 
 def checked(book: Record, rid: str, outcome: str, **facts: object) -> None:
     book.note(CHECK, outcome, facts, work_rid=rid, bag_id="b")
+
+
+def test_of_two_that_saw_a_work_due_one_checks_it_and_what_is_given_up_is_another_s_later(engine: Engine) -> None:
+    synced(engine, BAG)
+    due = record.archived(engine)["W1"]
+    first = [schedule.claim(engine, due, seconds=0), schedule.claim(engine, due, seconds=60)]  # the one has died
+    second = schedule.claim(engine, record.archived(engine)["W1"], seconds=60)
+    schedule.go_on(engine, "W1", seconds=60)
+    schedule.ended(engine, due, "passed", {"bytes": 9, "seconds": 0.5}, agent="host/1/1")
+    late = schedule.claim(engine, due, seconds=60)
+    half = record.archived(engine)["W1"]
+    again = schedule.claim(engine, half, seconds=60)
+
+    assert (first, second, late, again) == ([True, True], False, False, True)
+    assert half.turn == half.seen_on
+    assert record.archived(engine)["W1"].turn > half.turn
+
+
+def test_the_schedule_counts_what_was_not_looked_at_in_time(engine: Engine) -> None:
+    for rid in ("W1", "W2", "W3"):
+        synced(engine, replace(BAG, work_rid=rid))
+    check(engine, record.Archived("W2"), "passed", bytes=18, seconds=2)
+    schedule.enrol(engine, {"W4", "W5"}, set())
+    schedule.enrol(engine, {"W4"}, {"W5", "W1"})  # another host saw it, too; and what came home is on it anyway
+    long_ago = datetime.now(UTC).replace(tzinfo=None, microsecond=5) - timedelta(days=40)
+    with engine.begin() as connection:
+        connection.execute(update(tables.syncs).where(tables.syncs.c.work_rid != "W1").values(synced_on=long_ago))
+
+    stands = schedule.standing(engine, days=30)
+
+    assert (stands.works, stands.behind, stands.never) == (4, 2, 1)  # W2 was checked since; W4 never was
+    assert stands.oldest == long_ago.replace(tzinfo=UTC)
+    assert stands.bytes_per_second == 9
+    assert schedule.listed(engine) == {"W4"}
+    assert schedule.standing(engine, days=50).behind == 1
 
 
 def test_a_work_is_broken_from_a_failed_check_until_one_is_passed_or_forgotten_or_it_is_synced_again(

@@ -15,12 +15,12 @@ from sqlalchemy import Engine
 
 from pipeline import record
 from pipeline.foundation.work import Bag
-from pipeline.record import Leases, Phase, Record, stories, tables, views
+from pipeline.record import CHECK, Leases, Phase, Record, stories, tables, views
 from tests.world.servers import forking
 from tests.world.stack import Site, history, lines
 
 BAG = Bag("W1KEPT", "bucket", "a/W1KEPT.bag.zip", etag="e1", size_bytes=7, event_time=datetime(2026, 4, 6, tzinfo=UTC))
-OURS = {"bags", "syncs", "events", "leases", "notices", "lanes", "names", "wants"}
+OURS = {"bags", "syncs", "events", "leases", "notices", "lanes", "names", "wants", "checks"}
 
 # As their stack has it: whole seconds in the server's zone, names of any case alike, dates set by the server itself.
 BDRC_MYSQL = """
@@ -241,9 +241,26 @@ def test_an_upgrade_that_was_killed_between_its_changes_goes_on(engine: Engine) 
 
     record.upgrade(engine)
 
-    assert record.revisions(engine) == ("0008", "0008")
+    assert record.revisions(engine) == ("0010", "0010")
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+
+def test_checks_of_before_there_was_a_schedule_count_in_it(engine: Engine) -> None:
+    record.upgrade(engine)
+    bring_home(engine, BAG)
+    book = Record(engine, agent="host/1/1", host="host")
+    for outcome in ("passed", "failed", "forgotten"):
+        book.note(CHECK, outcome, {}, work_rid=BAG.work_rid)
+    with engine.connect() as connection:
+        failed = connection.scalar(sqlalchemy.select(tables.events.c.at).where(tables.events.c.outcome == "failed"))
+
+    record.downgrade(engine, "0008")
+    record.upgrade(engine)
+
+    told = record.archived(engine)[BAG.work_rid].checked_on
+    assert told
+    assert told.replace(tzinfo=None) == failed
 
 
 def _prepare(url: str, barrier: Any) -> None:
@@ -287,7 +304,7 @@ def test_several_that_open_a_new_sqlite_file_at_once_wait_for_one_another(tmp_pa
 
 
 def test_an_operator_goes_back_a_release_and_forward_again(site: Site) -> None:
-    wrong = site.call("db", "downgrade", "0009", "--yes")
+    wrong = site.call("db", "downgrade", "0011", "--yes")
     unasked = site.call("db", "downgrade", "0001")
     back = site.call("db", "downgrade", "0001", "--yes")
     told = site.call("db", "status")

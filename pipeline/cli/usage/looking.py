@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.cli.usage.verb import DATABASE, JSON, RID, SOURCES, THREADS, YES, Verb, option
-from pipeline.foundation.arguments import moment, positive, size
+from pipeline.foundation.arguments import hours, moment, positive, rate
 
 _FOLDERS = "`[pipeline]`: staging, quarantine, archive"
 _NO_WORK = {0: "it was told", 1: "", 2: "wrong usage or settings, or nothing is known of the work"}
@@ -108,7 +108,7 @@ VERBS = (
         (
             "verify W1NLM4700",
             "verify --oldest 200 --max-rate 50M",
-            "verify --due 90",
+            "verify --due --max-hours 5 --max-rate 50MB/s",
             "verify --all --json",
             "verify --replica --due 30",
             "verify --forget W1FPL2251 --reason withdrawn",
@@ -117,7 +117,9 @@ VERBS = (
         "is checked, and what the archive has of works that the record never heard of. A check that fails is an alarm "
         "in status, mails and metrics, until the work passes a check or comes home again, or --forget with --reason "
         "ends it. With --replica second copies are looked at: size and checksum as S3 tells them, without a byte "
-        "retrieved. One of RID, --all, --oldest, --due and --forget is needed.",
+        "retrieved. One of RID, --all, --oldest, --due and --forget is needed. Called each night, --due DAYS looks at "
+        "each work once in so many days: at what might be late by the next night, never looked at first; and at a "
+        "day's share of the others. Hosts that do so at the same time share the works. See docs/years.md.",
         options=(
             option("rids", nargs="*", metavar="RID", help="works to check"),
             option("--all", action="store_true", help="every work in the archive"),
@@ -131,9 +133,10 @@ VERBS = (
             option(
                 "--due",
                 type=positive,
-                default=0,
+                nargs="?",
+                const=0,
                 metavar="DAYS",
-                help="what was not looked at for so long, oldest first",
+                help="so that each was looked at in so many days, oldest first; default: [fixity] due_days",
             ),
             option("--replica", action="store_true", help="look at second copies instead"),
             option(
@@ -141,11 +144,18 @@ VERBS = (
             ),
             option("--reason", default="", metavar="TEXT", help="why it is ended; kept in the record"),
             option(
-                "--max-rate",
-                type=size,
+                "--max-hours",
+                type=hours,
                 default=0,
-                metavar="BYTES",
-                help="read no more than so much in a second: 500k, 50M",
+                metavar="H",
+                help="stop after so long; what was read half counts for nothing, and comes last the next time",
+            ),
+            option(
+                "--max-rate",
+                type=rate,
+                default=0,
+                metavar="RATE",
+                help="read no more than so much in a second (500k, 50MB/s), and leave nothing of it in the page cache",
             ),
             THREADS,
             JSON,
@@ -153,12 +163,12 @@ VERBS = (
         ),
         exits={
             0: "nothing is wrong",
-            1: "something is wrong, or not all could be checked",
+            1: "something is wrong, or not all could be checked; not if --max-hours was over",
             2: "wrong usage or settings, or a work is not archived, or has no alarm; nothing was checked",
             3: "the archive or the database is out of reach",
         },
-        reads=(DATABASE, "`[pipeline]`: archive, logs", "the proof kept with each work"),
-        see=("sync.md",),
+        reads=(DATABASE, "`[pipeline]`: archive, logs", "`[fixity]`", "the proof kept with each work"),
+        see=("sync.md", "years.md"),
     ),
     Verb(
         "check",

@@ -1,11 +1,11 @@
 """`run_pipeline.py verify`: match archived works with their kept proof, and second copies with what S3 tells."""
 
 import logging
+import math
 import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
@@ -34,7 +34,7 @@ def main(options: Namespace) -> int:
         ArchiveMissing: the archive is out of reach; what was checked before is told all the same.
         DatabaseUnavailable: the database is out of reach; the same.
     """
-    ways = (options.rids, options.all, options.oldest, options.due, options.forget)
+    ways = (options.rids, options.all, options.oldest, options.due is not None, options.forget)
     if sum(map(bool, ways)) != 1 or bool(options.forget) != bool(options.reason):
         wanted = "one of RID…, --all, --oldest N, --due DAYS, and --forget RID with --reason TEXT is needed"
         raise UsageError(wanted, go_on=("verify", "--help"))
@@ -42,6 +42,7 @@ def main(options: Namespace) -> int:
     if options.forget:
         return _forget(here, asked_rid(options.forget), options.reason)
     logs.log_to(here.settings.logs, "verify", verbose=options.verbose, json_lines=here.settings.log_json)
+    options.due = _days(here, options)
     if options.replica:
         return _look_at_copies(here, options)
     verify.see_archive(here)
@@ -61,23 +62,38 @@ def _forget(here: Site, rid: str, reason: str) -> int:
     return processes.EXIT_DONE
 
 
+def _days(here: Site, options: Namespace) -> int:
+    """The days of `--due`, or of the settings where it has no number; 0: it was not asked for.
+
+    Raises:
+        UsageError: they are not set.
+    """
+    if options.due is None:
+        return 0
+    name = "replica_due_days" if options.replica else "due_days"
+    days = int(options.due or getattr(here.settings.fixity, name))
+    if not days:
+        raise UsageError(f"[fixity] {name} is not set; nothing was checked", by_hand="set it, or say --due DAYS")
+    return days
+
+
 def _asked_for(here: Site, options: Namespace) -> list[Archived]:
-    if not options.rids:
-        works = [one for one in verify.everything(here) if not options.due or _is_due(one.seen_on, options.due)]
-        return works[: options.oldest] if options.oldest else works
-    return verify.by_name(here, options.rids)
-
-
-def _is_due(seen_on: datetime | None, days: int) -> bool:
-    return seen_on is None or datetime.now(UTC) - seen_on.astimezone(UTC) >= timedelta(days=days)
+    if options.rids:
+        return verify.by_name(here, options.rids)
+    works = verify.everything(here)
+    if options.due:
+        return verify.due(works, options.due, looked_on=lambda work: work.checked_on)
+    return works[: options.oldest or None]
 
 
 def _look_at_copies(here: Site, options: Namespace) -> int:
     """Compare second copies with what S3 tells of them."""
     copies = replication.newest(here, rids=[asked_rid(rid) for rid in options.rids])
-    copies = [one for one in copies if not options.due or _is_due(one.seen_on, options.due)]
+    if options.due:
+        copies = verify.due(copies, options.due, looked_on=lambda copy: copy.looked_on)
+    copies, until = copies[: options.oldest or None], _until(options)
     with stopping_on_signals(here.stopping.set):
-        looked = list(replication.look(here, copies[: options.oldest or None]))
+        looked = list(replication.look(here, copies, until=until))
     counts = Counter(str(one.verdict) for one in looked)
     told = {"asked": len(copies), "verdicts": counts, "copies": [one.as_data() for one in looked]}
 
@@ -88,8 +104,13 @@ def _look_at_copies(here: Site, options: Namespace) -> int:
         found = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
         out.print(f"{human_count(len(looked), 'second copy', 'second copies')}: {found or 'nothing to look at'}")
 
-    wrong = counts["failed"] or len(looked) < len(copies[: options.oldest or None])
+    wrong = counts["failed"] or (len(looked) < len(copies) and time.monotonic() < until)
     return show.result(options, told, tell, status=processes.EXIT_FAILED if wrong else processes.EXIT_DONE)
+
+
+def _until(options: Namespace) -> float:
+    """When the time is over, by the monotonic clock."""
+    return time.monotonic() + options.max_hours * 3600 if options.max_hours else math.inf
 
 
 class _Check:
@@ -100,39 +121,45 @@ class _Check:
         self._works = works
         self._options = options
         self._checked: list[Checked] = []
-        self._started = time.monotonic()
+        self._elsewhere = 0
+        self._started, self._until = time.monotonic(), _until(options)
 
     def check(self, show_progress: Pulse) -> None:
-        """Check one work after the other, each with all threads, until all are or a signal comes."""
+        """Check one work after the other, each with all threads, until all are, the time is over or a signal comes."""
         brake = Brake(self._options.max_rate) if self._options.max_rate else None
         total = sum(work.bytes for work in self._works)
-        before = 0
+        before, shared = 0, bool(self._options.oldest or self._options.due)
 
         def pulse(done: int, _of: int) -> None:
             if self._here.stopping.is_set():
                 raise Stopping("stopped as asked")
+            if time.monotonic() > self._until:
+                raise Stopping("the time is over")
             show_progress(before + done, max(total, before + done))
 
         try:
             for work in self._works:
                 pulse(0, 0)
-                checked = verify.check_work(self._here, work, brake=brake, threads=self._options.threads, pulse=pulse)
+                given = {"brake": brake, "threads": self._options.threads, "pulse": pulse, "shared": shared}
+                checked = verify.check_work(self._here, work, **given)
+                if checked is None:
+                    self._elsewhere += 1
+                    continue
                 before += max(work.bytes, checked.result.bytes)
                 self._checked.append(checked)
                 _log_line(checked)
-        except Stopping:
-            _log.warning(
-                "stopped as asked; checked %d of %s", len(self._checked), human_count(len(self._works), "work")
-            )
+        except Stopping as why:
+            _log.warning("%s; checked %d of %s", why, len(self._checked), human_count(len(self._works), "work"))
 
     @property
     def _left(self) -> int:
-        return len(self._works) - len(self._checked)
+        return len(self._works) - len(self._checked) - self._elsewhere
 
     def status(self) -> int:
         """The exit status: a work named by hand that could not be checked is no success either."""
         counts = Counter(checked.verdict for checked in self._checked)
-        wrong = counts[FixityVerdict.FAILED] or self._left or (self._options.rids and counts[FixityVerdict.NO_PROOF])
+        cut = self._left and time.monotonic() < self._until
+        wrong = counts[FixityVerdict.FAILED] or cut or (self._options.rids and counts[FixityVerdict.NO_PROOF])
         return processes.EXIT_FAILED if wrong else processes.EXIT_DONE
 
     def tell(self) -> None:
@@ -143,6 +170,7 @@ class _Check:
                 {
                     "asked": len(self._works),
                     "not_reached": self._left,
+                    "elsewhere": self._elsewhere,
                     "verdicts": {str(verdict): counts[verdict] for verdict in FixityVerdict},
                     "seconds": round(time.monotonic() - self._started, 3),
                     "works": [
@@ -165,6 +193,7 @@ class _Check:
         size = sum(one.result.bytes for one in self._checked)
         told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in FixityVerdict if counts[verdict])
         left = f"; not reached: {self._left}" if self._left else ""
+        left += f"; checked by others: {self._elsewhere}" if self._elsewhere else ""
         seconds = time.monotonic() - self._started
         works = human_count(len(self._checked), "work")
         out.print(f"{works}: {told or 'nothing to check'}; {human_bytes(size)} in {seconds:.0f} s{left}")
