@@ -1,55 +1,20 @@
 """`run_pipeline.py dead-letters list|show|resend|drop`: messages that could never succeed, and what becomes of them."""
 
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
 from pipeline import intake
-from pipeline.foundation.errors import NotUnderstood, UsageError, WorkBusy
-from pipeline.foundation.work import Bag, human_count, rfc3339, stamp
-from pipeline.intake import DeadLetter, Queue
+from pipeline.foundation.errors import UsageError, WorkBusy
+from pipeline.foundation.work import human_count, rfc3339, stamp
 from pipeline.operations import repair, show
-from pipeline.record import SUPERSEDED, BagState, overview, superseded
-from pipeline.settings import Source
+from pipeline.operations.letters import Letter, drop, lying, note
+from pipeline.record import SUPERSEDED, BagState, overview
 from pipeline.tasks import context
 from pipeline.tasks.context import Site
-
-
-@dataclass(frozen=True)
-class _Letter:
-    """A dead letter, the queue it came from, the bags that it announces, and what has become of those by now."""
-
-    source: Source
-    queue: Queue
-    letter: DeadLetter
-    bags: tuple[Bag, ...]
-    states: tuple[str, ...]
-
-    @property
-    def message_id(self) -> str:
-        return self.letter.message.message_id
-
-    def is_called(self, beginning: str) -> bool:
-        """Whether its identity begins so; or that of the message it was, under which logs and record tell of it."""
-        return any(known.startswith(beginning) for known in (self.message_id, self.was_message))
-
-    @property
-    def was_message(self) -> str:
-        """The identity that it had in its queue; empty where SQS moved it, and it has that identity still."""
-        return self.letter.attributes.get("MessageId", "")
-
-    @property
-    def works(self) -> list[str]:
-        return [bag.work_rid for bag in self.bags]
-
-    @property
-    def carries(self) -> str:
-        """Its works, for people."""
-        return ", ".join(self.works) or "a message that was not understood"
 
 
 def main(options: Namespace) -> int:
@@ -62,7 +27,7 @@ def main(options: Namespace) -> int:
     """
     here = context.open_site(lane="dead-letters")
     with ExitStack() as stack:
-        letters = list(_letters(here, stack))
+        letters = list(lying(here, stack))
         if options.action == "list":
             return _told(options, letters, _list)
         if options.action == "show":
@@ -75,31 +40,9 @@ def main(options: Namespace) -> int:
         return _resend(here, show.console(), chosen)
 
 
-def _letters(here: Site, stack: ExitStack) -> Iterator[_Letter]:
-    over = superseded(here.engine)
-    for source in here.settings.sources:
-        sqs = here.sqs(source)
-        queue = intake.find_queue(sqs, source=source.name, queue=source.queue)
-        if not queue.dead_letter_url:
-            continue
-        for letter in stack.enter_context(intake.dead_letters(sqs, queue)):
-            try:
-                bags = intake.parse(letter.message.body, source=source.name, bucket=source.bucket).bags
-            except NotUnderstood:
-                bags = ()
-            yield _Letter(source, queue, letter, bags, tuple(_state(here, bag, over) for bag in bags))
-
-
-def _state(here: Site, bag: Bag, over: Collection[str]) -> str:
-    row = here.record.bag(bag.bag_id) if bag.etag or bag.version_id else None
-    if row is None:
-        return "not known"
-    return SUPERSEDED if bag.bag_id in over else str(row.state)
-
-
-def _named(letters: Sequence[_Letter], names: Sequence[str]) -> list[_Letter]:
+def _named(letters: Sequence[Letter], names: Sequence[str]) -> list[Letter]:
     """The letters meant: by message identity (also the one that logs name), its beginning, or a work it announces."""
-    found: list[_Letter] = []
+    found: list[Letter] = []
     for name in names:
         matching = [one for one in letters if name and (name in one.works or one.is_called(name))]
         if not matching:
@@ -111,18 +54,18 @@ def _named(letters: Sequence[_Letter], names: Sequence[str]) -> list[_Letter]:
     return found
 
 
-def _told(options: Namespace, letters: Sequence[_Letter], tell: Callable[[Console, Sequence[_Letter]], None]) -> int:
+def _told(options: Namespace, letters: Sequence[Letter], tell: Callable[[Console, Sequence[Letter]], None]) -> int:
     document = {"dead_letters": [_document(one) for one in letters]}
     return show.result(options, document, lambda out: tell(out, letters))
 
 
-def _list(out: Console, letters: Sequence[_Letter]) -> None:
+def _list(out: Console, letters: Sequence[Letter]) -> None:
     if not letters:
         out.print("no dead letters")
     show.tell(out, [_row(one) for one in letters])
 
 
-def _show(out: Console, letters: Sequence[_Letter]) -> None:
+def _show(out: Console, letters: Sequence[Letter]) -> None:
     for one in letters:
         out.print(f"message {one.message_id}, dead since {stamp(one.letter.since)}, from queue {one.source.queue}")
         for name, value in one.letter.attributes.items():
@@ -137,7 +80,7 @@ def _show(out: Console, letters: Sequence[_Letter]) -> None:
         out.print(f"delete it:    run_pipeline.py dead-letters drop {one.message_id}")
 
 
-def _resend(here: Site, out: Console, letters: Sequence[_Letter]) -> int:
+def _resend(here: Site, out: Console, letters: Sequence[Letter]) -> int:
     """Sent, then recorded, then deleted: killed in between a letter is in both queues, and never in none.
 
     What SQS moved has no seal by which a lane would know it: its refused bags are handed back here, before it is sent.
@@ -157,14 +100,14 @@ def _resend(here: Site, out: Console, letters: Sequence[_Letter]) -> int:
                 out.print(f"{one.message_id}: not sent back: {show.safe(str(error))}")
                 continue
         intake.send_back(sqs, one.queue, one.letter)
-        _note(here, one, "resent", {} if one.bags else {"body": one.letter.message.body[: overview.SAID]})
+        note(here, one, "resent", {} if one.bags else {"body": one.letter.message.body[: overview.SAID]})
         intake.acknowledge(sqs, one.letter.message)
         out.print(f"{one.message_id}: sent back to {one.source.queue}: {show.safe(one.carries)}")
     out.print(f"{len(letters) - busy} sent back; lanes take them up by themselves, or: run_pipeline.py run")
     return 1 if busy else 0
 
 
-def _hand_back(here: Site, one: _Letter) -> None:
+def _hand_back(here: Site, one: Letter) -> None:
     for bag in one.bags:
         for row in here.record.bags_of(bag.work_rid):
             meant = row.bag.bag_id == bag.bag_id if bag.etag or bag.version_id else row.bag.address == bag.address
@@ -172,29 +115,17 @@ def _hand_back(here: Site, one: _Letter) -> None:
                 repair.hand_back(here, row, reason="its message was sent back from the dead-letter queue")
 
 
-def _drop(here: Site, out: Console, letters: Sequence[_Letter], *, yes: bool) -> int:
-    """Recorded with all that it said, then deleted: killed in between a letter is still there."""
+def _drop(here: Site, out: Console, letters: Sequence[Letter], *, yes: bool) -> int:
     for one in letters:
         out.print(f"{one.message_id}: {show.safe(one.carries)}")
     show.agreed(f"{human_count(len(letters), 'dead letter')} will be deleted. Delete?", yes=yes)
     for one in letters:
-        _note(here, one, "dropped", {"body": one.letter.message.body, "attributes": dict(one.letter.attributes)})
-        intake.acknowledge(here.sqs(one.source), one.letter.message)
+        drop(here, one)
         out.print(f"{one.message_id}: deleted; what it said stays in the record")
     return 0
 
 
-def _note(here: Site, one: _Letter, outcome: str, more: Mapping[str, Any]) -> None:
-    """Put what an operator did to a letter into the story of each work that it announces."""
-    facts = {"message_id": one.message_id, "queue": one.queue.url, "works": one.works, "by": repair.operator(), **more}
-    for bag in one.bags:
-        known = bag.bag_id if bag.etag or bag.version_id else ""
-        here.record.note("intake", outcome, facts, work_rid=bag.work_rid, bag_id=known)
-    if not one.bags:
-        here.record.note("intake", outcome, facts)
-
-
-def _row(one: _Letter) -> dict[str, str]:
+def _row(one: Letter) -> dict[str, str]:
     return {
         "message": one.message_id,
         "queue": one.source.queue,
@@ -215,7 +146,7 @@ def _now(states: Sequence[str]) -> str:
     return ", ".join(states)
 
 
-def _document(one: _Letter) -> dict[str, Any]:
+def _document(one: Letter) -> dict[str, Any]:
     return {
         "message_id": one.message_id,
         "was_message_id": one.was_message,
