@@ -25,6 +25,8 @@ KINDS: dict[str, tuple[str, _Find]] = {
     "replaced_days": ("the settings say so: IT IS THE ONLY COPY of what was replaced", outlived.replaced),
     "leftovers_days": ("the work is home and proved, and no bag of it is on its way", outlived.leftovers),
     "sync_logs_days": ("no work waits that failed then", outlived.sync_logs),
+    "uploads_days": ("the archive has the work, from which it is sent again", spent.unfinished_uploads),
+    "dead_letters_days": ("each of its works is home; what it said goes into the record", spent.dead_letters),
     "events_years": ("a later one says the same, or it is of no work; written to a file first", spent.routine_events),
 }
 """By its setting: why one of a kind may go, and where those are found that are old enough."""

@@ -150,6 +150,14 @@ def sent(
         history.add(connection, STEP, "done", {"replica": copy["replica"], **facts}, agent=agent, **told)
 
 
+@tried_again
+def let_go(engine: Engine, copy: SecondCopy) -> None:
+    """An upload that was begun is gone, so that nobody goes on with it."""
+    known = [replicas.c[name] == getattr(copy, name) for name in ("work_rid", "bag_id", "replica", "upload_id")]
+    with writing(engine) as connection:
+        connection.execute(update(replicas).where(*known).values(upload_id=""))
+
+
 def _write(connection: Any, values: Mapping[str, Any]) -> None:
     known = [replicas.c[name] == values[name] for name in ("work_rid", "bag_id", "replica")]
     values = {**values, "verdict": "", "looked_on": None}

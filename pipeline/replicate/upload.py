@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -188,13 +189,25 @@ def begin(s3: "S3Client", place: Mapping[str, Any], **options: Any) -> str:
     return made["UploadId"]
 
 
-def abandon(s3: "S3Client", place: Mapping[str, Any]) -> None:
-    """Let go of every unfinished upload for this key, so that its parts are paid for no more."""
+def abandon(s3: "S3Client", place: Mapping[str, Any], *, only: str = "") -> None:
+    """Let go of every unfinished upload for this key, or of that one, so that its parts are paid for no more."""
+    with aws.failures_named(f"unfinished uploads of {place['Key']}"):
+        for upload_id in unfinished(s3, place):
+            if only in {"", upload_id}:
+                s3.abort_multipart_upload(**place, UploadId=upload_id)
+
+
+def unfinished(s3: "S3Client", place: Mapping[str, Any]) -> dict[str, datetime]:
+    """The unfinished uploads for this key, and since when each is."""
     with aws.failures_named(f"unfinished uploads of {place['Key']}"):
         pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=place["Bucket"], Prefix=place["Key"])
-        found = [one["UploadId"] for page in pages for one in page.get("Uploads", []) if one["Key"] == place["Key"]]
-        for upload_id in found:
-            s3.abort_multipart_upload(**place, UploadId=upload_id)
+        uploads = [one for page in pages for one in page.get("Uploads", [])]
+        return {one["UploadId"]: one["Initiated"] for one in uploads if one["Key"] == place["Key"]}
+
+
+def sent_bytes(s3: "S3Client", place: Mapping[str, Any], upload_id: str) -> int:
+    """What the parts of an unfinished upload take."""
+    return sum(part.size_bytes for part in _known_parts(s3, place, upload_id).values())
 
 
 def is_open(s3: "S3Client", place: Mapping[str, Any], upload_id: str) -> bool:

@@ -15,11 +15,12 @@ import pytest
 from sqlalchemy import event
 
 from pipeline import download, intake, record
+from pipeline.embedded import embedded
 from pipeline.foundation.errors import ArchiveConflict, AuditFailed
 from pipeline.foundation.work import Bag
 from pipeline.operations import tidy
-from pipeline.record import Leases, Phase
-from pipeline.settings import Folder
+from pipeline.record import Leases, Phase, replicas
+from pipeline.settings import Folder, Replica, Source
 from pipeline.settings.retention import Retention
 from pipeline.tasks import context, staging
 from tests.world.attacker import KEPT
@@ -204,8 +205,8 @@ def test_what_nobody_needs_goes_when_it_is_old_enough_and_nothing_else(house: Ho
 def test_what_has_no_copy_and_what_was_dropped_is_kept_for_ever_unless_it_is_set() -> None:
     chosen = Retention()
 
-    assert (chosen.done_days, chosen.quarantined_days, chosen.replaced_days) == (0, 0, 0)
-    assert chosen.leftovers_days >= A_MONTH
+    assert (chosen.done_days, chosen.quarantined_days, chosen.replaced_days, chosen.dead_letters_days) == (0, 0, 0, 0)
+    assert min(chosen.leftovers_days, chosen.uploads_days) >= A_MONTH
 
 
 # What makes the only copy of something of each, or somebody's work.
@@ -372,6 +373,106 @@ def test_an_archive_that_is_not_there_keeps_nothing_else_from_going(house: House
 
     assert "unmounted" in heaps[0].error
     assert not logs.exists()
+
+
+# What lies at AWS.
+
+
+@dataclass
+class Uploads:
+    """Three unfinished uploads: one that the record knows, of W1, which is home, and two of somebody else."""
+
+    house: House
+    site: Site
+    ours: str = ""
+    foreign: tuple[str, ...] = ()
+
+    def begin(self) -> None:
+        house, bucket = self.house, self.site.bucket
+        house.bring_home(Bag("W1", "bucket", "W1.bag.zip", etag="e1"))
+        keys = ("copies/W1.bag.zip", "copies/W1.bag.zip", "others.zip")
+        made = [self.site.s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"] for key in keys]
+        self.ours, self.foreign = made[0], tuple(made[1:])
+        self.site.s3.upload_part(Bucket=bucket, Key=keys[0], UploadId=self.ours, PartNumber=1, Body=b"part")
+        self.remember()
+        replica = Replica("deep", bucket=bucket, region="us-east-1", endpoint_url=self.site.moto_url)
+        house.here.settings = replace(house.here.settings, replicas=(replica,))
+
+    def remember(self, **more: str) -> None:
+        known = {"work_rid": "W1", "bag_id": "", "replica": "deep", "content": "x", "upload_id": self.ours}
+        here = self.house.here
+        with here.leased("W1", ""):
+            replicas.begun(here.engine, here.leases, ["W1"], {**known, "object_key": "copies/W1.bag.zip", **more})
+
+    def there(self) -> set[str]:
+        return {one["UploadId"] for one in self.site.s3.list_multipart_uploads(Bucket=self.site.bucket)["Uploads"]}
+
+
+@pytest.fixture
+def uploads(house: House, site: Site, monkeypatch: pytest.MonkeyPatch) -> Uploads:
+    for name, value in embedded.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    made = Uploads(house, site)
+    made.begin()
+    return made
+
+
+def test_an_upload_of_ours_that_never_ended_goes_and_nothing_else_in_the_bucket(uploads: Uploads) -> None:
+    young, _ = uploads.house.tidy(uploads_days=36_500)  # moto has begun each in 2010
+    uploads.house.days_ahead = A_MONTH + 2
+
+    (heap,) = uploads.house.plan(uploads_days=A_MONTH)
+    tidy.take_away(uploads.house.here, [heap])
+
+    assert young == []
+    assert [one.size_bytes for one in heap.going] == [4]
+    assert uploads.there() == set(uploads.foreign)
+    assert [one.upload_id for one in replicas.copies(uploads.house.here.engine)] == [""]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda uploads: lose_a_file(uploads.house, Path()), f"lacks {IMAGE}"),
+        (lambda uploads: uploads.remember(upload_id="another"), "it was gone on with"),
+    ],
+)
+def test_an_upload_that_is_gone_on_with_or_whose_work_is_not_whole_stays(
+    uploads: Uploads, spoil: Callable[[Uploads], None], told: str
+) -> None:
+    uploads.house.days_ahead = A_MONTH + 2
+    (heap,) = uploads.house.plan(uploads_days=A_MONTH)
+    spoil(uploads)
+
+    tidy.take_away(uploads.house.here, [heap])
+
+    assert told in heap.staying[0][1]
+    assert uploads.there() == {uploads.ours, *uploads.foreign}
+
+
+def test_dead_letters_whose_works_are_home_go_and_what_they_said_stays(
+    house: House, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in embedded.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    source = Source("test", region="us-east-1", bucket=site.bucket, queue=site.queue, endpoint_url=site.moto_url)
+    house.here.settings = replace(house.here.settings, sources=(source,))
+    for rid in ("W1", "W2"):
+        site.sqs.send_message(
+            QueueUrl=site.dead_url, MessageBody=json.dumps({"Records": [site.event(f"{rid}.bag.zip", "e1", 1)]})
+        )
+    site.sqs.send_message(QueueUrl=site.dead_url, MessageBody="what is not understood")
+    house.bring_home(Bag("W1", site.bucket, "W1.bag.zip", etag="e1"))
+    house.here.record.see(Bag("W2", site.bucket, "W2.bag.zip", etag="e1"))
+
+    young, _ = house.tidy(dead_letters_days=10)
+    house.days_ahead = 11
+    gone, _ = house.tidy(dead_letters_days=10)
+
+    assert (young, gone) == ([], ["1 dead letter of W1"])
+    assert len(site.dead_letters()) == 2
+    (told,) = [one for one in history(house.here.engine, "W1") if one["outcome"] == "dropped"]
+    assert "W1.bag.zip" in told["detail"]["body"]
 
 
 # The verb, and events that go to a file first.
