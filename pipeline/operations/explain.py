@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.foundation.arguments import command
+from pipeline.foundation.arguments import PROGRAM, command
 from pipeline.foundation.errors import StagingDamaged
 from pipeline.foundation.work import Bag, archive_dir, rfc3339, stamp
 from pipeline.operations import restores, sync_logs
@@ -71,8 +71,11 @@ def _once_asked(here: Site, story: WorkStory, row: BagRow) -> Next:
     # Whoever raised the last failure knew best how to go on.
     mine = (event["detail"] for event in reversed(story.events) if event["bag_id"] == row.bag.bag_id)
     told: dict[str, Any] = next((one for one in mine if one.get("go_on") or one.get("by_hand")), {})
-    look = command("quarantine", "show", rid) if here.place(row.bag).report.exists() else told.get("go_on")
-    return Next("nothing by itself: a person has to decide", look or command("retry", rid), told.get("by_hand", ""))
+    go_on, by_hand = str(told.get("go_on", "")), told.get("by_hand")
+    if by_hand is None and not go_on.startswith(PROGRAM):  # release 0.1.0 told what a person does in the same field
+        go_on, by_hand = "", go_on
+    look = command("quarantine", "show", rid) if here.place(row.bag).report.exists() else go_on
+    return Next("nothing by itself: a person has to decide", look or command("retry", rid), by_hand or "")
 
 
 def lying(here: Site, bag: Bag) -> list[Lying]:

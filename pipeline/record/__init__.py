@@ -10,6 +10,6 @@ from pipeline.record.leases import Leases
 from pipeline.record.names import check_name, take_name
 from pipeline.record.overview import superseded
 from pipeline.record.record import Record
-from pipeline.record.schema import SchemaOutdated, downgrade, earlier, prepare, revisions, upgrade
+from pipeline.record.schema import SchemaOutdated, downgrade, earlier, prepare, revisions, serves, upgrade
 from pipeline.record.states import SUPERSEDED, BagRow, BagState, Phase, Step, failure_facts, step_after
 from pipeline.record.wants import Limits, Want, WantState

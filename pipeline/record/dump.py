@@ -25,7 +25,7 @@ from pipeline.foundation.errors import PipelineError, UsageError
 from pipeline.foundation.work import Pulse, rfc3339
 from pipeline.record.engine import lift_limits, reading, translated, writing
 from pipeline.record.lanes import pause_of
-from pipeline.record.schema import bring_to, revisions, upgrade
+from pipeline.record.schema import bring_to, revisions, see_known, upgrade
 from pipeline.record.states import aware, naive
 from pipeline.record.tables import Moment, lanes, leases, metadata, utc_in
 
@@ -105,7 +105,7 @@ def export(engine: Engine, file: Path, *, product: str, silent_seconds: int, pul
 
     Raises:
         OSError: it cannot be written.
-        UsageError: there are no tables of ours in the database.
+        UsageError: there are no tables of ours in the database, or those of a later release.
         DatabaseUnavailable: it is out of reach.
     """
     revision, _ = revisions(engine)
@@ -113,6 +113,7 @@ def export(engine: Engine, file: Path, *, product: str, silent_seconds: int, pul
         raise UsageError(
             "the database has no tables of the pipeline", by_hand="see to [database] url", go_on=("check",)
         )
+    see_known(revision)
     paused = pause_of(engine) is not None
     with _snapshot(engine) as connection:
         there = _tables(connection)

@@ -32,39 +32,64 @@ def prepare(engine: Engine) -> None:
         upgrade(engine)
         return
     found, wanted = revisions(engine)
-    if found != wanted:
+    if not serves(found, wanted):
         with _alone(engine):
             pass  # MySQL shows the tables of another host's upgrade while they are made
         found, wanted = revisions(engine)
     if found is None and "alembic_version" in tables:
         upgrade(engine)  # one that was killed before its first revision stood
         return
-    if found != wanted:
-        raise SchemaOutdated(
-            f"the database has the tables of revision {found or 'none'}, this release needs {wanted}",
-            go_on=("db", "upgrade"),
-        )
+    if not serves(found, wanted):
+        raise _outdated(found, wanted)
 
 
-def revisions(engine: Engine) -> tuple[str | None, str | None]:
+def serves(found: str | None, wanted: str) -> bool:
+    """Whether tables of one revision serve a release that needs another: they are its own, or later ones with more.
+
+    A revision that takes something away begins with another digit (docs/decisions/0068).
+    """
+    return found is not None and found[0] == wanted[0] and found >= wanted
+
+
+def _outdated(found: str | None, wanted: str) -> SchemaOutdated:
+    what = f"the database has the tables of revision {found or 'none'}, this release needs {wanted}"
+    if found and found > wanted:
+        return SchemaOutdated(what, by_hand="take a later release of the program on this host")
+    return SchemaOutdated(what, go_on=("db", "upgrade"))
+
+
+def revisions(engine: Engine) -> tuple[str | None, str]:
     """The revision of the tables there are, and the one that this release needs."""
     with reading(engine) as connection:
         if not inspect(connection).has_table("alembic_version"):
             found = None
         else:
             found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    return found, _newest()
+    return found, _all()[-1]
 
 
 def earlier(engine: Engine) -> list[str]:
-    """The revisions that the tables can be brought back to, the newest first."""
+    """The revisions that the tables can be brought back to, the newest first.
+
+    Raises:
+        UsageError: this release does not know all that is in them.
+    """
     found, _ = revisions(engine)
+    see_known(found or _all()[0])
     return [revision for revision in reversed(_all()) if found and revision < found]
 
 
-def _newest() -> str | None:
-    known = _all()
-    return known[-1] if known else None
+def see_known(revision: str) -> None:
+    """See that this release knows all that is in tables of a revision.
+
+    Raises:
+        UsageError: it does not; they may serve it for all that.
+    """
+    if revision not in _all():
+        raise UsageError(
+            f"the tables are of revision {revision}, this release knows up to {_all()[-1]}; nothing was changed",
+            by_hand="the same with the release that made them, or a later one",
+        )
 
 
 def _all() -> list[str]:
@@ -73,7 +98,16 @@ def _all() -> list[str]:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the tables to this release, from empty, from any earlier one, or from where an upgrade was killed."""
+    """Bring the tables to this release, from empty, from any earlier one, or from where an upgrade was killed.
+
+    Raises:
+        SchemaOutdated: a later release took away what this one needs.
+    """
+    found, wanted = revisions(engine)
+    if serves(found, wanted):
+        return
+    if found and found > wanted:
+        raise _outdated(found, wanted)
     _migrate(engine, "upgrade", "head")
 
 
@@ -83,11 +117,7 @@ def bring_to(engine: Engine, revision: str) -> None:
     Raises:
         UsageError: this release does not know it.
     """
-    if revision not in _all():
-        raise UsageError(
-            f"the tables are of revision {revision}, this release knows up to {_newest()}; nothing was changed",
-            by_hand="the same with the release that made them, or a later one",
-        )
+    see_known(revision)
     found, _ = revisions(engine)
     if found != revision:
         _migrate(engine, "downgrade" if found and found > revision else "upgrade", revision)

@@ -1,6 +1,7 @@
 """The record as a file: from each database to each other, whole or not at all, at one instant, killed anywhere."""
 
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -284,11 +285,17 @@ def test_a_file_of_an_earlier_release_is_brought_to_this_one(tmp_path: Path, dat
     assert len(rows_of(there)["events"]) == 5
 
 
-def test_a_file_of_a_later_release_is_refused_with_the_way_on(tmp_path: Path, database: Path) -> None:
-    old, there = lite(tmp_path / "a.db", database), lite(tmp_path / "there.db", database)
-    with old.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    export(old, tmp_path / "record.gz")
+def _of_a_later_release(lines: list[Any]) -> None:
+    lines[0]["revision"] = "9999"
+    written = b"".join(json.dumps(line).encode() + b"\n" for line in lines[:-1])
+    lines[-1]["end"]["sha512"] = hashlib.sha512(written).hexdigest()
+
+
+def test_a_file_of_a_later_release_is_refused_with_the_way_on(
+    filled: tuple[Path, Rows], tmp_path: Path, database: Path
+) -> None:
+    there = lite(tmp_path / "there.db", database)
+    (tmp_path / "record.gz").write_bytes(_rewritten(filled[0], _of_a_later_release))
 
     with pytest.raises(UsageError, match=r"revision 9999.*the release that made them"):
         load(there, tmp_path / "record.gz")

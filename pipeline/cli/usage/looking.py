@@ -189,8 +189,8 @@ VERBS = (
         about="A database of another kind is a matter of an evening: docs/backups.md has it step by step.",
         actions=_DB,
         exits={
-            0: "it is done; of status: the tables are this release's",
-            1: "of status: they are not",
+            0: "it is done; of status: the tables serve this release",
+            1: "they do not, or could not be changed",
             2: "wrong usage or settings, the file or the database is not fit, or nobody agreed; nothing was changed",
         },
         see=("backups.md",),

@@ -21,16 +21,19 @@ def main(options: Namespace) -> int:
     Raises:
         UsageError: there is no such revision to go back to, a file or database is not fit, or nobody agreed; nothing
             was changed.
+        SchemaOutdated: the tables are of a later release, and do not serve this one.
         DatabaseUnavailable: the database is out of reach.
     """
     return _ACTIONS[options.action](settings.load(), options)
 
 
 def _status(chosen: Settings, _: Namespace) -> int:
-    """1 when the tables are not this release's."""
+    """1 when the tables do not serve this release."""
     found, wanted = record.revisions(record.connect(chosen.database_url))
-    sys.stdout.write(f"tables: revision {found or 'none'}; this release needs {wanted}\n")
-    return 0 if found == wanted else 1
+    serve = record.serves(found, wanted)
+    later = "; they are of a later release, and serve this one" if serve and found != wanted else ""
+    sys.stdout.write(f"tables: revision {found or 'none'}; this release needs {wanted}{later}\n")
+    return 0 if serve else 1
 
 
 def _upgrade(chosen: Settings, options: Namespace) -> int:
