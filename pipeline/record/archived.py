@@ -132,16 +132,19 @@ class Broken:
     wrong_files: int
 
 
-def broken(engine: Engine) -> list[Broken]:
+def broken(engine: Engine, *, work_rid: str = "") -> list[Broken]:
     """The works whose archive copy failed its last fixity check, and of which nothing in `ENDS_ALARM` was told since.
 
-    By RID. A check that found no proof says nothing about the copy, and takes nothing back.
+    By RID; of all, or of that work alone. A check that found no proof says nothing about the copy, and takes nothing
+    back.
     """
     later = events.alias("later")
     told = [*ENDS_ALARM, (CHECK, "failed")]
     news = or_(*(and_(later.c.step == step, later.c.outcome == outcome) for step, outcome in told))
     since = select(later.c.id).where(later.c.work_rid == events.c.work_rid, later.c.id > events.c.id, news)
     query = select(events).where(events.c.step == CHECK, events.c.outcome == "failed", ~since.exists())
+    if work_rid:
+        query = query.where(events.c.work_rid == work_rid)
     with reading(engine) as connection:
         return sorted(map(_broken, connection.execute(query)), key=lambda one: one.work_rid)
 

@@ -80,6 +80,12 @@ def replaced_since(engine: Engine, bag_id: str, work_rids: Sequence[str]) -> boo
     return any(replaced.values())
 
 
+def not_home(engine: Engine, work_rids: Sequence[str]) -> set[str]:
+    """The bags of these works that are not home, also those that are over since a later one is; by the zips' names."""
+    query = select(bags.c.bag_id).where(bags.c.work_rid.in_(work_rids), bags.c.state != BagState.DONE)
+    return {row.bag_id for row in read(engine, query)}
+
+
 def logs_needed(engine: Engine) -> dict[str, str]:
     """The logs of syncs that failed and whose bags are not home, by path, each with its work."""
     query = (

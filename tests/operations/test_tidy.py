@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pipeline import download, intake, record
 from pipeline.embedded import embedded
 from pipeline.foundation.errors import ArchiveConflict, AuditFailed
 from pipeline.foundation.work import Bag
-from pipeline.operations import tidy
+from pipeline.operations import tidy, verify
 from pipeline.record import Leases, Phase, replicas
 from pipeline.settings import Folder, Replica, Source
 from pipeline.settings.retention import Retention
@@ -363,6 +363,23 @@ def test_what_went_is_told_in_the_story_of_its_work(house: House, kind: str, mak
     assert told["detail"]["what"] == str(doomed)
 
 
+def test_what_is_on_its_way_is_looked_through_once_and_not_for_each_zip(house: House) -> None:
+    zips = [house.dropped(rid)[0] for rid in ("W1", "W2", "W3")]
+    house.here.record.see(Bag("W9", "bucket", "W9.bag.zip", etag="e1"))
+    house.days_ahead = A_MONTH + 2
+    asked: list[str] = []
+
+    def listen(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    event.listen(house.here.engine, "before_cursor_execute", listen)
+    gone, _ = house.tidy(done_days=A_MONTH)
+
+    assert sorted(gone) == sorted(map(str, zips))
+    of_all = [one for one in asked if "bags.state != ?" in one and "bags.work_rid IN" not in one]
+    assert len(of_all) <= 2  # a turn may end in between
+
+
 def test_an_archive_that_is_not_there_keeps_nothing_else_from_going(house: House) -> None:
     logs = logs_of_a_day(house)
     house.days_ahead = A_MONTH + 2
@@ -473,6 +490,31 @@ def test_dead_letters_whose_works_are_home_go_and_what_they_said_stays(
     assert len(site.dead_letters()) == 2
     (told,) = [one for one in history(house.here.engine, "W1") if one["outcome"] == "dropped"]
     assert "W1.bag.zip" in told["detail"]["body"]
+
+
+def test_twelve_years_of_checks_and_logs_take_no_more_room_than_four_and_no_event_is_lost(house: House) -> None:
+    here, room = house.here, {}
+    house.bring_home(Bag("W1", "bucket", "W1.bag.zip", etag="e1"))
+    for half in range(2 * 12):
+        house.days_ahead = 183 * half
+        (work,) = verify.everything(here)
+        verify.check_work(here, work)
+        here.record.note("intake", "ignored", {"why": ["S3's test event"]})
+        day = datetime.now().astimezone() + timedelta(days=house.days_ahead)
+        put(here.settings.logs / f"sync-logs/{day:%F}", {"1/sync-1.log": b"log"})
+        house.tidy(events_years=2, sync_logs_days=365)
+        with here.engine.connect() as connection:
+            rows = [row.outcome for row in connection.exec_driver_sql("SELECT outcome FROM events")]
+        room[half] = (len(rows), len(list((here.settings.logs / "sync-logs").iterdir())))
+
+    assert max(room[half] for half in range(8, 24)) == room[7]
+    files = (here.settings.logs / "events").glob("*")
+    away = [json.loads(line)["outcome"] for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
+    assert [*rows, *away].count("passed") == 24
+    assert [*rows, *away].count("ignored") == 24
+    checked_on = verify.everything(here)[0].checked_on
+    assert checked_on is not None
+    assert checked_on > datetime.now(UTC) + timedelta(days=house.days_ahead - 1)
 
 
 # The verb, and events that go to a file first.
