@@ -253,14 +253,6 @@ def count(folder: Path) -> tuple[int, int]:
     Raises:
         OSError: the folder is not there.
     """
-    files = size = 0
-    waiting = [os.fspath(folder)]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                else:
-                    files += 1
-                    size += entry.stat(follow_symlinks=False).st_size
-    return files, size
+    files = (entry for _, entry in guarded.below(folder) if not entry.is_dir(follow_symlinks=False))
+    sizes = [entry.stat(follow_symlinks=False).st_size for entry in files]
+    return len(sizes), sum(sizes)

@@ -225,18 +225,14 @@ def _derived_tag_files(work: WorkPlan) -> list[tuple[str, bytes | bytearray, tup
         "bag-info.txt": f"BDRC-RID: {work.rid}\n{said}Payload-Oxum: {size}.{len(work.payload)}\n".encode(),
         **{f"manifest-{name}.txt": _manifest(work, at) for at, name in enumerate(work.algorithms)},
     }
+    listed = sorted(contents.items())  # by each tag manifest: all but tag manifests (2.2.1)
     for name in work.algorithms:
-        lines = [f"{_digest(name, content)}  {path}\n" for path, content in sorted(contents.items()) if _is_first(path)]
+        lines = [f"{_digest(name, content)}  {path}\n" for path, content in listed]
         contents[f"tagmanifest-{name}.txt"] = "".join(lines).encode()
     return [
         (f"{work.kept}/{path}", content, tuple(_digest(name, content) for name in work.algorithms))
         for path, content in contents.items()
     ]
-
-
-def _is_first(path: str) -> bool:
-    """Whether a tag manifest lists it: all but tag manifests (2.2.1)."""
-    return not path.startswith("tagmanifest-")
 
 
 def _manifest(work: WorkPlan, at: int) -> bytearray:

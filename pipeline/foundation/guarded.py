@@ -272,6 +272,22 @@ def _let_us_write(descriptor: int) -> None:
         os.fchmod(descriptor, stat.S_IRWXU)
 
 
+def below(folder: Path | str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Everything below a folder, each with its path relative to it, with `/`; links are not followed.
+
+    Raises:
+        OSError: it, or a folder in it, cannot be read.
+    """
+    waiting = [""]
+    while waiting:
+        within = waiting.pop()
+        with os.scandir(os.path.join(folder, within)) as entries:
+            for entry in entries:
+                yield within + entry.name, entry
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{within}{entry.name}/")
+
+
 def _identity(descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline import replicate
-from pipeline.foundation import durable, vectors
+from pipeline.foundation import durable, guarded, vectors
 from pipeline.foundation.errors import Fault, InvalidBag, NoRoom, TransientError, WorkBusy
 from pipeline.foundation.work import Pulse, checked_rid, no_pulse
 
@@ -102,24 +102,17 @@ def _look_through(folder: Path, faults: list[Fault]) -> _Work:
     """List a work, and name everything in it that no bag can carry."""
     work = _Work(checked_rid(folder.name, source=str(folder)), folder)
     bag = f"{work.rid}.bag"
-    waiting = [""]
-    while waiting:
-        below = waiting.pop()
-        try:
-            with os.scandir(folder / below) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError as error:
-            raise _failed(error, f"{folder / below} cannot be read") from error
-        for entry in entries:
-            path = f"{below}{entry.name}"
+    try:
+        for path, entry in guarded.below(folder):
             facts = entry.stat(follow_symlinks=False)
             shown = path.encode("utf-8", "backslashreplace").decode()
             faults += (Fault(kind, bag, shown, detail) for kind, detail in _faults_of(path, facts))
             if stat.S_ISDIR(facts.st_mode):
                 work.folders.append((f"{path}/", facts))
-                waiting.append(f"{path}/")
             elif stat.S_ISREG(facts.st_mode):
                 work.files.append((path, facts))
+    except OSError as error:
+        raise _failed(error, f"{Path(error.filename)} cannot be read") from error
     work.files.sort(key=lambda item: item[0])
     work.folders.sort(key=lambda item: item[0])
     return work

@@ -3,8 +3,6 @@
 Amazon S3 User Guide, "Understanding archive retrieval options"; the longest of what it says is counted on.
 """
 
-TIERS = ("bulk", "standard", "expedited")
-"""From the cheapest, and slowest."""
 _MINUTE, _HOUR = 60, 3600
 _FLEXIBLE = {"bulk": 12 * _HOUR, "standard": 5 * _HOUR, "expedited": 5 * _MINUTE}
 _DEEP = {"bulk": 48 * _HOUR, "standard": 12 * _HOUR}

@@ -130,10 +130,8 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
     scheduler = _scheduler(main.scheduler_password_file, problems)
     if main.environment == "prod":
         production.refuse_demo_settings(url, sources, problems)
-        if working:
-            problems += production.missing_archive(main.archive_root, marker=syncing.mount_marker)
     if working:
-        _see_ours(main, problems)
+        _see_fit_for_work(main, syncing, problems)
     if problems:
         raise SettingsError(placed(problems))
     return Settings(
@@ -154,8 +152,10 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
     )
 
 
-def _see_ours(main: Pipeline, problems: list[str]) -> None:
-    """See that nobody else decides what lies in the folders of this host."""
+def _see_fit_for_work(main: Pipeline, syncing: sync.SyncSettings, problems: list[str]) -> None:
+    """See that production has its archive, and that nobody else decides what lies in the folders of this host."""
+    if main.environment == "prod":
+        problems += production.missing_archive(main.archive_root, marker=syncing.mount_marker)
     for name in ("staging", "quarantine", "logs"):
         try:
             guarded.see_nobody_can_swap(getattr(main, name))
@@ -207,10 +207,7 @@ def _scheduler(password_file: str, problems: list[str]) -> Scheduler:
 def _sources(problems: list[str]) -> tuple[tuple[Source, ...], tuple[Folder, ...]]:
     """Every `[source NAME]`, queues and folders."""
     config, found = luigi_cfg(), list[Source | Folder]()
-    for section in config.sections():
-        name = section.removeprefix("source ").strip()
-        if not section.startswith("source ") or not name:
-            continue
+    for section, name in _named("source"):
         try:
             kind = os.environ.get(variable(section, "kind")) or config.get(section, "kind", "") or "queue"
         except UNREADABLE as error:

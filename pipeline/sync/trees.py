@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.foundation import guarded
 from pipeline.foundation.fixity import Fixity
 from pipeline.foundation.work import human_count
 
@@ -42,20 +43,14 @@ def scan(folder: Path, *, sizes: bool = True) -> Tree:
         OSError: it, or a folder in it, cannot be read.
     """
     tree = Tree()
-    waiting = [""]
-    while waiting:
-        below = waiting.pop()
-        with os.scandir(os.path.join(folder, below)) as entries:
-            for entry in entries:
-                name = below + entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    tree.folders.add(name)
-                    waiting.append(f"{name}/")
-                elif entry.is_file(follow_symlinks=False):
-                    tree.files[name] = entry.stat(follow_symlinks=False).st_size if sizes else 0
-                else:
-                    mode = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
-                    tree.others[name] = _KINDS.get(mode, "no regular file")
+    for name, entry in guarded.below(folder):
+        if entry.is_dir(follow_symlinks=False):
+            tree.folders.add(name)
+        elif entry.is_file(follow_symlinks=False):
+            tree.files[name] = entry.stat(follow_symlinks=False).st_size if sizes else 0
+        else:
+            mode = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+            tree.others[name] = _KINDS.get(mode, "no regular file")
     return tree
 
 
