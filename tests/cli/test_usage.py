@@ -22,6 +22,7 @@ from pipeline.foundation.arguments import PROGRAM
 from tests.world.stack import ROOT, RUN_PIPELINE
 from tests.world.ways_on import see_typed
 
+PARSER = usage.parser()
 ONE_VERB = {f"{verb.name} {action.name}": action for verb in usage.VERBS for action in verb.actions}
 EVERY_VERB = {verb.name: verb for verb in usage.VERBS} | ONE_VERB
 EXAMPLES = [(words, example) for words, verb in EVERY_VERB.items() for example in verb.examples]
@@ -30,7 +31,7 @@ EXAMPLES = [(words, example) for words, verb in EVERY_VERB.items() for example i
 def help_of(words: str) -> str:
     told = io.StringIO()
     with redirect_stdout(told), pytest.raises(SystemExit) as ended:
-        usage.parser().parse_args([*words.split(), "--help"])
+        PARSER.parse_args([*words.split(), "--help"])
     assert ended.value.code == 0
     return told.getvalue()
 
@@ -45,7 +46,7 @@ def test_the_help_of_every_verb_and_action_shows_examples(words: str, verb: Verb
 
 @pytest.mark.parametrize(("words", "example"), EXAMPLES)
 def test_every_example_is_one_that_the_command_line_takes(words: str, example: str) -> None:
-    taken = usage.parser().parse_args(shlex.split(re.split(r" [|>] ", example)[0]))
+    taken = PARSER.parse_args(shlex.split(re.split(r" [|>] ", example)[0]))
 
     assert taken.verb == words.split(maxsplit=1)[0]
 

@@ -1,51 +1,31 @@
 """A process that is frozen in the middle of a transaction holds up nobody else's work, and its own not for long."""
 
+import importlib
+import multiprocessing
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
 import pytest
+import sqlalchemy
 from sqlalchemy import Engine
 
 from pipeline import record
-from pipeline.foundation.errors import StorageUnreachable
+from pipeline.foundation import failpoints
+from pipeline.foundation.errors import LeaseLost, StorageUnreachable
 from pipeline.foundation.work import Bag
 from pipeline.record import Leases, Phase, Record, lanes
-from tests.world.stack import ROOT, wait_until
+from pipeline.record.engine import lift_limits
+from tests.world.servers import forking
+from tests.world.stack import wait_until
 
 BAG, OTHER = (Bag(rid, "bucket", f"a/{rid}.bag.zip", etag=rid, size_bytes=7) for rid in ("W1", "W2"))
 IDLE_SECONDS = 10  # as the servers are told
-LIFE = """
-import sys
-import sqlalchemy
-from pipeline.foundation.errors import LeaseLost
-from pipeline import record
-from pipeline.record import Leases, Phase, Record
-from pipeline.record import lanes as roll
-from pipeline.record.engine import lift_limits
-from tests.record.test_frozen_transactions import BAG
-engine = record.connect(sys.argv[1])
-if sys.argv[3]:
-    sqlalchemy.event.listen(engine, "begin", lift_limits)
-mine = Leases(engine, owner="frozen/1/1/x", seconds=int(sys.argv[2]))
-book = Record(engine, agent="frozen/1/1", host="frozen", leases=mine)
-roll.seen(engine, "frozen/1/1/x", host="frozen")
-try:
-    print("taken" if mine.take("W1", BAG.bag_id) else "busy")
-    book.see(BAG)
-    book.finished(Phase.DEBAG, BAG, {}, works=("W1",))
-    book.commit_sync(BAG, "W1", archive_path="/a", files=1, size_bytes=1, facts={}, leases=mine)
-    book.done(BAG)
-    print("home")
-except LeaseLost:
-    print("lost")
-roll.ended(engine, "frozen/1/1/x")
-"""
 COMMITS = {
     1: "its sign of life",
     2: "taking a lease",
@@ -65,44 +45,60 @@ def server(tables_on_server: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+def _live(url: str, lease_seconds: int, limits: bool, freeze_at: dict[str, str], told: Connection) -> None:  # noqa: FBT001  # of another process
+    """All that a lane writes while it brings a work home, in a process that freezes itself meanwhile."""
+    os.environ.update(freeze_at)
+    importlib.reload(failpoints)
+    engine = record.connect(url)
+    if not limits:
+        sqlalchemy.event.listen(engine, "begin", lift_limits)
+    mine = Leases(engine, owner="frozen/1/1/x", seconds=lease_seconds)
+    book = Record(engine, agent="frozen/1/1", host="frozen", leases=mine)
+    lanes.seen(engine, "frozen/1/1/x", host="frozen")
+    words = []
+    try:
+        words.append("taken" if mine.take("W1", BAG.bag_id) else "busy")
+        book.see(BAG)
+        book.finished(Phase.DEBAG, BAG, {}, works=("W1",))
+        book.commit_sync(BAG, "W1", archive_path="/a", files=1, size_bytes=1, facts={}, leases=mine)
+        book.done(BAG)
+        words.append("home")
+    except LeaseLost:
+        words.append("lost")
+    lanes.ended(engine, "frozen/1/1/x")
+    told.send(words)
+
+
 @contextmanager
 def frozen(
     engine: Engine, commit: int, folder: Path, *, lease_seconds: int, for_ever: bool = False
-) -> Iterator[Callable[[], str]]:
+) -> Iterator[Callable[[], list[str]]]:
     """A process that is frozen before a commit; yields what wakes it, and tells how it ended.
 
     One that is frozen for ever has told the server not to end its transactions.
     """
-    acts = folder / "acts"
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            LIFE,
-            engine.url.render_as_string(hide_password=False),
-            str(lease_seconds),
-            "for ever" if for_ever else "",
-        ],
-        cwd=ROOT,
-        env={"PIPELINE_TEST_FREEZE_AT": f"before commit {commit}", "PIPELINE_TEST_LOG_ACTS": str(acts)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    instant, url = f"before commit {commit}", engine.url.render_as_string(hide_password=False)
+    freeze_at = {"PIPELINE_TEST_FREEZE_AT": instant, "PIPELINE_TEST_LOG_ACTS": str(folder / "acts")}
+    hears, tells = multiprocessing.Pipe(duplex=False)
+    process = forking().Process(target=_live, args=(url, lease_seconds, not for_ever, freeze_at, tells))
+    process.start()
+    tells.close()
 
-    def wake() -> str:
-        process.send_signal(signal.SIGCONT)
-        said, complained = process.communicate(timeout=60)
-        assert process.returncode == 0, complained
-        return said
+    def wake() -> list[str]:
+        os.kill(process.pid or 0, signal.SIGCONT)
+        words: list[str] = hears.recv()
+        process.join(60)
+        assert process.exitcode == 0
+        return words
 
     try:
-        wait_until(lambda: process.poll() is not None or (folder / f"acts.before commit {commit}").exists())
+        wait_until(lambda: not process.is_alive() or (folder / f"acts.{instant}").exists())
         wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
         yield wake
     finally:
         process.kill()
-        process.communicate()
+        process.join()
+        hears.close()
 
 
 def live(engine: Engine, bag: Bag) -> None:
@@ -133,7 +129,7 @@ def test_no_transaction_holds_a_row_that_another_work_needs(server: Engine, tmp_
             assert not theirs.take("W1", BAG.bag_id)
         said = wake()
 
-    assert said.splitlines()[-1] in {"home", "lost"}
+    assert said[-1] in {"home", "lost"}
 
 
 @pytest.mark.parametrize("what", ["taking a lease", "a step", "a sync row"])
@@ -147,7 +143,7 @@ def test_the_work_of_one_that_is_frozen_in_a_transaction_is_soon_another_s(
         with theirs_again(server):
             said = wake()
 
-    assert said.splitlines()[-1] in {"lost", "busy"}
+    assert said[-1] in {"lost", "busy"}
     with server.connect() as connection:
         done = "SELECT agent FROM events WHERE step = 'sync' AND outcome = 'done'"
         assert connection.exec_driver_sql(done).scalars().all() == ["other/1/1"]
@@ -169,7 +165,7 @@ def test_a_transaction_that_the_server_ended_is_done_again_while_its_lease_is_ou
         time.sleep(IDLE_SECONDS + 1)
         said = wake()
 
-    assert said.split() == ["taken", "home"]
+    assert said == ["taken", "home"]
     with server.connect() as connection:
         told = connection.exec_driver_sql("SELECT step, outcome FROM events ORDER BY id").all()
     assert [tuple(one) for one in told] == [("intake", "seen"), ("debag", "done"), ("sync", "done")]

@@ -59,7 +59,7 @@ def answers(url: str) -> bool:
 def forking() -> ForkServerContext:
     """Makes processes that have connections of their own only, forked from one that has imported the record."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipeline.record", "pymysql", "psycopg", "alembic.command", __name__])
+    context.set_forkserver_preload(["pipeline.record", "pymysql", "psycopg", "alembic.command", "pytest", __name__])
     return context
 
 
