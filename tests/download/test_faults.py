@@ -31,7 +31,7 @@ from tests.world.faulty_s3 import S3, Asked, Fault, Script, faulty_s3
 MIB = 1 << 20
 CONTENT = random.Random(5).randbytes(6 * MIB + 12_345)
 QUICK = download.FetchOptions(
-    connections=4, chunk_bytes=MIB, verify=download.Verify.ALWAYS, stall_seconds=0.5, attempts=4, pause_seconds=0.01
+    connections=4, chunk_bytes=MIB, verify=download.Verify.ALWAYS, stall_seconds=5, attempts=4, pause_seconds=0.01
 )
 CHUNKS = 7
 
@@ -90,7 +90,7 @@ def test_what_breaks_off_is_asked_for_again_from_where_it_broke_off(
 ) -> None:
     s3.script = once(fault)
 
-    fetched = fetch(s3, tmp_path)
+    fetched = fetch(s3, tmp_path, options=replace(QUICK, stall_seconds=1 if fault.then == "stall" else 30))
 
     assert fetched.path.read_bytes() == CONTENT
     assert fetched.verified == "etag-md5-of-parts"

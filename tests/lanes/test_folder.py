@@ -12,7 +12,7 @@ import pytest
 
 from tests.world.bags import SMALL_WORK, bag_members, make_bag_zip, write_zip
 from tests.world.folders import add_folder, drop, lying_in
-from tests.world.stack import Site, lines, wait_until
+from tests.world.stack import SHORT_LEASE, Site, lines, wait_until
 
 BAD_IMAGE = "images/I1/I10001.jpg"
 
@@ -170,7 +170,7 @@ def test_a_zip_written_slowly_is_not_taken_before_it_is_whole_and_two_lanes_take
     for number in range(2, 8):
         drop(make_bag_zip(tmp_path, f"W{number}"), inbox)
     content = make_bag_zip(tmp_path, "W1").read_bytes()
-    watch = site.start("run", "--watch", "--lanes", "2", PIPELINE_SOURCE_INBOX_SETTLE_SECONDS="1")
+    watch = site.start("run", "--watch", "--lanes", "2", PIPELINE_SOURCE_INBOX_SETTLE_SECONDS="4")
     try:
         with (inbox / "W1.zip").open("wb", buffering=0) as file:
             for start in range(0, len(content), len(content) // 8):
@@ -372,7 +372,7 @@ def test_a_folder_that_is_not_there_is_named_and_holds_up_nothing_else(site: Sit
 def test_a_folder_that_vanishes_under_a_begun_work_is_waited_for(site: Site, tmp_path: Path) -> None:
     inbox = add_folder(site)
     drop(make_bag_zip(tmp_path, "W1"), inbox)
-    killed = site.call("run", "--lanes", "1", PIPELINE_TEST_KILL_AT="leases taken")
+    killed = site.call("run", "--lanes", "1", PIPELINE_TEST_KILL_AT="leases taken", **SHORT_LEASE)
     time.sleep(2.1)
     inbox.rename(site.home / "unmounted")
 

@@ -8,7 +8,7 @@ import pytest
 from tests.line.test_killed import IN_ONE_PROCESS, acts_of_lane
 from tests.world.bags import SMALL_WORK, make_bag_zip
 from tests.world.folders import add_folder, drop, lying_in
-from tests.world.stack import Site, lines
+from tests.world.stack import SHORT_LEASE, Site, lines
 
 FOLDER_POINTS = ("zip claimed", "zip identified", "zip set aside", "refusal reported")
 BAD_IMAGE = "images/I1/I10001.jpg"
@@ -47,7 +47,7 @@ def test_killed_at_any_instant_and_run_again_the_work_is_home_once_and_its_zip_a
     bag_zip = make_bag_zip(tmp_path, "W1")
     drop(bag_zip, inbox)
 
-    killed = site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=instant)
+    killed = site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=instant, **SHORT_LEASE)
     assert lines(killed.stderr, "lane 1 died", "-9"), killed.stderr
     assert [path.read_bytes() for path in inbox.rglob("*.zip")] == [bag_zip.read_bytes()]  # never gone, never twice
     run_until_empty(site, inbox)
@@ -64,7 +64,7 @@ def test_killed_while_deleting_and_run_again_the_zip_is_gone_and_the_work_home_o
     inbox = add_folder(site, done="delete")
     drop(make_bag_zip(tmp_path, "W1"), inbox)
 
-    killed = site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=instant)
+    killed = site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=instant, **SHORT_LEASE)
     run_until_empty(site, inbox)
 
     assert lines(killed.stderr, "lane 1 died", "-9"), killed.stderr
@@ -80,7 +80,7 @@ def test_killed_while_refusing_and_run_again_the_zip_is_kept_once_with_its_repor
     bag_zip = make_bag_zip(tmp_path, "W2", corrupt=BAD_IMAGE)
     drop(bag_zip, inbox)
 
-    killed = site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=instant)
+    killed = site.call(*IN_ONE_PROCESS, PIPELINE_TEST_KILL_AT=instant, **SHORT_LEASE)
     run_until_empty(site, inbox)
 
     assert lines(killed.stderr, "lane 1 died", "-9"), killed.stderr

@@ -11,9 +11,8 @@ from luigi.rpc import RemoteScheduler
 
 from pipeline.foundation.work import without_user
 from pipeline.tasks import graph
-from tests.lanes.test_lanes import SHORT_LEASE
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import ROOT, Site, lines, wait_until
+from tests.world.stack import ROOT, SHORT_LEASE, Site, lines, wait_until
 
 LEASE_ENDS = 2  # as the lease is set, that of a killed lane
 LUIGID_MISSES_A_WORKER = 3  # as the embedded luigid is set

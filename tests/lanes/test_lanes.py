@@ -10,9 +10,7 @@ import psutil
 import pytest
 
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import Site, lines, wait_until
-
-SHORT_LEASE = {"PIPELINE_QUEUE_LEASE_SECONDS": "2", "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "0.5"}
+from tests.world.stack import SHORT_LEASE, Site, lines, wait_until
 
 
 def slow_script(tmp_path: Path, seconds: int = 60) -> Path:
@@ -64,14 +62,14 @@ def test_a_signal_ends_a_run_within_seconds_in_the_middle_of_a_step_and_gives_ev
 
     asked = time.monotonic()
     run.send_signal(number)
-    _, err = run.communicate(timeout=30)
+    _, err = run.communicate(timeout=60)
 
-    assert time.monotonic() - asked < 10
+    assert time.monotonic() - asked < 30  # its script would take 60 s
     assert run.returncode == 0, err
     assert site.hidden() == 0
     assert site.depth() == 1
     assert site.rows("leases") == []
-    wait_until(lambda: ended(int((tmp_path / "child").read_text(encoding="utf-8"))), seconds=5)
+    wait_until(lambda: ended(int((tmp_path / "child").read_text(encoding="utf-8"))))
     assert site.call("run", "--lanes", "1").returncode == 0
     assert site.archived("W1") == SMALL_WORK
 
@@ -89,13 +87,13 @@ def test_a_signal_ends_all_lanes_in_the_middle_of_their_steps(site: Site, tmp_pa
 
     asked = time.monotonic()
     run.terminate()
-    _, err = run.communicate(timeout=30)
+    _, err = run.communicate(timeout=60)
 
-    assert time.monotonic() - asked < 10
+    assert time.monotonic() - asked < 30  # its script would take 60 s
     assert run.returncode == 0, err
     assert (site.hidden(), site.depth(), site.rows("leases")) == (0, 3, [])
     pids = [*lanes, *(int(child.read_text(encoding="utf-8")) for child in children)]
-    wait_until(lambda: all(map(ended, pids)), seconds=5)
+    wait_until(lambda: all(map(ended, pids)))
     assert site.call("run", "--lanes", "3").returncode == 0
     assert {rid: site.archived(rid) for rid in works} == dict.fromkeys(works, SMALL_WORK)
 
@@ -107,9 +105,9 @@ def test_a_signal_ends_a_waiting_watch_at_once(site: Site) -> None:
 
     asked = time.monotonic()
     run.terminate()
-    _, err = run.communicate(timeout=30)
+    _, err = run.communicate(timeout=60)
 
-    assert time.monotonic() - asked < 10  # a long poll takes 20 s
+    assert time.monotonic() - asked < 19  # a long poll takes 20 s
     assert run.returncode == 0, err
 
 
@@ -146,7 +144,7 @@ def test_the_lanes_end_when_their_parent_is_killed(site: Site) -> None:
     run.kill()
     run.communicate(timeout=30)
 
-    _, alive = psutil.wait_procs(lanes, timeout=10)
+    _, alive = psutil.wait_procs(lanes, timeout=30)
     assert alive == []
 
 

@@ -13,9 +13,9 @@ from sqlalchemy import Engine
 from pipeline import record
 from pipeline.record import Leases, lanes, tables
 from pipeline.record.tables import utc_in
-from tests.lanes.test_lanes import SHORT_LEASE, slow_script
+from tests.lanes.test_lanes import slow_script
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import Site, lines, wait_until
+from tests.world.stack import SHORT_LEASE, Site, lines, wait_until
 
 HOST = "line1"
 NAMED = {"PIPELINE_PIPELINE_HOST": HOST}

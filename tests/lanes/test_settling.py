@@ -8,15 +8,11 @@ import pytest
 
 from pipeline.embedded import embedded
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import EVENTS, Site, lines, wait_until
+from tests.world.stack import EVENTS, SHORT_LEASE, Site, lines, wait_until
 
 BAD_IMAGE = "images/I1/I10001.jpg"
-QUICK = {
-    "PIPELINE_QUEUE_LEASE_SECONDS": "2",
-    "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "0.5",
-    "PIPELINE_QUEUE_BACKOFF_SECONDS": "1",
-    "PIPELINE_QUEUE_BACKOFF_LIMIT_SECONDS": "2",
-}
+QUICK = {"PIPELINE_QUEUE_BACKOFF_SECONDS": "1", "PIPELINE_QUEUE_BACKOFF_LIMIT_SECONDS": "2"}
+SHORT = QUICK | SHORT_LEASE  # for what has to come free, and not for whoever is to bring it home
 
 
 def script(tmp_path: Path, text: str) -> str:
@@ -115,12 +111,12 @@ def test_a_busy_work_s_duplicate_never_ends_in_the_dead_letter_queue(site: Site,
     )
     site.announce(bag_zip)
     slow = script(tmp_path, f'touch {tmp_path}/begun\nsleep 9\nexec bash {Path.cwd()}/bin/syncOneWork.sh "$@"\n')
-    holder = site.start("run", "--lanes", "1", PIPELINE_SYNC_SCRIPT=slow, **QUICK)
+    holder = site.start("run", "--lanes", "1", PIPELINE_SYNC_SCRIPT=slow, **SHORT)
     try:
         wait_until((tmp_path / "begun").exists)
         site.announce(bag_zip)
         for _ in range(4):
-            assert site.call("run", "--lanes", "1", **QUICK).returncode == 0
+            assert site.call("run", "--lanes", "1", **SHORT).returncode == 0
         _, err = holder.communicate(timeout=60)
     finally:
         holder.kill()
@@ -133,7 +129,7 @@ def test_a_busy_work_s_duplicate_never_ends_in_the_dead_letter_queue(site: Site,
 def test_a_lane_that_lost_its_lease_stops_and_commits_nothing(site: Site, tmp_path: Path) -> None:
     site.announce(make_bag_zip(tmp_path, "W1"))
     slow = script(tmp_path, f"touch {tmp_path}/begun\nsleep 60\n")
-    lane = site.start("run", "--lanes", "1", PIPELINE_SYNC_SCRIPT=slow, **QUICK)
+    lane = site.start("run", "--lanes", "1", PIPELINE_SYNC_SCRIPT=slow, **SHORT)
     try:
         wait_until((tmp_path / "begun").exists)
         with sqlite3.connect(site.home / "pipeline.db", timeout=30) as connection:
@@ -157,7 +153,7 @@ def test_a_locked_database_ends_the_run_with_3_and_nothing_is_lost(site: Site, t
     lock = sqlite3.connect(site.home / "pipeline.db", isolation_level=None)
     try:
         lock.execute("BEGIN EXCLUSIVE")
-        ended = site.call("run", "--lanes", "1", PIPELINE_DATABASE_URL=impatient, **QUICK)
+        ended = site.call("run", "--lanes", "1", PIPELINE_DATABASE_URL=impatient, **SHORT)
     finally:
         lock.close()
 
@@ -247,8 +243,8 @@ def test_without_room_nothing_is_downloaded_and_the_reason_is_visible(site: Site
 
 def test_a_host_that_is_gone_for_good_has_its_works_brought_home_by_another(site: Site, tmp_path: Path) -> None:
     site.announce(make_bag_zip(tmp_path, "W1"))
-    first = {"PIPELINE_PIPELINE_HOST": "first", "PIPELINE_PIPELINE_STAGING": str(tmp_path / "first disk"), **QUICK}
-    second = {"PIPELINE_PIPELINE_HOST": "second", "PIPELINE_PIPELINE_STAGING": str(tmp_path / "second disk"), **QUICK}
+    first = {"PIPELINE_PIPELINE_HOST": "first", "PIPELINE_PIPELINE_STAGING": str(tmp_path / "first disk"), **SHORT}
+    second = {"PIPELINE_PIPELINE_HOST": "second", "PIPELINE_PIPELINE_STAGING": str(tmp_path / "second disk"), **SHORT}
 
     site.call("run", "--lanes", "1", PIPELINE_TEST_KILL_AT="debag published, not recorded", **first)
     site.sqs.purge_queue(QueueUrl=site.queue_url)  # not even its message is left

@@ -21,11 +21,11 @@ from pipeline.lanes.queue_source import MessageParcel
 from pipeline.record import Leases, Phase, Record, lanes, turns, views
 from pipeline.settings import Source
 from pipeline.tasks import context as site_module
-from tests.line.test_killed import IN_ONE_PROCESS, SHORT_LEASE
+from tests.line.test_killed import IN_ONE_PROCESS
 from tests.record.test_superseded import bring_home
 from tests.tasks.test_room import half_a_download
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import Site, lines
+from tests.world.stack import SHORT_LEASE, Site, lines
 
 BAG = Bag("W1", "bucket", "a/W1.bag.zip", etag="e1", size_bytes=7)
 HOUR = 3600

@@ -227,14 +227,13 @@ def test_a_script_that_is_frozen_for_longer_than_the_lease_goes_on_and_its_work_
     script = tmp_path / "slow.sh"
     script.write_text(f'echo $$ > {tmp_path}/pid; sleep 0.5; exec bash {BUNDLED_SCRIPT} "$@"\n')
     site.announce(make_bag_zip(tmp_path, "W1"))
-    settings = {**LEASE, "PIPELINE_QUEUE_LEASE_SECONDS": "4", "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "1"}
-    run = site.start("run", "--lanes", "1", PIPELINE_SYNC_SCRIPT=str(script), **settings)
+    run = site.start("run", "--lanes", "1", PIPELINE_SYNC_SCRIPT=str(script), **LEASE)
     try:
         wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
         stopped = psutil.Process(int((tmp_path / "pid").read_text()))
         stopped.suspend()
-        time.sleep(6)
-        others = site.call("run", "--lanes", "1", **settings)
+        time.sleep(LEASE_SECONDS + 2)
+        others = site.call("run", "--lanes", "1", **LEASE)
         (lease,) = site.rows("leases")
     finally:
         with suppress(psutil.NoSuchProcess):
@@ -250,7 +249,7 @@ def test_a_script_that_is_frozen_for_longer_than_the_lease_goes_on_and_its_work_
 def test_a_script_whose_time_is_not_prolonged_is_ended_with_its_children_by_the_guard(home: Home) -> None:
     home.stage()
     file = home.folder / "pids"
-    until = time.clock_gettime(time.CLOCK_BOOTTIME) + 3
+    until = time.clock_gettime(time.CLOCK_BOOTTIME) + 6
     with pytest.raises(LeaseLost, match="ended with its children"):
         home.archive(site=home.site(script=HANGS.format(pids=file)), until=lambda: until)
     assert len(pids(file)) == 3
@@ -269,9 +268,9 @@ def test_a_script_killed_after_its_time_lost_its_lease_though_the_guard_has_not_
 
 def test_a_script_whose_time_is_prolonged_runs_to_its_end(home: Home) -> None:
     home.stage()
-    script = f'sleep 3; bash {BUNDLED_SCRIPT} "$@"'
+    script = f'sleep 7; bash {BUNDLED_SCRIPT} "$@"'
     assert home.archive(
-        site=home.site(script=script), until=lambda: time.clock_gettime(time.CLOCK_BOOTTIME) + 2
+        site=home.site(script=script), until=lambda: time.clock_gettime(time.CLOCK_BOOTTIME) + 6
     ).written
 
 
@@ -281,7 +280,7 @@ from pathlib import Path
 from tests.world.works import Home
 home = Home(Path(sys.argv[1]))
 home.stage()
-until = time.clock_gettime(time.CLOCK_BOOTTIME) + 4
+until = time.clock_gettime(time.CLOCK_BOOTTIME) + 8
 def pulse(done, total):
     if Path(sys.argv[2]).exists() and len(Path(sys.argv[2]).read_text().split()) == 3:
         os.kill(os.getpid(), signal.SIGSTOP)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.foundation.work import archive_dir
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import Site, lines
+from tests.world.stack import SHORT_LEASE, Site, lines
 
 # The named points of a message's homecoming; those of a dropped zip are in test_folder_killed.py.
 POINTS = (
@@ -21,7 +21,6 @@ POINTS = (
     "half cleared",
 )
 BAD_IMAGE = "images/I1/I10001.jpg"
-SHORT_LEASE = {"PIPELINE_QUEUE_LEASE_SECONDS": "2", "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "0.5"}
 
 # The acts of one work's homecoming, and of one bag's refusal, in the lane that does them: see the first test.
 HOMECOMING = {"commit": 9, "rename": 5, "delete": 1, "acknowledge": 1}
@@ -163,13 +162,14 @@ def run_until_empty(site: Site, *, also: tuple[str, ...] = (), settings: Mapping
     Raises:
         AssertionError: it never settles.
     """
-    over = time.monotonic() + 90
+    over, lease = time.monotonic() + 90, SHORT_LEASE
     while time.monotonic() < over:
-        site.call(*IN_ONE_PROCESS, **SHORT_LEASE, **(settings or {}))  # the first one, while another's lease goes on
+        site.call(*IN_ONE_PROCESS, **lease, **(settings or {}))  # the first one, while another's lease goes on
         settled = all(work.stage in {"done", "refused", *also} for work in site.works().values())
         if site.depth() == 0 and settled and not site.staged():
             return
         site.wait_for_leases()
+        lease = {}
     raise AssertionError(f"not settled: {site.works()}, {site.depth()} messages")
 
 

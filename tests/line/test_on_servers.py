@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.line.test_killed import BAD_IMAGE, HOMECOMING, IN_ONE_PROCESS, SHORT_LEASE, instants, run_until_empty
+from tests.line.test_killed import BAD_IMAGE, HOMECOMING, IN_ONE_PROCESS, instants, run_until_empty
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import Site, lines
+from tests.world.stack import SHORT_LEASE, Site, lines
 
 SERVERS = ["postgresql", "mariadb"]
 COMMITS = [instant for instant in instants(HOMECOMING) if "commit" in instant]

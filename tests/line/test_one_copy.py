@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.lanes.test_whose_zip import MORE, TWO_BAGS
-from tests.line.test_killed import BAD_IMAGE, BUILTIN, IN_ONE_PROCESS, SHORT_LEASE, run_until_empty
+from tests.line.test_killed import BAD_IMAGE, BUILTIN, IN_ONE_PROCESS, run_until_empty
 from tests.world.bags import SMALL_WORK, make_bag_zip, write_zip
-from tests.world.stack import Site, lines, tree, wait_until
+from tests.world.stack import SHORT_LEASE, Site, lines, tree, wait_until
 
 QUICK = BUILTIN | {"PIPELINE_QUEUE_BACKOFF_SECONDS": "0"}
 

@@ -10,12 +10,11 @@ import pytest
 from pipeline import record
 from tests.world.bags import SMALL_WORK, bag_members, make_bag_zip, write_zip
 from tests.world.folders import add_folder, drop, lying_in
-from tests.world.stack import Site, lines, wait_until
+from tests.world.stack import SHORT_LEASE, Site, lines, wait_until
 
 BAD_IMAGE = "images/I1/I10001.jpg"
 RUN = ("run", "--lanes", "1")
 WEAK = {"PIPELINE_DEBAG_ALLOW_WEAK_DIGESTS": "false"}
-SHORT_LEASE = {"PIPELINE_QUEUE_LEASE_SECONDS": "2", "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "0.5"}
 
 
 def refused(site: Site, folder: Path, rid: str = "W1") -> Path:

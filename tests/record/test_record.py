@@ -317,7 +317,7 @@ def test_of_many_processes_exactly_one_takes_the_lease(any_tables: str) -> None:
         process.join(60)
 
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    winner = won.get(timeout=5)
+    winner = won.get(timeout=30)
     assert winner.startswith("lane-")
     assert won.empty()
     won.close()

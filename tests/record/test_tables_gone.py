@@ -10,9 +10,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from pipeline import record
-from tests.lanes.test_lanes import SHORT_LEASE
 from tests.world.bags import SMALL_WORK, make_bag_zip
-from tests.world.stack import Site, lines, wait_until
+from tests.world.stack import SHORT_LEASE, Site, lines, wait_until
 
 NOT_SHOWN, SHOWN_AGAIN = "`status` does not show this lane for now", "`status` shows this lane again"
 BEATS = 4.0  # seconds; with this lease a lane says every second that it is alive

@@ -40,7 +40,7 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def eventually(happens: Callable[[], bool], *, within_seconds: float = 10) -> bool:
+def eventually(happens: Callable[[], bool], *, within_seconds: float = 30) -> bool:
     until = time.monotonic() + within_seconds
     while not happens():
         if time.monotonic() > until:
@@ -188,11 +188,11 @@ def peak_memory() -> int:
 def test_a_script_that_hangs_is_ended_with_its_children_when_its_time_is_up(home: Home) -> None:
     home.stage()
     file = home.folder / "pids"
-    site = home.site(script=HANGS.format(pids=file), time_limit_seconds=0.5, grace_seconds=0.2)
-    with pytest.raises(SyncFailed, match=r"was stopped after its time limit of 0\.5 s"):
+    site = home.site(script=HANGS.format(pids=file), time_limit_seconds=3, grace_seconds=0.2)
+    with pytest.raises(SyncFailed, match=r"was stopped after its time limit of 3 s"):
         home.archive(site=site)
     assert len(pids(file)) == 3
-    assert eventually(lambda: not any(map(alive, pids(file))), within_seconds=2)
+    assert eventually(lambda: not any(map(alive, pids(file))))
 
 
 def test_a_pulse_that_raises_ends_the_script_and_its_children(home: Home) -> None:
@@ -205,7 +205,7 @@ def test_a_pulse_that_raises_ends_the_script_and_its_children(home: Home) -> Non
 
     with pytest.raises(Stopping):
         home.archive(site=home.site(script=HANGS.format(pids=file), grace_seconds=0.2), pulse=stop)
-    assert eventually(lambda: not any(map(alive, pids(file))), within_seconds=2)
+    assert eventually(lambda: not any(map(alive, pids(file))))
 
 
 def test_a_script_may_tidy_up_when_it_is_stopped(home: Home) -> None:
@@ -214,7 +214,7 @@ def test_a_script_may_tidy_up_when_it_is_stopped(home: Home) -> None:
         f"trap 'sleep 0.3; echo tidy > \"{home.folder}/tidied\"; exit 1' TERM; echo ready; while :; do sleep 0.05; done"
     )
     with pytest.raises(SyncFailed):
-        home.archive(site=home.site(script=script, time_limit_seconds=0.4))
+        home.archive(site=home.site(script=script, time_limit_seconds=2))
     assert (home.folder / "tidied").read_text() == "tidy\n"
 
 
@@ -233,7 +233,7 @@ def test_the_pulse_is_called_several_times_a_second_also_under_a_flood_of_output
                 pulse=lambda _done, _total, times=times: times.append(time.monotonic()),
             )
         assert len(times) > 3, script
-        assert max(b - a for a, b in itertools.pairwise(times)) < 1, script
+        assert max(b - a for a, b in itertools.pairwise(times)) < 3, script
 
 
 def test_a_child_left_in_the_background_does_not_outlive_the_script_nor_hold_up_the_work(home: Home) -> None:
@@ -242,8 +242,8 @@ def test_a_child_left_in_the_background_does_not_outlive_the_script_nor_hold_up_
     started = time.monotonic()
     with pytest.raises(SyncFailed):
         home.archive(site=home.site(script=f'sleep 60 & echo $! > "{file}"; exit 1'))
-    assert time.monotonic() - started < 5
-    assert eventually(lambda: not any(map(alive, pids(file))), within_seconds=2)
+    assert time.monotonic() - started < 30
+    assert eventually(lambda: not any(map(alive, pids(file))))
 
 
 def lane_with_a_work(home: Home, site: SyncSettings) -> subprocess.Popen[bytes]:
@@ -265,7 +265,7 @@ def test_when_the_lane_itself_is_killed_its_script_and_all_its_children_die_too(
     assert eventually(lambda: len(pids(file)) == 3)
     lane.send_signal(signal.SIGKILL)
     lane.wait()
-    assert eventually(lambda: not any(map(alive, pids(file))), within_seconds=2)
+    assert eventually(lambda: not any(map(alive, pids(file))))
 
 
 def test_a_lane_killed_while_the_work_is_copied_leaves_no_half_file_and_the_next_run_ends_as_if_nothing_was(

@@ -50,11 +50,11 @@ def test_many_calls_are_told_once_in_a_while() -> None:
     with Progress(
         "W1", "downloading", show=lambda text, _percent: shown.append(text), log=LOG, show_seconds=0.1
     ) as progress:
-        over = time.monotonic() + 0.55
-        while time.monotonic() < over:
+        began = time.monotonic()
+        while time.monotonic() < began + 0.55:
             progress.tell(1, 2)
 
-    assert 1 <= len(shown) <= 5
+    assert 1 <= len(shown) <= 10 * (time.monotonic() - began)
 
 
 def test_a_scheduler_that_does_not_answer_holds_up_nothing() -> None:
@@ -71,6 +71,6 @@ def test_a_scheduler_that_does_not_answer_holds_up_nothing() -> None:
                 progress.tell(1, 2)
             for _ in range(100):
                 progress.tell(1, 2)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25
     finally:
         free.set()

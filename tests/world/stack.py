@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 ROOT, RUN_PIPELINE = warm.ROOT, warm.RUN_PIPELINE
 EVENTS = Path(__file__).resolve().parent / "events"
+# For who is killed or frozen; whoever brings its work home afterwards has a lease that a slow machine cannot lose.
+SHORT_LEASE = {"PIPELINE_QUEUE_LEASE_SECONDS": "2", "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "0.5"}
 
 
 _clients = functools.cache(stack.clients)  # to make two takes as long as all else of a site
