@@ -6,6 +6,8 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -13,6 +15,13 @@ from tests.world.bags import SMALL_WORK, make_bag_zip
 from tests.world.stack import ROOT, Site, lines, wait_until
 
 HEALTHY = ROOT / "docker" / "healthy"
+
+
+class Template(yaml.SafeLoader):
+    """A template of CloudFormation, whose `!Ref X` becomes {"Ref": "X"}."""
+
+
+Template.add_multi_constructor("!", lambda _loader, tag, node: {tag: node.value})
 
 
 def healthy(file: Path, **more: str) -> "subprocess.CompletedProcess[str]":
@@ -103,3 +112,75 @@ def test_luigid_is_asked_with_the_password_by_every_service_and_the_proxy() -> N
     nginx = (ROOT / "docker" / "nginx.conf").read_text(encoding="utf-8")
     (included,) = re.findall(r"include /run/secrets/(\w+);", nginx)
     assert included in services["proxy"]["secrets"]
+
+
+def test_workers_of_other_engines_are_hardened_told_and_stopped_as_those_of_the_stack() -> None:
+    worker = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["worker"]
+    grace = {"2m": 120}[worker["stop_grace_period"]]
+    deployment = kubernetes("Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (there,) = pod["containers"]
+    task = cloud_formation()["Task"]["Properties"]
+    (here,) = task["ContainerDefinitions"]
+
+    # One who stops, in time, and before that is asked whether all is well in the same way
+    assert pod["terminationGracePeriodSeconds"] == here["StopTimeout"] == grace
+    assert there["args"] == here["Command"] == worker["command"]
+    assert there["readinessProbe"]["exec"]["command"] == here["HealthCheck"]["Command"][1:]
+    assert here["HealthCheck"]["Command"] == worker["healthcheck"]["test"]
+    assert "livenessProbe" not in there
+    assert pod["shareProcessNamespace"] is here["LinuxParameters"]["InitProcessEnabled"] is worker["init"] is True
+    # … who can do and write no more
+    who = pod["securityContext"]
+    assert here["User"] == f"{who['runAsUser']}:{who['runAsGroup']}" == "5000:5000"
+    may = there["securityContext"]
+    assert may["readOnlyRootFilesystem"] is here["ReadonlyRootFilesystem"] is worker["read_only"] is True
+    assert may["capabilities"]["drop"] == here["LinuxParameters"]["Capabilities"]["Drop"] == worker["cap_drop"]
+    assert may["allowPrivilegeEscalation"] is False
+    assert here["DockerSecurityOptions"] == ["no-new-privileges"]
+    folders = {"/mnt", "/data", "/logs", "/etc/pipeline"}
+    assert {mount["mountPath"] for mount in there["volumeMounts"]} == folders | {"/tmp", "/run/secrets"}
+    assert {mount["ContainerPath"] for mount in here["MountPoints"]} == folders
+    # … and is told nothing else, and no secret
+    told = {one["name"]: one.get("value") for one in there["env"]}
+    at_ecs = {one["Name"]: one["Value"] for one in here["Environment"]}
+    secret = {one["Name"] for one in here["Secrets"]}
+    assert told.keys() | at_ecs.keys() | secret <= worker["environment"].keys()
+    assert secret == {"PIPELINE_SCHEDULER_URL", "PIPELINE_DATABASE_URL"}
+    for name, value in told.items():
+        assert "PASSWORD" not in name or str(value).startswith("/run/secrets/"), name
+        assert "://" not in str(value) or ":" not in urlsplit(str(value)).netloc.rpartition("@")[0], name
+
+
+def test_other_engines_keep_a_worker_and_count_the_works_in_hand_before_they_stop_one() -> None:
+    """What failed waits in the record alone; and a worker that is stopped breaks off what it has in hand."""
+    scaled, owner = kubernetes("ScaledObject")["spec"], kubernetes("TriggerAuthentication")["metadata"]["name"]
+    resources = cloud_formation()
+    target, policy = resources["Scaled"]["Properties"], resources["ByQueue"]["Properties"]
+    (trigger,) = scaled["triggers"]
+
+    assert scaled["scaleTargetRef"]["name"] == kubernetes("Deployment")["metadata"]["name"]
+    assert "replicas" not in kubernetes("Deployment")["spec"]
+    assert "DesiredCount" not in resources["Service"]["Properties"]
+    assert trigger["authenticationRef"]["name"] == owner
+    assert all(isinstance(value, str) for value in trigger["metadata"].values())  # KEDA takes nothing else
+    assert trigger["metadata"]["scaleOnInFlight"] == "true"
+    assert scaled["minReplicaCount"] == target["MinCapacity"] == 1
+    tracked = policy["TargetTrackingScalingPolicyConfiguration"]
+    assert int(trigger["metadata"]["queueLength"]) == tracked["TargetValue"]
+    down = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+    assert down["stabilizationWindowSeconds"] == tracked["ScaleInCooldown"] == 900
+    metrics = {one["Id"]: one for one in tracked["CustomizedMetricSpecification"]["Metrics"]}
+    assert metrics["each"]["Expression"] == "(waiting + taken) / workers"
+    assert [name for name, one in metrics.items() if one["ReturnData"]] == ["each"]
+
+
+def kubernetes(kind: str) -> Any:
+    objects = yaml.safe_load_all((ROOT / "docker" / "services" / "kubernetes.yaml").read_text(encoding="utf-8"))
+    (found,) = [one for one in objects if one["kind"] == kind]
+    return found
+
+
+def cloud_formation() -> Any:
+    text = (ROOT / "docker" / "services" / "ecs.yaml").read_text(encoding="utf-8")
+    return yaml.load(text, Template)["Resources"]  # a safe loader, made above
