@@ -17,7 +17,7 @@ from sqlalchemy import JSON, BigInteger, Column, Engine, delete, insert, select
 from pipeline import record
 from pipeline.foundation.errors import UsageError
 from pipeline.foundation.work import Bag, no_pulse
-from pipeline.record import BagState, Leases, Record, dump, lanes
+from pipeline.record import BagState, Leases, Record, dump, lanes, refill
 from pipeline.record.tables import bags, events, leases, metadata
 from tests.world import warm
 from tests.world.servers import database_with_tables
@@ -84,7 +84,7 @@ def export(engine: Engine, file: Path, *, pulse: Callable[[int, int], None] = no
 
 
 def load(engine: Engine, file: Path) -> None:
-    dump.load(engine, file, dump.look(file), pulse=no_pulse)
+    refill.load(engine, file, refill.look(file), pulse=no_pulse)
 
 
 def lite(file: Path, database: Path | None = None) -> Engine:
@@ -193,7 +193,7 @@ def test_what_can_be_moved_is_what_nobody_works_on_any_more(tmp_path: Path, data
         (True, 1, 1, False),
         (True, 0, 0, True),
     ]
-    assert [dump.look(tmp_path / f"{number}.gz").is_still for number in (1, 2, 3)] == [False, False, True]
+    assert [refill.look(tmp_path / f"{number}.gz").is_still for number in (1, 2, 3)] == [False, False, True]
     there = lite(tmp_path / "there.db")
     load(there, tmp_path / "1.gz")
     assert Leases(there, owner="another", seconds=60).take("W1", "b")
@@ -244,7 +244,7 @@ def test_a_row_that_the_database_does_not_give_back_as_it_was_is_seen_and_nothin
             "CREATE TRIGGER spoils AFTER INSERT ON names BEGIN UPDATE names SET work_rid = upper(work_rid) || '!'; END"
         )
 
-    with pytest.raises(dump.ImportDiffers, match="names: the 5 rows read back"):
+    with pytest.raises(refill.ImportDiffers, match="names: the 5 rows read back"):
         load(there, filled[0])
 
     assert nothing(rows_of(there))
@@ -339,7 +339,7 @@ def test_an_export_that_was_killed_leaves_no_half_file(tmp_path: Path, database:
         assert "is there already, and stays as it is" in call(tmp_path, "export", str(file), status=2)
     else:
         call(tmp_path, "export", str(file))
-    assert dump.look(file).rows["bags"] == 5
+    assert refill.look(file).rows["bags"] == 5
     assert [path.name for path in tmp_path.glob("*record*")] == ["record.gz"]
 
 
