@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from pipeline.foundation.errors import InvalidBag, NotRestored, PermanentError, PipelineError
 from pipeline.foundation.work import Bag
-from pipeline.record import history, stages
+from pipeline.record import history, rebuilt, stages
 from pipeline.record.engine import read, reading, tried_again, writing
 from pipeline.record.leases import Leases
 from pipeline.record.states import (
@@ -152,8 +152,12 @@ class Record:
         """
         with writing(self._engine) as connection:
             leases.see_held(connection, bag.work_rid, work_rid)
-            known = select(syncs.c.id).where(syncs.c.bag_id == bag.bag_id, syncs.c.work_rid == work_rid)
-            if connection.execute(known).first() is None:
+            ids = (bag.bag_id, rebuilt.stand_in(work_rid).bag_id)
+            query = select(syncs.c.bag_id).where(syncs.c.bag_id.in_(ids), syncs.c.work_rid == work_rid)
+            known = set(connection.scalars(query))
+            if ids[1] in known:
+                rebuilt.give_way(connection, work_rid)
+            if bag.bag_id not in known:
                 connection.execute(
                     insert(syncs).values(
                         bag_id=bag.bag_id,

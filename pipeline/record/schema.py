@@ -117,8 +117,9 @@ def bring_to(engine: Engine, revision: str) -> None:
     Raises:
         UsageError: this release does not know it.
     """
-    see_known(revision)
     found, _ = revisions(engine)
+    for one in (revision, found or revision):
+        see_known(one)
     if found != revision:
         _migrate(engine, "downgrade" if found and found > revision else "upgrade", revision)
 

@@ -20,7 +20,7 @@ from pipeline.foundation.fixity import FileFixity, Fixity
 from pipeline.foundation.work import Pulse, no_pulse
 from pipeline.sync.proof import Proof, folders
 from pipeline.sync.readback import Brake, Comparison, Difference, compare
-from pipeline.sync.trees import Tree, scan, shown
+from pipeline.sync.trees import Tree, scan, shown, wrong_at_sight
 
 _NAME = re.compile(r"(?P<tag>tag)?manifest-(?P<algorithm>[A-Za-z0-9_-]+)\.txt")
 _LINE = re.compile(r"(?P<digest>[0-9A-Fa-f]+)[ \t]+[*]?(?:\./)?(?P<path>\S.*)")
@@ -120,6 +120,50 @@ def missing_at_sight(folder: Path, work_rid: str, recorded: Proof) -> str:
         return f"lacks {shown(min(lacking))}, or has another size of it" if lacking else ""
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+
+
+@dataclass(frozen=True)
+class AtSight:
+    """What an archived work is by the proof that the pipeline keeps with it, without a byte of it being read.
+
+    Attributes:
+        proof: which; None: no such proof is kept, or none that can be used.
+        files: of the payload; without the tag files that are kept beside the proof.
+        bytes: of those.
+        algorithms: of the digests.
+        kept_at: when the proof was written, as far as its file tells, in seconds as `time.time` has them.
+        wrong: the names that are missing, of another size, or no files; the proof as well.
+    """
+
+    proof: Proof | None
+    files: int = 0
+    bytes: int = 0
+    algorithms: tuple[str, ...] = ()
+    kept_at: float = 0
+    wrong: tuple[Difference, ...] = ()
+
+
+def at_sight(folder: Path, work_rid: str) -> AtSight:
+    """What the kept proof, and the names and sizes in the archive, tell of a work.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    name, known, problems = kept(folder, work_rid, None)
+    last = fixity.digests_name(work_rid)
+    if known is None or not name.endswith(f"/{last}"):
+        return AtSight(None, wrong=problems)
+    tree, tags = scan(folder), name.removesuffix(last)
+    wrong = {**dict.fromkeys(known.files.keys() - tree.files.keys(), "is missing"), **wrong_at_sight(tree, known)}
+    payload = [file.size_bytes for path, file in known.files.items() if not path.startswith(tags)]
+    return AtSight(
+        proof=Proof(name, hashlib.sha512(guarded.read_file(folder / name)).hexdigest()),
+        files=len(payload),
+        bytes=sum(payload),
+        algorithms=tuple(known.algorithms),
+        kept_at=min((folder / name).stat().st_mtime, time.time()),
+        wrong=(*problems, *(Difference(path, what) for path, what in sorted(wrong.items()))),
+    )
 
 
 def kept(folder: Path, work_rid: str, recorded: Proof | None) -> tuple[str, Fixity | None, tuple[Difference, ...]]:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from pipeline import record
 from pipeline.foundation.errors import ArchiveConflict, Fault, InvalidBag, StorageUnreachable
 from pipeline.foundation.work import Bag
-from pipeline.record import BagState, Leases, Phase, Record, notices, overview, stories, views
+from pipeline.record import BagState, Leases, Phase, Record, notices, overview, rebuilt, stories, views
 from pipeline.record import history as chronicle
 from tests.world.stack import history
 
@@ -226,6 +226,26 @@ def test_a_dropped_zip_is_found_by_its_path_to_the_letter(engine: Engine, book: 
 
     assert list(found) == [(dropped.key, "stamp")]
     assert views.local_zips(engine, ["w1"]) == {}
+
+
+def test_a_row_made_of_the_archive_gives_way_to_the_bag_in_which_the_work_comes_home(
+    engine: Engine, book: Record
+) -> None:
+    lane, at = held(engine, "W1"), datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+    row = {"archive_path": "/a", "files": 1, "bytes": 2, "facts": {"proof": {"name": "n", "sha512": "s"}}}
+
+    written = [rebuilt.put(engine, lane, "W1", row, at=at) for _ in range(2)]
+    made = record.archived(engine)["W1"]
+    known = book.bags_of("W1")
+    book.see(BAG)
+    book.commit_sync(BAG, "W1", archive_path="/a", files=1, size_bytes=2, facts={}, leases=lane)
+
+    assert written == [True, False]
+    assert (made.synced_on, made.proof, made.is_home) == (at, ("n", "s"), True)
+    assert [(one.bag.bag_id, one.state) for one in known] == [(made.bag_id, BagState.DONE)]
+    assert record.archived(engine)["W1"].bag_id == BAG.bag_id
+    assert [one.bag.bag_id for one in book.bags_of("W1")] == [BAG.bag_id]
+    assert [event["outcome"] for event in history(engine, "W1")] == ["rebuilt", "seen", "done"]
 
 
 def test_pausing_and_going_on_is_the_last_word_of_whoever_said_it(engine: Engine) -> None:

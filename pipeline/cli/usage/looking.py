@@ -8,6 +8,13 @@ from pipeline.foundation.arguments import hours, moment, positive, rate
 _FOLDERS = "`[pipeline]`: staging, quarantine, archive"
 _NO_WORK = {0: "it was told", 1: "", 2: "wrong usage or settings, or nothing is known of the work"}
 
+_MAX_RATE = option(
+    "--max-rate",
+    type=rate,
+    default=0,
+    metavar="RATE",
+    help="read no more than so much in a second (500k, 50MB/s), and leave nothing of it in the page cache",
+)
 _FILE = option("file", type=Path, metavar="FILE", help="gzip'd lines of JSON; docs/backups.md has the format")
 
 _DB = (
@@ -34,6 +41,23 @@ _DB = (
         "fill an empty database of any kind with an exported record; asks if lanes were at work when it was made",
         ("db import /backup/record-2026-11-29.gz", "db import /backup/record-2026-11-29.gz --yes"),
         options=(_FILE, YES),
+    ),
+    Verb(
+        "rebuild",
+        "write the rows of archived works anew, from the proof that lies with each; asks first",
+        ("db rebuild --from-archive", "db rebuild --from-archive --verify --max-rate 50M --yes"),
+        options=(
+            option(
+                "--from-archive", action="store_true", required=True, help="the only place where they can come from"
+            ),
+            option(
+                "--verify", action="store_true", help="read every byte before, as verify does; else names and sizes"
+            ),
+            _MAX_RATE,
+            THREADS,
+            YES,
+            JSON,
+        ),
     ),
 )
 
@@ -150,13 +174,7 @@ VERBS = (
                 metavar="H",
                 help="stop after so long; what was read half counts for nothing, and comes last the next time",
             ),
-            option(
-                "--max-rate",
-                type=rate,
-                default=0,
-                metavar="RATE",
-                help="read no more than so much in a second (500k, 50MB/s), and leave nothing of it in the page cache",
-            ),
+            _MAX_RATE,
             THREADS,
             JSON,
             option("--verbose", action="store_true", help="log more"),
@@ -184,15 +202,16 @@ VERBS = (
     ),
     Verb(
         "db",
-        "the progress database: its tables, a copy of what is in them, a move to another database",
+        "the progress database: its tables, a copy of what is in them, a move, a record that is lost",
         tuple(action.examples[0] for action in _DB),
         about="A database of another kind is a matter of an evening: docs/backups.md has it step by step.",
         actions=_DB,
         exits={
             0: "it is done; of status: the tables serve this release",
-            1: "they do not, or could not be changed",
+            1: "they do not, or could not be changed; of rebuild: a work is not as its proof says, or was not reached",
             2: "wrong usage or settings, the file or the database is not fit, or nobody agreed; nothing was changed",
         },
+        reads=(DATABASE, "of rebuild: `[pipeline]`: archive, and the proof kept with each work"),
         see=("backups.md",),
     ),
 )

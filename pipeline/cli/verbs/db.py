@@ -1,18 +1,29 @@
-"""`run_pipeline.py db status|upgrade|downgrade|export|import`: the tables of the progress database; what is in them."""
+"""`run_pipeline.py db status|upgrade|downgrade|export|import|rebuild`: the progress database, its tables and rows."""
 
 import os
 import sys
 from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
+from rich.console import Console
+
 from pipeline import __version__, record, settings
-from pipeline.foundation.errors import UsageError
+from pipeline.foundation.errors import Stopping, UsageError
+from pipeline.foundation.signals import stopping_on_signals
 from pipeline.foundation.work import human_bytes, human_count, stamp
-from pipeline.operations import show
-from pipeline.record import dump
+from pipeline.operations import rebuild, show
+from pipeline.operations.rebuild import Ending, Rebuilt
+from pipeline.record import Archived, dump, refill
 from pipeline.record.dump import Contents
 from pipeline.settings import Settings
+from pipeline.sync import Brake
+from pipeline.tasks import context
+from pipeline.tasks.context import Site
 
 
 def main(options: Namespace) -> int:
@@ -22,6 +33,7 @@ def main(options: Namespace) -> int:
         UsageError: there is no such revision to go back to, a file or database is not fit, or nobody agreed; nothing
             was changed.
         SchemaOutdated: the tables are of a later release, and do not serve this one.
+        ArchiveMissing: the archive is out of reach; what was rebuilt so far is.
         DatabaseUnavailable: the database is out of reach.
     """
     return _ACTIONS[options.action](settings.load(), options)
@@ -79,7 +91,7 @@ def _export(chosen: Settings, options: Namespace) -> int:
 
 def _import(chosen: Settings, options: Namespace) -> int:
     """Fill an empty database with what a file holds, once an operator knows what it lacks."""
-    contents = dump.look(options.file)
+    contents = refill.look(options.file)
     out = show.console()
     out.print(f"{options.file}: {_told(contents)}")
     if not contents.is_still:
@@ -89,7 +101,7 @@ def _import(chosen: Settings, options: Namespace) -> int:
             yes=options.yes,
         )
     with show.progress("import", counted=True) as pulse:
-        dump.load(record.connect(chosen.database_url), options.file, contents, pulse=pulse)
+        refill.load(record.connect(chosen.database_url), options.file, contents, pulse=pulse)
     rows = human_count(sum(contents.rows.values()), "row")
     out.print(f"imported: {rows}, each read back and matched; lanes hold nothing in it")
     if contents.paused:
@@ -110,4 +122,59 @@ def _restless(contents: Contents) -> str:
     return ", ".join(filter(None, ("" if contents.paused else "intake was not paused", at_work, alive)))
 
 
-_ACTIONS = {"status": _status, "upgrade": _upgrade, "downgrade": _downgrade, "export": _export, "import": _import}
+def _rebuild(chosen: Settings, options: Namespace) -> int:
+    """Write rows for works that lie in the archive; 1 when one is not as its proof says, or was not reached."""
+    here = context.open_site(chosen, lane="rebuild")
+    works = rebuild.lost(here)
+    if works:
+        by = "every byte is" if options.verify else "names and sizes are"
+        many = human_count(len(works), "work in the archive has", "works in the archive have")
+        show.agreed(f"{many} no sync row. Write one for each of which {by} as its proof says?", yes=options.yes)
+    found: list[Rebuilt] = []
+    with stopping_on_signals(here.stopping.set), show.progress("rebuild", counted=True) as pulse, suppress(Stopping):
+        for one in _each(here, works, options):
+            found.append(one)
+            pulse(len(found), len(works))
+    counts = Counter(one.ending for one in found)
+    left = len(works) - len(found)
+    told = {"asked": len(works), "not_reached": left, "works": [asdict(one) for one in found]}
+
+    def tell(out: Console) -> None:
+        for one in found:
+            if one.ending is not Ending.REBUILT:
+                out.print(show.safe(f"{one.work_rid}: {one.ending}: {one.why}"))
+        ended = ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items()))
+        not_reached = f"; not reached: {left}" if left else ""
+        out.print(f"{human_count(len(works), 'work')} without a row: {ended or 'nothing to do'}{not_reached}")
+        if counts[Ending.REBUILT]:
+            out.print(
+                "what only the record knew stays lost: zips, events, failures, dates of steps; see docs/backups.md"
+            )
+            if chosen.replicas:
+                out.print("second copies that are there are found again by: run_pipeline.py replicate --owed")
+
+    wrong = counts[Ending.WRONG] or counts[Ending.BUSY] or left
+    return show.result(options, told, tell, status=1 if wrong else 0)
+
+
+def _each(here: Site, works: Sequence[Archived], options: Namespace) -> Iterator[Rebuilt]:
+    """One after the other, until a signal comes."""
+    brake = Brake(options.max_rate) if options.max_rate else None
+
+    def pulse(_done: int, _total: int) -> None:
+        if here.stopping.is_set():
+            raise Stopping("stopped as asked")
+
+    for work in works:
+        pulse(0, 0)
+        yield rebuild.rebuild(here, work, read=options.verify, pulse=pulse, brake=brake, threads=options.threads)
+
+
+_ACTIONS = {
+    "status": _status,
+    "upgrade": _upgrade,
+    "downgrade": _downgrade,
+    "export": _export,
+    "import": _import,
+    "rebuild": _rebuild,
+}
