@@ -129,6 +129,15 @@ def a_zip_in_done(house: House) -> Path:
     return house.dropped()[0]
 
 
+def a_zip_whose_removal_was_cut_short(house: House) -> Path:
+    """It was set aside for an instant, and tidy was killed in it."""
+    zip_, _ = house.dropped()
+    aside = zip_.parent / f".settling/0123abcd-{zip_.name}"
+    aside.parent.mkdir()
+    zip_.rename(aside)
+    return zip_
+
+
 def a_superseded_bag(house: House) -> Path:
     kept = house.refuse()
     house.bring_home(Bag("W1", "bucket", "W1.bag.zip", etag="e2"))
@@ -172,6 +181,7 @@ def logs_of_a_day(house: House) -> Path:
 Makes = Callable[[House], Path]
 OF_EACH_KIND: list[tuple[str, Makes]] = [
     ("done_days", a_zip_in_done),
+    ("done_days", a_zip_whose_removal_was_cut_short),
     ("quarantined_days", a_superseded_bag),
     ("quarantined_days", a_superseded_zip_of_a_folder),
     ("replaced_days", what_was_replaced),
@@ -266,8 +276,13 @@ Spoils = Callable[[House, Path], None]
 NEEDED: list[tuple[str, Makes, Spoils, str]] = [
     *(
         (kind, make, *spoilt)
-        for kind, make in OF_EACH_KIND
-        if kind != "sync_logs_days"
+        for kind, make in (
+            ("done_days", a_zip_in_done),
+            ("quarantined_days", a_superseded_bag),
+            ("quarantined_days", a_superseded_zip_of_a_folder),
+            ("replaced_days", what_was_replaced),
+            ("leftovers_days", a_copy_cut_short),
+        )
         for spoilt in (
             (lose_a_file, f"lacks {IMAGE}"),
             (find_it_rotten, "failed its last fixity check"),
@@ -337,7 +352,7 @@ def test_a_folder_that_somebody_swaps_for_a_link_after_the_plan_leads_nowhere(
     assert (elsewhere / doomed.relative_to(folder)).exists()
 
 
-@pytest.mark.parametrize(("kind", "make"), [pair for pair in OF_EACH_KIND if pair[1] is not a_zip_in_done])
+@pytest.mark.parametrize(("kind", "make"), [pair for pair in OF_EACH_KIND if pair[0] != "done_days"])
 def test_a_link_inside_goes_and_what_it_leads_to_stays(
     house: House, kind: str, make: Makes, victim: Path, tmp_path: Path
 ) -> None:
