@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.debag.policy import Debagged, DebaggedWork
 from pipeline.debag.zip_source import ZipSource
-from pipeline.foundation import abilities, failpoints, guarded, owners
+from pipeline.foundation import abilities, failpoints, guarded, owners, removal
 from pipeline.foundation import durable as disk
 from pipeline.foundation.errors import Fault, InvalidRid, NoRoom, StagingDamaged, WorkBusy
 from pipeline.foundation.work import checked_rid, json_bytes
@@ -126,12 +126,12 @@ def staged(target: Path) -> Iterator[Staging]:
     descriptor = _locked(path)
     staging = Staging(path, descriptor, target)
     try:
-        guarded.empty_folder(descriptor)
+        removal.empty_folder(descriptor)
         yield staging
     finally:
         try:
             if not staging.published:
-                guarded.empty_folder(descriptor)
+                removal.empty_folder(descriptor)
                 path.rmdir()
         finally:
             os.close(descriptor)

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from pipeline import record, settings
 from pipeline.embedded import stack
 from pipeline.embedded.daemon import Daemon, Service, ServiceFailed, only_one
-from pipeline.foundation import aws, guarded
+from pipeline.foundation import aws, guarded, removal
 from pipeline.foundation.errors import PipelineError, SettingsError, UsageError
 from pipeline.foundation.work import SCHEDULER_USER
 from pipeline.operations import show
@@ -138,7 +138,7 @@ def postgresql(chosen: Settings, home: Path) -> Service:
             try:
                 _finish([_of_postgresql("initdb"), "-D", str(data), "-U", user, "--encoding", "UTF8"], owner)
             except PipelineError:
-                guarded.remove_tree(data)  # half a cluster would be taken for a whole one
+                removal.remove_tree(data)  # half a cluster would be taken for a whole one
                 raise
         _ask_for_password(data, user, password, owner)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.foundation import durable, guarded
+from pipeline.foundation import durable, removal
 
 # What a share answers that will not set times or modes: CIFS with another uid, FUSE, a squashed root.
 _REFUSES = durable.CANNOT | {errno.EPERM, errno.EACCES}
@@ -68,7 +68,7 @@ def probe(folder: Path) -> Abilities:
     try:
         return _tried(place)
     finally:
-        guarded.remove_tree(place)
+        removal.remove_tree(place)
 
 
 def _tried(place: Path) -> Abilities:

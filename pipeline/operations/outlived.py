@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import intake, record, sync
-from pipeline.foundation import guarded
+from pipeline.foundation import removal
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.work import archive_dir
 from pipeline.intake import Dropped
@@ -150,7 +150,7 @@ def _bag_needed(here: Site, bag_id: str) -> str:
 
 def _remove_refused(source: Folder, folder: Path) -> None:
     intake.see_ours(source.path, [source.refused_path])
-    guarded.remove(folder, below=source.refused_path)
+    removal.remove(folder, below=source.refused_path)
 
 
 def leftovers(here: Site, before: datetime) -> Iterator[Old]:
@@ -176,7 +176,7 @@ def _beside_works(here: Site, before: datetime, *, gave_way: bool) -> Iterator[O
     for one in sync.leftovers(here.settings.archive_root):
         if one.since < before and one.gave_way is gave_way:
             needed = partial(_not_settled, here, [one.work_rid])
-            go = partial(guarded.remove, one.folder, below=one.share)
+            go = partial(removal.remove, one.folder, below=one.share)
             yield Old(str(one.folder), staging.used_bytes(one.folder), needed, go, one.work_rid)
 
 
@@ -185,7 +185,7 @@ def sync_logs(here: Site, before: datetime) -> Iterator[Old]:
     logs = Path(os.path.realpath(here.settings.logs))
     for day, folder in sync.log_days(logs):
         if day < before and not folder.is_symlink():
-            needed, go = partial(_logs_needed, here, folder), partial(guarded.remove, folder, below=logs)
+            needed, go = partial(_logs_needed, here, folder), partial(removal.remove, folder, below=logs)
             yield Old(str(folder), staging.used_bytes(folder), needed, go)
 
 

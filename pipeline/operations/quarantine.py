@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import download
-from pipeline.foundation import durable, failpoints, guarded
+from pipeline.foundation import durable, failpoints, guarded, removal
 from pipeline.foundation.errors import PipelineError, UsageError
 from pipeline.foundation.work import human_bytes
 from pipeline.operations.repair import moved_out
@@ -126,11 +126,11 @@ def drop(here: Site, one: Kept, *, by: str) -> None:
     failpoints.before(failpoints.Act.DELETE)
     # Under another name first: a removal cut short is finished by whoever looks next.
     doomed = one.folder.with_name(f".{one.folder.name}.removed")
-    guarded.remove_tree(doomed)
+    removal.remove_tree(doomed)
     os.replace(one.folder, doomed)
     durable.fsync_folder(doomed.parent)
     failpoints.point("half dropped")
-    guarded.remove_tree(doomed)
+    removal.remove_tree(doomed)
     failpoints.after(failpoints.Act.DELETE)
     here.record.note("quarantine", "dropped", facts, work_rid=one.work_rid, bag_id=one.bag_id)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.foundation import guarded
+from pipeline.foundation import removal
 from pipeline.foundation.errors import InvalidRid
 from pipeline.foundation.work import archive_dir, archive_shares, checked_rid
 from pipeline.sync import replaced
@@ -49,7 +49,7 @@ def leftovers(archive_root: Path) -> Iterator[Leftover]:
         real = Path(os.path.realpath(share))
         for shelf in _folders(real):
             for folder in _folders(shelf):
-                match = _HIDDEN.fullmatch(folder.name.removesuffix(guarded.REMOVED))
+                match = _HIDDEN.fullmatch(folder.name.removesuffix(removal.REMOVED))
                 if match and _shelf_of(match["rid"], archive_root) == share / shelf.name:
                     yield Leftover(folder, real, match["rid"], _changed(folder))
         for work in _folders(real / replaced.FOLDER):
@@ -67,7 +67,7 @@ def _shelf_of(name: str, archive_root: Path) -> Path:
 
 def _moved_on(folder: Path) -> datetime:
     """By its name, or what it was before it was half removed; a name without a date: when something last came there."""
-    name = folder.name.removesuffix(guarded.REMOVED).lstrip(".")
+    name = folder.name.removesuffix(removal.REMOVED).lstrip(".")
     with suppress(ValueError):
         return datetime.strptime(name[: len("2026-01-01T00.00.00Z")], "%Y-%m-%dT%H.%M.%SZ").replace(tzinfo=UTC)
     return _changed(folder)

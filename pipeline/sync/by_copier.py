@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.foundation import abilities, durable, failpoints, guarded
+from pipeline.foundation import abilities, durable, failpoints, guarded, removal
 from pipeline.foundation.fixity import Fixity
 from pipeline.sync import one_copy
 from pipeline.sync.audit import PASSED, Audits, audited, none_run
@@ -171,7 +171,7 @@ def sweep(folder: Path) -> None:
     if part.is_dir():
         failpoints.see_allowed()
         _open_up(part)
-        guarded.remove_tree(part)
+        removal.remove_tree(part)
 
 
 def _make(source: Path, target: Path) -> None:

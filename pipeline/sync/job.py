@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
-from pipeline.foundation import guarded
+from pipeline.foundation import removal
 from pipeline.foundation.errors import AuditFailed, PipelineError, SyncFailed
 from pipeline.sync import process
 from pipeline.sync.call import Call
@@ -179,7 +179,7 @@ def log_days(logs: Path) -> Iterator[tuple[datetime, Path]]:
     for name in (_SYNC_LOGS, _AUDIT_LOGS):
         for folder in sorted((logs / name).iterdir()) if (logs / name).is_dir() else ():
             with suppress(ValueError):
-                day = datetime.strptime(folder.name.removesuffix(guarded.REMOVED).lstrip("."), "%Y-%m-%d")  # noqa: DTZ007  # local, as `jobDate` is
+                day = datetime.strptime(folder.name.removesuffix(removal.REMOVED).lstrip("."), "%Y-%m-%d")  # noqa: DTZ007  # local, as `jobDate` is
                 yield day.astimezone() + timedelta(days=1), folder
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from pipeline import debag, download, sync
 from pipeline.debag import Debagged
-from pipeline.foundation import durable, failpoints, guarded
+from pipeline.foundation import durable, failpoints, removal
 from pipeline.foundation.errors import StagingDamaged
 from pipeline.foundation.work import Bag, archive_dir
 from pipeline.sync import SyncSettings
@@ -216,13 +216,13 @@ def _remove(folder: Path) -> None:
     # Under another name first: a removal cut short must not leave a marker that vouches for half a work.
     doomed = folder.with_name(f".{folder.name}.removed")
     if os.path.lexists(doomed):
-        guarded.remove_tree(doomed)
+        removal.remove_tree(doomed)
     if os.path.islink(folder):
         folder.unlink()
     elif os.path.lexists(folder):
         os.replace(folder, doomed)
         failpoints.point("half cleared")
-        guarded.remove_tree(doomed)
+        removal.remove_tree(doomed)
 
 
 def residue(staging: Path) -> list[tuple[str, Path]]:
@@ -232,7 +232,7 @@ def residue(staging: Path) -> list[tuple[str, Path]]:
         return []
     for folder in sorted(staging.iterdir()):
         if folder.name.startswith(".") and folder.name.endswith(".removed"):
-            guarded.remove_tree(folder)
+            removal.remove_tree(folder)
         elif "-" in folder.name and folder.is_dir() and not folder.is_symlink():
             found.append((folder.name.rpartition("-")[2], folder))
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import debag, download, intake
-from pipeline.foundation import durable, guarded, owners
+from pipeline.foundation import durable, guarded, owners, removal
 from pipeline.foundation.errors import FolderUnreachable, TransientError, ZipUnreadable
 from pipeline.operations import bag
 from tests.world.attacker import KEPT, NOBODY, attack
@@ -209,7 +209,7 @@ def test_a_tree_is_emptied_without_leaving_it(place: Path, tmp_path: Path) -> No
             descriptor = below
     finally:
         os.close(descriptor)
-    guarded.remove_tree(path)
+    removal.remove_tree(path)
     assert not path.exists()
     assert (tmp_path / "tree/photo.jpg").read_bytes() == KEPT
 

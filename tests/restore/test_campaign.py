@@ -58,7 +58,7 @@ class Watch(threading.Thread):
         self.samples: list[int] = []
 
     def run(self) -> None:
-        while not self.over.wait(0.1):
+        while not self.over.wait(0.25):
             counts = campaign.totals(self.line.engine, within_hours=0).counts
             self.samples.append(sum(counts.get(state, 0) for state in IN_FLIGHT))
 
@@ -90,7 +90,7 @@ def test_a_collection_comes_home_each_work_asked_for_as_often_as_it_had_to_be(li
         for step in range(200):
             over = time.monotonic() + 120
             while not is_quiet(line) and time.monotonic() < over:
-                time.sleep(0.1)
+                time.sleep(0.25)
             if set(states(line).values()) == {"home"}:
                 break
             if step % 2 and step < 12:  # a host is lost at whatever it does, and another takes its place

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.foundation import guarded
+from pipeline.foundation import removal
 from pipeline.foundation.work import Bag
 from pipeline.sync import SyncSettings
 from pipeline.tasks import staging
@@ -142,4 +142,4 @@ def test_workers_that_share_a_disk_may_finish_the_same_removal_at_the_same_time(
             one.result()
 
     assert list(tmp_path.iterdir()) == []
-    guarded.remove_tree(tmp_path / "nothing")
+    removal.remove_tree(tmp_path / "nothing")
