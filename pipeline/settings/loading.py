@@ -101,6 +101,16 @@ class Settings(Pipeline, Messages):
         return next((source for source in self.sources if source.bucket == bucket), Source(name="", bucket=bucket))
 
 
+_AS_READ: dict[str, type[Any]] = {
+    "download": download.FetchOptions,
+    "notify": Notify,
+    "restore": Restores,
+    "retention": Retention,
+    "fixity": Fixity,
+}
+"""Sections of which nothing depends on another, each a field of the settings of the same name."""
+
+
 def load(*, working: bool = False, make_password: bool = False) -> Settings:
     """All settings, checked.
 
@@ -114,10 +124,8 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
     read_named_files()
     problems: list[str] = []
     main = read(Pipeline, "pipeline", problems)
-    messages, notify = read(Messages, "queue", problems), read(Notify, "notify", problems)
-    fetching, restores = read(download.FetchOptions, "download", problems), read(Restores, "restore", problems)
-    retention = read(Retention, "retention", problems)
-    fixity = read(Fixity, "fixity", problems)
+    messages = read(Messages, "queue", problems)
+    plain: dict[str, Any] = {name: read(kind, name, problems) for name, kind in _AS_READ.items()}
     policy = read(debag.Policy, "debag", problems, reserve_bytes=main.margin_bytes)
     url = database_url(read(Database, "database", problems), problems, make_password=make_password)
     sources, folders = _sources(problems)
@@ -137,14 +145,10 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
     return Settings(
         **{**vars(messages), **vars(main), "host": main.host or socket.gethostname()},
         database_url=url,
-        download=fetching,
+        **plain,
         debag=policy,
         sync=syncing,
         scheduler=scheduler,
-        notify=notify,
-        restore=restores,
-        retention=retention,
-        fixity=fixity,
         prices=prices,
         sources=sources,
         folders=folders,

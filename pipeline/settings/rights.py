@@ -83,12 +83,11 @@ class ReplicaArns:
     """The ARNs of what a replica has on AWS, as `Arns`."""
 
     replica: Replica
-    partition: str = "aws"
 
     @property
     def bucket(self) -> list[str]:
         """The bucket."""
-        return [f"arn:{self.partition}:s3:::{self.replica.bucket}"]
+        return [f"arn:aws:s3:::{self.replica.bucket}"]
 
     @property
     def objects(self) -> list[str]:
@@ -111,12 +110,11 @@ class SetUpArns:
     """The ARNs of what is set up for a replica, as `Arns`."""
 
     replica: Replica
-    partition: str = "aws"
 
     @property
     def second(self) -> list[str]:
         """The bucket."""
-        return ReplicaArns(self.replica, self.partition).bucket
+        return ReplicaArns(self.replica).bucket
 
 
 @dataclass(frozen=True)
