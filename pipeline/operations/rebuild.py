@@ -72,7 +72,7 @@ def rebuild(
         return Rebuilt(rid, Ending.NO_PROOF, "no proof of the pipeline's own is kept with it")
     if read:
         checked = verify.check_work(here, work, brake=brake, threads=threads, pulse=pulse)
-        if checked.verdict is not FixityVerdict.PASSED:
+        if checked and checked.verdict is not FixityVerdict.PASSED:
             ending = Ending.BUSY if checked.verdict is FixityVerdict.BUSY else Ending.WRONG
             return Rebuilt(rid, ending, ", ".join(map(str, checked.result.wrong[:3])))
     with here.leased(rid, rebuilt.stand_in(rid).bag_id) as ours:
