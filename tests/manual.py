@@ -78,6 +78,7 @@ def _settings() -> str:
     named += [(f"`[source NAME]`, `kind = {kind}`", one) for kind, one in sections.KINDS.items()]
     named.append(("`[prices REGION]`", prices.Prices))
     named.append(("`[replica NAME]`", settings.Replica))
+    named.append(("`[callback NAME]`", settings.Callback))
     return "\n\n".join(
         _columns(
             title,

@@ -9,9 +9,10 @@ from sqlalchemy.exc import IntegrityError
 
 from pipeline.foundation.errors import InvalidBag, NotRestored, PermanentError, PipelineError
 from pipeline.foundation.work import Bag
-from pipeline.record import history, rebuilt, stages
+from pipeline.record import history, outbox, rebuilt, stages
 from pipeline.record.engine import read, reading, tried_again, writing
 from pipeline.record.leases import Leases
+from pipeline.record.outbox import CallbackEvent
 from pipeline.record.states import (
     BagRow,
     BagState,
@@ -169,6 +170,8 @@ class Record:
                         synced_on=utc_in(),
                     )
                 )
+                told = outbox.of_homecoming(facts, archive_path=archive_path, files=files, size_bytes=size_bytes)
+                outbox.announce(connection, CallbackEvent.HOME, told, work_rid=work_rid, bag_id=bag.bag_id)
             history.add(connection, Phase.SYNC, "done", facts, agent=self._agent, work_rid=work_rid, bag_id=bag.bag_id)
             stages.date(connection, work_rid, Phase.SYNC, facts)
 
@@ -212,6 +215,9 @@ class Record:
                 host=self._host,
             )
             self._event(connection, bag, step, "failed", facts)
+            named = error.work_rid or bag.work_rid  # of several works in a zip the one that failed
+            told = outbox.of_failure(error, step)
+            outbox.announce(connection, CallbackEvent.FAILED, told, work_rid=named, bag_id=bag.bag_id)
 
     @tried_again
     def reopen(self, bag: Bag, *, reason: str, undo_syncs: bool = False) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import Engine, Row, case, func, insert, select, update
 
-from pipeline.record import history
+from pipeline.record import history, outbox
 from pipeline.record.engine import read, reading, tried_again, writing
 from pipeline.record.leases import Leases
+from pipeline.record.outbox import CallbackEvent
 from pipeline.record.states import Step, aware
 from pipeline.record.tables import replicas, syncs, utc_in
 
@@ -137,7 +138,7 @@ def sent(
         leases: ours.
         held: the works that have to be ours.
         copy: as for `begun`, and `version_id`, `checksum`, `bytes`.
-        facts: for the event.
+        facts: for the event, with the `bucket`.
 
     Raises:
         LeaseLost: it is not; nothing was written.
@@ -148,6 +149,9 @@ def sent(
         told = {"work_rid": copy["work_rid"], "bag_id": copy["bag_id"]}
         agent = leases.owner.rpartition("/")[0]
         history.add(connection, STEP, "done", {"replica": copy["replica"], **facts}, agent=agent, **told)
+        place = {"name": copy["replica"], "bucket": facts["bucket"], "key": copy["object_key"]}
+        there = {"replica": {**place, "version_id": copy["version_id"], "bytes": copy["bytes"]}}
+        outbox.announce(connection, CallbackEvent.REPLICATED, there, **told)
 
 
 @tried_again

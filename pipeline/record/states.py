@@ -47,10 +47,12 @@ Step = (
         "work",
         "lease",
         "quarantine",
+        "callback",
     ]
     | Phase
 )
-"""What an event is of: a step, a fixity check, an operator's word, a lease taken over, what is kept of refused bags."""
+"""What an event is of: a step, a fixity check, an operator's word, a lease taken over, what is kept of refused bags,
+what a receiver of callbacks was not told."""
 
 
 def step_after(phase: str) -> Phase:

@@ -182,6 +182,23 @@ leases = Table(
     Column("total_bytes", BigInteger, nullable=False),
 )
 
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("message_id", String(36), nullable=False),  # the same for all receivers, and however often it is sent
+    Column("callback", String(255), nullable=False),  # the receiver
+    Column("event", String(16), nullable=False),
+    Column("work_rid", Rid, nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("made_on", Moment, nullable=False),
+    Column("begun_on", Moment, nullable=False),  # since when it is tried
+    Column("due_on", Moment),  # when it is sent next; until then somebody is at it, or it waits; null: given up
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text, nullable=False),  # of the last attempt
+    Index("ix_outbox_callback_attempts_id", "callback", "attempts", "id"),
+)
+
 notices = Table(
     "notices",
     metadata,

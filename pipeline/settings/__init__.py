@@ -10,4 +10,5 @@ knows where a setting came from. `PIPELINE_ENV` (`dev` or `prod`) chooses the pr
 from pipeline.replicate import Replica
 from pipeline.settings.loading import Settings, load
 from pipeline.settings.production import missing_archive
+from pipeline.settings.receivers import Callback
 from pipeline.settings.sections import Folder, Notify, Source, WhenDone

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline import debag, download, sync
 from pipeline.foundation import guarded, owners
@@ -16,6 +16,7 @@ from pipeline.settings import production
 from pipeline.settings.mistakes import placed, unknown
 from pipeline.settings.prices import Prices, Restores
 from pipeline.settings.reading import UNREADABLE, from_project, luigi_cfg, read, read_named_files, reason, variable
+from pipeline.settings.receivers import Callback
 from pipeline.settings.retention import Retention
 from pipeline.settings.secrets import aws_credentials, database_url, db_config_default, scheduler_url
 from pipeline.settings.sections import (
@@ -27,8 +28,11 @@ from pipeline.settings.sections import (
     Notify,
     Pipeline,
     Source,
+    name_of,
     wrong_address,
 )
+
+_OfSources = TypeVar("_OfSources", bound=Replica | Callback)
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,15 @@ class Settings(Pipeline, Messages):
     sources: tuple[Source, ...]
     folders: tuple[Folder, ...]
     replicas: tuple[Replica, ...] = ()
+    callbacks: tuple[Callback, ...] = ()
 
     def replicas_for(self, source: str) -> tuple[Replica, ...]:
         """Where bags of that source get a second copy."""
         return tuple(one for one in self.replicas if one.wants(source))
+
+    def callbacks_for(self, event: str, source: str) -> list[str]:
+        """Who is told of that event, of a work from that source."""
+        return [one.name for one in self.callbacks if one.wants(event, source)]
 
     def source(self, name: str) -> Source | None:
         """The queue's source of that name."""
@@ -130,8 +139,9 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
     url = database_url(read(Database, "database", problems), problems, make_password=make_password)
     sources, folders = _sources(problems)
     prices = tuple(read(Prices, section, problems, name=name) for section, name in _named("prices"))
-    replicas = _replicas(problems, {*(one.name for one in sources), *(one.name for one in folders)})
-    problems += unknown([*sources, *folders, *prices, *replicas])
+    names = {*(one.name for one in sources), *(one.name for one in folders)}
+    replicas, callbacks = _of_sources(Replica, problems, names), _of_sources(Callback, problems, names)
+    problems += unknown([*sources, *folders, *prices, *replicas, *callbacks])
     credentials = aws_credentials([*sources, *replicas], problems)
     given: dict[str, Any] = {"archive_root": main.archive_root, "logs": main.logs, "aws_credentials": credentials}
     syncing = _sync(read(sync.SyncSettings, "sync", problems, **given), main.environment, problems)
@@ -153,6 +163,7 @@ def load(*, working: bool = False, make_password: bool = False) -> Settings:
         sources=sources,
         folders=folders,
         replicas=replicas,
+        callbacks=callbacks,
     )
 
 
@@ -242,12 +253,12 @@ def _named(kind: str) -> list[tuple[str, str]]:
     return [(section, name.strip()) for section, first, name in sections if first == kind and name.strip()]
 
 
-def _replicas(problems: list[str], sources: Collection[str]) -> tuple[Replica, ...]:
-    """Every `[replica NAME]`."""
-    found = tuple(read(Replica, section, problems, name=name) for section, name in _named("replica"))
+def _of_sources(kind: type[_OfSources], problems: list[str], sources: Collection[str]) -> tuple[_OfSources, ...]:
+    """Every `[replica NAME]` or `[callback NAME]`, each for some of the sources."""
+    found = tuple(read(kind, section, problems, name=name) for section, name in _named(kind.__name__.lower()))
     for one in found:
         foreign = sorted({*one.sources} - {*sources})
-        problems += [f"[replica {one.name}] sources: there is no [source {other}]" for other in foreign]
+        problems += [f"[{name_of(one)}] sources: there is no [source {other}]" for other in foreign]
     return found
 
 

@@ -12,6 +12,7 @@ from pipeline.foundation.declared import settings_of
 from pipeline.replicate import Replica
 from pipeline.settings.prices import Prices
 from pipeline.settings.reading import TURNED, from_project, luigi_cfg, variable
+from pipeline.settings.receivers import Callback
 from pipeline.settings.sections import SECTIONS, Folder, Source, name_of
 
 # The sections that Luigi and its `contrib` read themselves: https://luigi.readthedocs.io/en/stable/configuration.html
@@ -23,14 +24,14 @@ resources retcode s3 salesforce scalding scheduler sendgrid smtp spark sqlalchem
 # No settings of a section: those that say which settings there are, and those of compose, where its `.env` is read too.
 _OTHERS = ("PIPELINE_ENV", "PIPELINE_BASE_CONFIG", "PIPELINE_SECRETS", "PIPELINE_SCHEDULER_URL")
 _OF_COMPOSE = ("PIPELINE_SOURCE", "PIPELINE_IMAGE", "PIPELINE_HOST")
-_NAMED = {"source": "NAME", "replica": "NAME", "prices": "REGION"}
+_NAMED = {"source": "NAME", "replica": "NAME", "callback": "NAME", "prices": "REGION"}
 _OF_TESTS = "PIPELINE_TEST_"
 # How every sentence about a wrong setting begins.
 _SETTING = re.compile(r"\[(?P<section>[^\]]+)\](?: has no setting '(?P<unknown>.+?)'| (?P<option>\w+))?")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]+\b")
 
 
-def unknown(named: Sequence[Source | Folder | Prices | Replica]) -> Iterator[str]:
+def unknown(named: Sequence[Source | Folder | Prices | Replica | Callback]) -> Iterator[str]:
     """Sections, settings of sections, and variables that are ours by their name, and that nobody reads."""
     config = luigi_cfg()
     ours = {name: [*settings_of(section)] for name, section in SECTIONS.items()}
@@ -47,7 +48,7 @@ def unknown(named: Sequence[Source | Folder | Prices | Replica]) -> Iterator[str
         elif section.strip() in _NAMED:
             yield f"[{section}] has no name: it has to be [{section.strip()} {_NAMED[section.strip()]}]"
         elif first not in _NAMED and section not in _OF_LUIGI.split():
-            names = [*ours, *_OF_LUIGI.split(), f"source {rest}", f"replica {rest}"]
+            names = [*ours, *_OF_LUIGI.split(), f"source {rest}", f"replica {rest}", f"callback {rest}"]
             yield f"[{section}] is no section of ours nor of Luigi's{_nearest(section, names, '[{}]')}"
     names = [variable(section, name) for section, options in ours.items() for name in options]
     names += [variable(section, field) for section, options in fields.items() for field in options]

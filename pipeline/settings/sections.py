@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline import debag, download, sync
 from pipeline.foundation.declared import at_least, holds, setting, within
 from pipeline.foundation.work import DOOR_KEY_FILE
-from pipeline.replicate import Replica
-from pipeline.settings.prices import Prices, Restores
+from pipeline.settings.prices import Restores
 from pipeline.settings.retention import Retention
 
 
@@ -291,7 +291,6 @@ KINDS: dict[str, type[Source] | type[Folder]] = {"queue": Source, "folder": Fold
 """What a `[source NAME]` is, by its `kind`."""
 
 
-def name_of(one: Source | Folder | Prices | Replica) -> str:
-    """The name of its section."""
-    kind = {Prices: "prices", Replica: "replica"}.get(type(one), "source")
-    return f"{kind} {one.name}"
+def name_of(one: Any) -> str:
+    """The name of its section: a source, or what is called as its class is."""
+    return f"{'source' if isinstance(one, Source | Folder) else type(one).__name__.lower()} {one.name}"

@@ -20,7 +20,7 @@ from pipeline.foundation import aws, failpoints
 from pipeline.foundation.errors import LeaseLost, PipelineError
 from pipeline.foundation.signals import StopFlag
 from pipeline.foundation.work import Bag
-from pipeline.record import Leases, Record, replicas
+from pipeline.record import Leases, Record, outbox, replicas
 from pipeline.settings import Replica, Settings, Source
 from pipeline.tasks.heartbeat import Heartbeat
 from pipeline.tasks.staging import Place
@@ -95,6 +95,8 @@ class Site:
             SchemaOutdated: its tables are of another release.
         """
         engine = record.connect(self.settings.database_url)
+        if self.settings.callbacks:
+            outbox.set_receivers(engine, self.settings.callbacks_for)
         record.prepare(engine)
         return engine
 

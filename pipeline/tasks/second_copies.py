@@ -54,7 +54,8 @@ def make(
         here.s3_at(replica), replica, sent, upload_id=begun, began=began, replace=replace, pulse=pulse
     )
     proved = {"version_id": made.version_id, "checksum": made.checksum, "bytes": made.size_bytes}
-    replicas.sent(here.engine, here.leases, held, {**row, "object_key": made.key, **proved}, facts=made.facts())
+    facts = {"bucket": replica.bucket, **made.facts()}
+    replicas.sent(here.engine, here.leases, held, {**row, "object_key": made.key, **proved}, facts=facts)
     what = f"{made.parts_sent} of {made.parts} parts" if made.parts_sent else "was there already"
     size, seconds = human_bytes(made.size_bytes), human_seconds(made.seconds)
     _log.info("%s: second copy in %s, %s, %s, in %s", work_rid, replica.name, size, what, seconds)

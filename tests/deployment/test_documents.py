@@ -13,7 +13,7 @@ import pytest
 from pipeline.cli import usage
 from pipeline.foundation import errors
 from pipeline.foundation.declared import settings_of
-from pipeline.settings import Replica
+from pipeline.settings import Callback, Replica
 from pipeline.settings.prices import Prices
 from pipeline.settings.sections import KINDS, SECTIONS
 from tests import manual
@@ -52,7 +52,7 @@ def test_pages_are_made_anew_and_those_of_verbs_that_are_no_more_go(tmp_path: Pa
 def test_every_setting_is_told_with_its_meaning() -> None:
     told = re.findall(r"(?m)^\| `(\w+)` \| .+ \| .+ \|$", (DOCS / "settings.md").read_text(encoding="utf-8"))
 
-    sections = [*SECTIONS.values(), *KINDS.values(), Prices, Replica]
+    sections = [*SECTIONS.values(), *KINDS.values(), Prices, Replica, Callback]
     assert told == [name for section in sections for name in settings_of(section)]
 
 
