@@ -101,6 +101,9 @@ def _now(stands: Standing) -> Iterator[Metric]:
         "Works with a second copy in each replica, those whose copy failed its last look, and was not looked at in time"
     )
     yield _told(GaugeMetricFamily, "pipeline_replica_copies", what, ["replica", "state"], copies)
+    owed = [([name, state], one[state]) for name, one in stands.callbacks.items() for state in ("waiting", "dead")]
+    what = "What receivers of callbacks are still to be told, and what was given up"
+    yield _told(GaugeMetricFamily, "pipeline_callbacks", what, ["callback", "state"], owed)
     leases = zip((["held"], ["expired"]), overview.held(stands.here.engine), strict=True)
     what = "Works that lanes hold, or held when they died"
     yield _told(GaugeMetricFamily, "pipeline_leases", what, ["state"], leases)

@@ -7,6 +7,7 @@ from pipeline.foundation.arguments import Command, command
 from pipeline.foundation.work import human_count
 from pipeline.operations import show
 
+_LONG_DUE_SECONDS = 3600
 _Found = Iterator[tuple[str, Command] | tuple[str, Command, str]]
 
 
@@ -27,6 +28,7 @@ def needs_you(told: dict[str, Any]) -> list[dict[str, str]]:
         *_restores(told),
         *_letters(told),
         *_archived(told),
+        *_callbacks(told),
     ]
     return [{"by_hand": "", **dict(zip(("what", "go_on", "by_hand"), one, strict=False))} for one in found]
 
@@ -88,3 +90,14 @@ def _archived(told: dict[str, Any]) -> _Found:
         yield f"{what} failed the last look", command("verify", "--replica", "--all")
     for what, replica in show.behind(told["fixity"], told["replicas"]):
         yield what, command("verify", *replica, "--due"), "see whether it is called each night: docs/years.md"
+
+
+def _callbacks(told: dict[str, Any]) -> _Found:
+    for name, one in told["callbacks"].items():
+        if one["dead"]:
+            yield f"{human_count(one['dead'], 'callback')} to {name} given up", command("callbacks", "list")
+        waiting = human_count(one["waiting"], "callback")
+        if one["waiting"] and not one["is_set"]:
+            yield f"{waiting} wait for {name}, which is no longer set", command("callbacks", "drop", name)
+        elif one["due_seconds"] > _LONG_DUE_SECONDS:
+            yield f"{waiting} to {name} wait, and nothing sends them", command("notify")

@@ -15,7 +15,7 @@ from pipeline.foundation.work import human_bytes, human_count, human_seconds, pr
 from pipeline.operations import channels, show
 from pipeline.operations.channels import Note
 from pipeline.operations.status import Standing
-from pipeline.record import CHECK, BagState, Phase, history
+from pipeline.record import CHECK, BagState, Phase, history, outbox
 from pipeline.record import notices as state
 from pipeline.record.notices import Moved, Told, Trouble
 from pipeline.record.overview import AtRisk
@@ -222,7 +222,7 @@ def _worth_telling(trouble: Trouble, chosen: Notify, rotten: Collection[str]) ->
         return True
     if trouble.step == CHECK:
         return trouble.work_rid in rotten
-    if trouble.step == Phase.RESTORE:  # a copy ended too early, and is paid for again
+    if trouble.step in {Phase.RESTORE, outbox.STEP}:  # paid for again; or a receiver was not told
         return True
     if trouble.state == BagState.FAILED:
         return bool(trouble.failures >= chosen.patience)

@@ -12,7 +12,7 @@ from pipeline import intake, record
 from pipeline.foundation.errors import PipelineError
 from pipeline.foundation.work import rfc3339
 from pipeline.operations import needs_you
-from pipeline.record import campaign, lanes, overview, replicas, schedule, views
+from pipeline.record import campaign, lanes, outbox, overview, replicas, schedule, views
 from pipeline.record.archived import Broken
 from pipeline.record.lanes import HostLanes
 from pipeline.record.overview import AtRisk, AtWork, Bags
@@ -109,6 +109,13 @@ class Standing:
         return {"due_days": days, **asdict(told), "oldest": told.oldest and rfc3339(told.oldest)}
 
     @cached_property
+    def callbacks(self) -> dict[str, dict[str, Any]]:
+        """The receivers of callbacks, also one that is no longer set, with what they are still to be told."""
+        named, owed = [one.name for one in self.here.settings.callbacks], outbox.undelivered(self.here.engine)
+        none = {"waiting": 0, "dead": 0, "due_seconds": 0}
+        return {name: {**owed.get(name, none), "is_set": name in named} for name in sorted({*named, *owed})}
+
+    @cached_property
     def restores(self) -> dict[str, Any] | None:
         """The campaign of restores; None: nothing was ever wanted."""
         told = campaign.totals(self.here.engine, within_hours=self._within_hours)
@@ -145,6 +152,7 @@ class Standing:
             "lanes": [_lane(one) for one in overview.holders(engine)],
             "at_risk": [{**asdict(one), "expires_on": rfc3339(one.expires_on)} for one in self.at_risk],
             "replicas": self.replicas,
+            "callbacks": self.callbacks,
             "restores": self.restores,
             "fixity": self.fixity,
             "fixity_failed": [{**asdict(one), "failed_on": rfc3339(one.failed_on)} for one in self.broken],

@@ -169,10 +169,11 @@ def test_what_is_told_is_documented_and_the_dashboard_asks_only_for_what_is_told
     told = [one for family in families for one in family.samples if not one.name.endswith(("_created", "_sum"))]
     labels = {re.sub("_(bucket|count)$", "", one.name): set(one.labels) - {"le"} for one in told}
 
-    not_asked_for = {  # of a site without second copies, and without a schedule
+    not_asked_for = {  # of a site without second copies, callbacks, and without a schedule
         "pipeline_replica_copies": {"replica", "state"},
         "pipeline_fixity_behind_works": set[str](),
         "pipeline_fixity_hours_a_night": set[str](),
+        "pipeline_callbacks": {"callback", "state"},
     }
     assert labels | not_asked_for == documented()
     for target in targets():

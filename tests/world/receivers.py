@@ -4,7 +4,7 @@ import email
 import email.policy
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from tests.world import servers
+from tests.world.answering import Handler
 from tests.world.stack import Site
 
 
@@ -27,6 +28,19 @@ class Mailbox:
             "\n".join(f"{name}: {value}" for name, value in letter.items()) + "\n" + letter.get_content()
         )
         return "250 kept"
+
+
+class Receiver(Handler):
+    """Of callbacks: keeps what it is sent, headers and body, and answers as it is told to."""
+
+    posts: list[tuple[dict[str, str], bytes]]
+    answer: Callable[["Receiver"], None]
+
+    def do_POST(self) -> None:  # noqa: N802  # http.server's name
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.posts.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.close_connection = True
+        type(self).answer(self)
 
 
 @pytest.fixture

@@ -247,22 +247,38 @@ TELLING = (
     ),
     Verb(
         "notify",
-        "tell operators what is new, by mail and webhook",
+        "tell operators what is new, by mail and webhook, and receivers of callbacks of works",
         ("notify", "notify --test", "notify --watch"),
         about="Failures, dead letters (also those that SQS moved by itself), restores that expire soon, a daily "
         "digest: one message where a hundred would do. From cron every five minutes, or with --watch as a service.",
         options=(
-            option("--test", action="store_true", help="send a sample through each channel"),
+            option("--test", action="store_true", help="send a sample through each channel, and to each receiver"),
             option("--watch", action="store_true", help="keep going until stopped"),
         ),
         exits={
             0: "what was due is sent",
             1: "",
-            2: "wrong usage or settings, or no channel is set",
-            3: "a channel did not take its message",
+            2: "wrong usage or settings, or there is neither channel nor receiver",
+            3: "a channel or receiver did not take its message",
         },
-        reads=(DATABASE, SOURCES, "`[notify]`, and the files of its secrets"),
-        see=("notifications.md",),
+        reads=(DATABASE, SOURCES, "`[notify]`, `[callback NAME]`, and the files of their secrets"),
+        see=("notifications.md", "callbacks.md"),
+    ),
+    Verb(
+        "callbacks",
+        "what receivers of callbacks are still to be told, and what was given up",
+        ("callbacks list", "callbacks list pathway --json", "callbacks resend pathway", "callbacks drop pathway --yes"),
+        about="notify sends. What a receiver does not take in `give_up_days` is given up: resend has it sent again, "
+        "drop forgets it. Of a receiver that is no longer set, drop forgets what waits, too.",
+        options=(
+            option("action", choices=["list", "resend", "drop"], help="look; or decide about what was given up"),
+            option("name", nargs="?", default="", metavar="NAME", help="of its section [callback NAME]; list: or all"),
+            JSON,
+            YES,
+        ),
+        exits={1: "", 2: "wrong usage or settings, nothing was given up, or nobody agreed; nothing was changed"},
+        reads=(DATABASE, "`[callback NAME]`"),
+        see=("callbacks.md",),
     ),
     Verb(
         "completion",

@@ -24,7 +24,7 @@ from pipeline.foundation.errors import (
 )
 from pipeline.foundation.work import archive_shares, human_bytes, human_count
 from pipeline.lanes import builds
-from pipeline.operations import replication, show, tidy
+from pipeline.operations import callbacks, replication, show, tidy
 from pipeline.operations.setup_aws import SetUp
 from pipeline.operations.show import folder_line
 from pipeline.operations.status import look_at
@@ -42,10 +42,8 @@ def main(options: Namespace) -> int:
     except SettingsError as error:
         rows = [_row("settings", "wrong", problem) for problem in error.problems]
         return show.result(options, {"checks": rows}, lambda out: show.tell(out, rows), status=2)
-    rows = [
-        _row("settings", "ok", f"environment {chosen.environment}, {human_count(chosen.lanes, 'lane')}"),
-        *_checks(chosen),
-    ]
+    read = _row("settings", "ok", f"environment {chosen.environment}, {human_count(chosen.lanes, 'lane')}")
+    rows = [read, *_checks(chosen)]
     wrong = any(row["verdict"] == "wrong" for row in rows)
     return show.result(options, {"checks": rows}, lambda out: show.tell(out, rows), status=3 if wrong else 0)
 
@@ -72,6 +70,8 @@ def _checks(chosen: Settings) -> Iterator[_Row]:
             yield _set_up(chosen, source)
     for replica in chosen.replicas:
         yield _try(f"replica {replica.name}", partial(replication.see_rights, here, replica))
+    for callback in chosen.callbacks:
+        yield _try(f"callback {callback.name}", partial(callbacks.see, callback))
     for folder in chosen.folders:
         yield _try(f"folder {folder.name}", partial(_folder_of_zips, folder))
     for name in ("staging", "quarantine", "logs"):

@@ -107,6 +107,7 @@ def _parts(told: dict[str, Any], *, most: int) -> Iterator[_Part]:
     refused = _since("the oldest refused one is refused", told, "oldest_refused")
     yield "; ".join(filter(None, [f"bags: {counts}", waits, refused]))
     yield from show.restores_lines(told["restores"])
+    yield from _callback_lines(told["callbacks"])
     yield "disk: " + "; ".join(map(_disk_line, told["disk"]))
     for one in told["at_risk"]:
         left = f"ends in {one['hours_left']:.1f} h" if one["hours_left"] > 0 else "has ended"
@@ -162,6 +163,11 @@ def _host_line(host: dict[str, Any]) -> str:
     if host["gone"]:
         return show.safe(f"host {host['host']}: {lanes} not seen for {ago}: gone?")
     return show.safe(f"host {host['host']}: {lanes}, {host['at_work']} at work, seen {ago} ago")
+
+
+def _callback_lines(told: dict[str, Any]) -> list[str]:
+    owed = [f"{name}: {one['waiting']} waiting, {one['dead']} given up" for name, one in told.items()]
+    return [f"callbacks: {show.safe('; '.join(owed))}"] if owed else []
 
 
 def _waits(told: dict[str, Any]) -> bool:
