@@ -33,7 +33,7 @@ secrets() {
             put 400 "$secrets/$name" <"$home/.config/bdrc/docker/$name"
         else once 400 "$secrets/$name" </dev/null; fi
     done
-    for name in smtp_password webhook; do once 400 "$secrets/$name" </dev/null; done
+    for name in smtp_password webhook callback; do once 400 "$secrets/$name" </dev/null; done
     proxy_secrets
 }
 
