@@ -71,10 +71,11 @@ def rebuild(
     if seen.proof is None:
         return Rebuilt(rid, Ending.NO_PROOF, "no proof of the pipeline's own is kept with it")
     if read:
-        checked = verify.check_work(here, work, brake=brake, threads=threads, pulse=pulse)
-        if checked and checked.verdict is not FixityVerdict.PASSED:
-            ending = Ending.BUSY if checked.verdict is FixityVerdict.BUSY else Ending.WRONG
-            return Rebuilt(rid, ending, ", ".join(map(str, checked.result.wrong[:3])))
+        checked = verify.check_work(here, work, brake=brake, threads=threads, pulse=pulse, shared=True)
+        if checked is None or checked.verdict is FixityVerdict.BUSY:
+            return Rebuilt(rid, Ending.BUSY, "a lane works on it, or another host reads it")
+        if checked.verdict is not FixityVerdict.PASSED:
+            return Rebuilt(rid, Ending.WRONG, ", ".join(map(str, checked.result.wrong[:3])))
     with here.leased(rid, rebuilt.stand_in(rid).bag_id) as ours:
         if ours:
             told = {"archive_path": str(folder.absolute()), "files": seen.files, "bytes": seen.bytes}
