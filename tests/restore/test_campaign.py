@@ -75,6 +75,7 @@ def is_quiet(line: Site) -> bool:
     )
 
 
+@pytest.mark.timeout(900)  # a minute, and some on a machine that is busy
 def test_a_collection_comes_home_each_work_asked_for_as_often_as_it_had_to_be(line: Site, cold: ColdS3) -> None:
     rids = fill(cold, WORKS, size=20)
     lost, early = set(rids[::10]), set(rids[::20])

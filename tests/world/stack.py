@@ -237,7 +237,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def wait_until(what: Any, *, seconds: float = 30, every: float = 0.05) -> None:
+def wait_until(what: Any, *, seconds: float = 60, every: float = 0.05) -> None:
     """Wait for something to become true.
 
     Raises:
