@@ -49,12 +49,29 @@ def read_file(path: Path | str) -> bytes:
         return file.read()
 
 
+def read_secret(path: Path) -> bytes:
+    """The content of a file that we, root, or whom the program belongs to, keep from all other users.
+
+    Raises:
+        NotOurs: it belongs to somebody else, others may read or change it, or put another in its place.
+        OSError: it cannot be read, or is no regular file.
+    """
+    path = behind_our_links(path)
+    owners.see_way_is_ours(path)
+    with os.fdopen(open_file(path), "rb") as file, opened(Path(os.path.realpath(path.parent))) as folder:
+        status = os.fstat(file.fileno())
+        wide = status.st_mode & (stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP)
+        why = f"may be read or changed by others: chmod 600 {shlex.quote(str(path))}"
+        owners.see(status, path, folder, wide=why if wide else "")
+        return file.read()
+
+
 def secret_of(file: Path) -> str:
     """The secret that a file holds; where there is no such file, a new one, which its owner alone may read.
 
     Raises:
-        NotOurs: another than we, root, or whom the program belongs to, could read it, or decide what it is.
-        OSError: it can neither be read nor made, or is no regular file.
+        NotOurs: others could read it, or decide what it is.
+        OSError: it can neither be read nor made.
     """
     if not file.exists():
         owners.see_way_is_ours(file)
@@ -69,14 +86,7 @@ def secret_of(file: Path) -> str:
                 os.link(part, file)
         finally:
             part.unlink()
-    path = behind_our_links(file)
-    owners.see_way_is_ours(path)
-    with os.fdopen(open_file(path), "rb") as secret, opened(Path(os.path.realpath(path.parent))) as folder:
-        status = os.fstat(secret.fileno())
-        wide = status.st_mode & (stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP)
-        why = f"may be read or changed by others: chmod 600 {shlex.quote(str(path))}"
-        owners.see(status, path, folder, wide=why if wide else "")
-        return secret.read().decode().strip()
+    return read_secret(file).decode().strip()
 
 
 def behind_our_links(path: Path) -> Path:
