@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 PIP_INSTALL := -m pip --disable-pip-version-check --no-cache-dir install --quiet --require-hashes
 PIP := $(RUN) $(PIP_INSTALL)
 
-.PHONY: help demo test lint format docs lock stack stack-files torture soak shape bench clean venv
+.PHONY: help demo test lint format docs lock stack stack-files torture soak shape bench scaling clean venv
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: $(VENV)/.bench $(VENV)/.native  ## measure against the peers; takes half 
 	$(RUN) -m benchmarks.sync
 	$(RUN) -m benchmarks.second_copies
 	$(RUN) -m benchmarks.download
+
+scaling: $(VENV)/.bench $(VENV)/.native  ## how far it goes: three hosts on this machine, as root; options as SCALING="--quick"
+	$(RUN) -m benchmarks.scaling $(SCALING)
 
 clean:  ## everything that make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

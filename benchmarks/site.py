@@ -66,7 +66,7 @@ class Site:
         key = work.staging_key(work.rid_from_name(bag_zip.name))
         with bag_zip.open("rb") as body:
             etag = self.stack.s3.put_object(Bucket=trial.BUCKET, Key=key, Body=body)["ETag"]
-        return _message(key, etag, bag_zip.stat().st_size)
+        return message(key, etag, bag_zip.stat().st_size)
 
     def send(self, messages: Sequence[str]) -> None:
         """Hand messages to the queue."""
@@ -128,7 +128,7 @@ def place(s3: "S3Client", bag_zip: Path) -> str:
     seaweed.put(s3, bag_zip, bucket=trial.BUCKET, key=key)
     bag_zip.unlink()
     head = s3.head_object(Bucket=trial.BUCKET, Key=key)
-    return _message(key, head["ETag"], head["ContentLength"])
+    return message(key, head["ETag"], head["ContentLength"])
 
 
 def small_bag(folder: Path, number: int) -> Path:
@@ -151,14 +151,14 @@ def small_bag(folder: Path, number: int) -> Path:
     return folder / f"{rid}.bag.zip"
 
 
-def _message(key: str, etag: str, size_bytes: int) -> str:
-    """What S3 tells the queue when an object has been restored."""
+def message(key: str, etag: str, size_bytes: int, *, bucket: str = trial.BUCKET) -> str:
+    """What S3 tells a queue when an object has been restored."""
     thing: dict[str, Any] = {"key": key, "size": size_bytes, "eTag": etag.strip('"')}
     event = {
         "eventSource": "aws:s3",
         "awsRegion": "us-east-1",
         "eventTime": "2026-04-06T00:11:23.730Z",
         "eventName": "ObjectRestore:Completed",
-        "s3": {"bucket": {"name": trial.BUCKET}, "object": thing},
+        "s3": {"bucket": {"name": bucket}, "object": thing},
     }
     return json.dumps({"Records": [event]})
