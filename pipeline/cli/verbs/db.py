@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline import __version__, record, settings
+from pipeline.foundation.arguments import command, way_on
 from pipeline.foundation.errors import Stopping, UsageError
 from pipeline.foundation.signals import stopping_on_signals
 from pipeline.foundation.work import human_bytes, human_count, stamp
@@ -127,9 +128,9 @@ def _rebuild(chosen: Settings, options: Namespace) -> int:
     here = context.open_site(chosen, lane="rebuild")
     works = rebuild.lost(here)
     if works:
-        by = "every byte is" if options.verify else "names and sizes are"
+        same = "every byte is" if options.verify else "names and sizes are"
         many = human_count(len(works), "work in the archive has", "works in the archive have")
-        show.agreed(f"{many} no sync row. Write one for each of which {by} as its proof says?", yes=options.yes)
+        show.agreed(f"{many} no sync row. Give one to each whose {same} as its proof says?", yes=options.yes)
     found: list[Rebuilt] = []
     with stopping_on_signals(here.stopping.set), show.progress("rebuild", counted=True) as pulse, suppress(Stopping):
         for one in _each(here, works, options):
@@ -142,7 +143,8 @@ def _rebuild(chosen: Settings, options: Namespace) -> int:
     def tell(out: Console) -> None:
         for one in found:
             if one.ending is not Ending.REBUILT:
-                out.print(show.safe(f"{one.work_rid}: {one.ending}: {one.why}"))
+                way = way_on(command("verify", one.work_rid)) if one.ending is Ending.WRONG else ""
+                out.print(show.safe("; ".join(filter(None, (f"{one.work_rid}: {one.ending}: {one.why}", way)))))
         ended = ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items()))
         not_reached = f"; not reached: {left}" if left else ""
         out.print(f"{human_count(len(works), 'work')} without a row: {ended or 'nothing to do'}{not_reached}")

@@ -16,7 +16,7 @@ from pipeline.lanes.bring_home import bring_home
 from pipeline.lanes.builds import scheduler_paused
 from pipeline.lanes.parcel import Outcome, Verdict
 from pipeline.operations import repair
-from pipeline.record import BagState, Phase, views
+from pipeline.record import BagState, Phase, rebuilt, views
 from pipeline.tasks import context, staging
 from pipeline.tasks.context import Site
 from pipeline.tasks.step_task import tell_way_on
@@ -37,7 +37,7 @@ def main(options: Namespace) -> int:
     here.replace = options.replace
     if not options.local_scheduler:
         scheduler_paused(chosen.scheduler.url)  # only to see that it answers, before anything is begun
-    bags = [_bag(here, target) for target in options.targets]
+    bags = [_bag(here, target, again=bool(options.from_step)) for target in options.targets]
     worst = processes.EXIT_DONE
     with stopping_on_signals(here.stopping.set):
         for bag in bags:
@@ -58,7 +58,7 @@ def _tell(verdict: Verdict) -> None:
         _log.info("%s: home", verdict.work_rid)
 
 
-def _bag(here: Site, target: str) -> Bag:
+def _bag(here: Site, target: str, *, again: bool) -> Bag:
     """The bag that a target means.
 
     Raises:
@@ -79,13 +79,16 @@ def _bag(here: Site, target: str) -> Bag:
         work_rid = checked_rid(target)
     except InvalidRid as error:
         raise UsageError(f"{target}: a RID, s3://bucket/key or a local .zip was expected ({error.what})") from error
-    return _bag_of_rid(here, work_rid)
+    return _bag_of_rid(here, work_rid, again=again)
 
 
-def _bag_of_rid(here: Site, work_rid: str) -> Bag:
-    """The newest bag known of a work; else the one in the buckets, where a work of that name would lie."""
+def _bag_of_rid(here: Site, work_rid: str, *, again: bool) -> Bag:
+    """The newest bag known of a work; else the one in the buckets, where a work of that name would lie.
+
+    What stands for a bag in a record that was rebuilt has no zip, and is none that could be brought home `again`.
+    """
     known = here.record.bags_of(work_rid)
-    if known:
+    if known and not (again and known[0].bag.bag_id == rebuilt.stand_in(work_rid).bag_id):
         return known[0].bag
     for source in here.settings.sources:
         bag = Bag(work_rid=work_rid, bucket=source.bucket, key=staging_key(work_rid), source=source.name)
