@@ -187,6 +187,8 @@ def test_a_new_release_brings_its_variables_and_files_and_keeps_what_was_edited(
 
     newer = deploy(home, "--dest", dest, "--prod")
 
+    assert "nothing had to be changed" not in newer.stdout
+    assert lines(newer.stdout, "go on with", "docker compose run --rm migrate && docker compose up -d --no-deps worker")
     assert variables(dest)["METRICS_PORT"] == "9108"
     assert variables(dest)["WORKERS"] == "3"
     assert [file.read_text() for file in dest.glob(".env.*")] == [old]
