@@ -198,10 +198,10 @@ BROKEN: Mapping[str, bytes] = {
 
 @pytest.mark.parametrize("about", BROKEN)
 def test_a_file_that_is_no_whole_zip_is_refused_with_a_name(tmp_path: Path, about: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     kinds = {kind for kind, _ in named(refused(tmp_path, BROKEN[about]).faults)}
     assert kinds & {*BROKEN_ZIP, Kind.LOCAL_HEADER_DAMAGED, Kind.TOO_MANY_MEMBERS}
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("part", [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 0.999])
@@ -222,10 +222,10 @@ def test_a_zip_with_a_hole_is_refused_for_the_files_in_it(tmp_path: Path) -> Non
 
 
 def test_a_bomb_that_quotes_overlapping_members_is_refused_before_it_grows(tmp_path: Path) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     kinds = {kind for kind, _ in named(refused(tmp_path, quoted_overlap_bomb(copies=200)).faults)}
     assert Kind.MEMBERS_OVERLAP in kinds
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_members_that_share_all_their_bytes_are_refused(tmp_path: Path) -> None:

@@ -53,12 +53,12 @@ def outcome(folder: Path, content: bytes) -> debag.Debagged | InvalidBag:
     """What debag makes of a zip: unpacked or refused with faults, and within bounds; nothing else may come of it."""
     bag_zip, into = folder / "W1.bag.zip", folder / "out"
     bag_zip.write_bytes(content)
-    started, resident = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started, resident = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         result: debag.Debagged | InvalidBag = debag.unpack(bag_zip, into=into, threads=2, durable=False)
     except InvalidBag as refusal:
         result = refusal
-    assert time.monotonic() - started < _SECONDS
+    assert time.process_time() - started < _SECONDS
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident) * 1024 < _GROWTH_BYTES
     assert bag_zip.read_bytes() == content
     assert isinstance(result, debag.Debagged) or (result.faults and str(result))
@@ -271,10 +271,10 @@ def test_the_tag_file_readers_answer_any_bytes_with_a_verdict(name: str, lines: 
 def test_a_tag_file_of_twenty_megabytes_is_judged_in_bounded_time(tmp_path: Path, name: str, text: bytes) -> None:
     bag_zip = tmp_path / "W1.bag.zip"
     bag_zip.write_bytes(zip_bytes(members_of(bag_with(replaced={name: text}))))
-    started = time.monotonic()
+    started = time.process_time()
     with suppress(InvalidBag):
         debag.unpack(bag_zip, into=tmp_path / "out", durable=False)
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 DAMAGE = st.sampled_from(["nothing", "alter", "remove", "add", "unlist", "shorten", "oxum", "twice", "tag"])

@@ -422,7 +422,7 @@ def test_a_limit_from_before_a_restart_of_the_machine_holds_nobody_up(tmp_path: 
     began = time.monotonic()
     download.Bandwidth(path, 1_000_000).take(1000, threading.Event())
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_a_limit_holds_however_far_ahead_its_connections_have_taken_the_line(tmp_path: Path) -> None:
