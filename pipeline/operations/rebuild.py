@@ -8,7 +8,7 @@ from pipeline import sync
 from pipeline.foundation.work import Pulse, archive_dir, human_count
 from pipeline.operations import verify
 from pipeline.record import Archived, rebuilt
-from pipeline.sync import Brake, FixityVerdict
+from pipeline.sync import FixityVerdict
 from pipeline.tasks.context import Site
 
 
@@ -41,9 +41,7 @@ def lost(here: Site) -> list[Archived]:
     return [work for work in verify.everything(here) if not work.sync_id]
 
 
-def rebuild(
-    here: Site, work: Archived, *, read: bool, pulse: Pulse, brake: Brake | None = None, threads: int = 0
-) -> Rebuilt:
+def rebuild(here: Site, work: Archived, *, read: bool, pulse: Pulse) -> Rebuilt:
     """Write a work's rows, if it is as its proof says; safe to do again.
 
     Args:
@@ -51,8 +49,6 @@ def rebuild(
         work: which lies in the archive.
         read: read every byte of it, as `verify` does, and not only names and sizes.
         pulse: as for `verify.check_work`.
-        brake: as there.
-        threads: as there.
 
     Raises:
         ArchiveMissing: the archive is out of reach.
@@ -71,7 +67,7 @@ def rebuild(
     if seen.proof is None:
         return Rebuilt(rid, Ending.NO_PROOF, "no proof of the pipeline's own is kept with it")
     if read:
-        checked = verify.check_work(here, work, brake=brake, threads=threads, pulse=pulse, shared=True)
+        checked = verify.check_work(here, work, pulse=pulse, shared=True)
         if checked is None or checked.verdict is FixityVerdict.BUSY:
             return Rebuilt(rid, Ending.BUSY, "a lane works on it, or another host reads it")
         if checked.verdict is not FixityVerdict.PASSED:

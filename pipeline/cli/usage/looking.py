@@ -8,13 +8,6 @@ from pipeline.foundation.arguments import hours, moment, positive, rate
 _FOLDERS = "`[pipeline]`: staging, quarantine, archive"
 _NO_WORK = {0: "it was told", 1: "", 2: "wrong usage or settings, or nothing is known of the work"}
 
-_MAX_RATE = option(
-    "--max-rate",
-    type=rate,
-    default=0,
-    metavar="RATE",
-    help="read no more than so much in a second (500k, 50MB/s), and leave nothing of it in the page cache",
-)
 _FILE = option("file", type=Path, metavar="FILE", help="gzip'd lines of JSON; docs/backups.md has the format")
 
 _DB = (
@@ -45,7 +38,7 @@ _DB = (
     Verb(
         "rebuild",
         "write the rows of archived works anew, from the proof that lies with each; asks first",
-        ("db rebuild --from-archive", "db rebuild --from-archive --verify --max-rate 50M --yes"),
+        ("db rebuild --from-archive", "db rebuild --from-archive --verify --yes"),
         options=(
             option(
                 "--from-archive", action="store_true", required=True, help="the only place where they can come from"
@@ -53,8 +46,6 @@ _DB = (
             option(
                 "--verify", action="store_true", help="read every byte before, as verify does; else names and sizes"
             ),
-            _MAX_RATE,
-            THREADS,
             YES,
             JSON,
         ),
@@ -174,7 +165,13 @@ VERBS = (
                 metavar="H",
                 help="stop after so long; what was read half counts for nothing, and comes last the next time",
             ),
-            _MAX_RATE,
+            option(
+                "--max-rate",
+                type=rate,
+                default=0,
+                metavar="RATE",
+                help="read no more than so much in a second (500k, 50MB/s), and leave nothing of it in the page cache",
+            ),
             THREADS,
             JSON,
             option("--verbose", action="store_true", help="log more"),

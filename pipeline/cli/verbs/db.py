@@ -22,7 +22,6 @@ from pipeline.operations.rebuild import Ending, Rebuilt
 from pipeline.record import Archived, dump, refill
 from pipeline.record.dump import Contents
 from pipeline.settings import Settings
-from pipeline.sync import Brake
 from pipeline.tasks import context
 from pipeline.tasks.context import Site
 
@@ -161,7 +160,6 @@ def _rebuild(chosen: Settings, options: Namespace) -> int:
 
 def _each(here: Site, works: Sequence[Archived], options: Namespace) -> Iterator[Rebuilt]:
     """One after the other, until a signal comes."""
-    brake = Brake(options.max_rate) if options.max_rate else None
 
     def pulse(_done: int, _total: int) -> None:
         if here.stopping.is_set():
@@ -169,7 +167,7 @@ def _each(here: Site, works: Sequence[Archived], options: Namespace) -> Iterator
 
     for work in works:
         pulse(0, 0)
-        yield rebuild.rebuild(here, work, read=options.verify, pulse=pulse, brake=brake, threads=options.threads)
+        yield rebuild.rebuild(here, work, read=options.verify, pulse=pulse)
 
 
 _ACTIONS = {
