@@ -138,6 +138,9 @@ def test_workers_of_other_engines_are_hardened_told_and_stopped_as_those_of_the_
     assert may["capabilities"]["drop"] == here["LinuxParameters"]["Capabilities"]["Drop"] == worker["cap_drop"]
     assert may["allowPrivilegeEscalation"] is False
     assert here["DockerSecurityOptions"] == ["no-new-privileges"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert "fsGroup" not in who  # it would give a whole archive to that group
+    assert [name for name, volume in volumes.items() if "emptyDir" in volume] == ["tmp"]  # everybody may write to one
     folders = {"/mnt", "/data", "/logs", "/etc/pipeline"}
     assert {mount["mountPath"] for mount in there["volumeMounts"]} == folders | {"/tmp", "/run/secrets"}
     assert {mount["ContainerPath"] for mount in here["MountPoints"]} == folders
