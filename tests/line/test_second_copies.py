@@ -58,7 +58,9 @@ def test_a_work_that_came_home_has_a_second_copy_and_its_message_is_gone(
     (told,) = csv.DictReader(io.StringIO(site.call("report", "--csv", "-").stdout))
     assert (told["second_copies"], told["second_copies_seen_on"][:2]) == ("deep", "20")
     assert f"in deep, {staging_key('W1')}, " in site.call("explain", "W1").stdout
-    assert json.loads(site.call("status", "--json").stdout)["replicas"] == {"deep": {"works": 1, "failed": 0}}
+    assert json.loads(site.call("status", "--json").stdout)["replicas"] == {
+        "deep": {"works": 1, "failed": 0, "behind": 0}
+    }
     checked = json.loads(site.call("check", "--json").stdout)["checks"]
     assert [row["detail"] for row in checked if row["what"] == "replica deep"] == [
         "takes DEEP_ARCHIVE, keeps no versions"
