@@ -1,5 +1,6 @@
 """What is said of how far it goes: the page is what its results come to, and the model what a person would reckon."""
 
+import configparser
 import json
 from dataclasses import replace
 
@@ -27,6 +28,14 @@ def test_the_page_says_what_its_results_come_to() -> None:
 
     made = scaling_page.renewed(page, json.loads(scaling_page.RESULTS.read_text(encoding="utf-8")))
     assert page == made, "stale: run `make scaling SCALING=--save`"
+
+
+def test_luigid_is_set_to_remember_for_as_long_as_the_tables_say() -> None:
+    """What it remembers it walks through each time that a lane asks for work."""
+    shipped = configparser.RawConfigParser()
+    shipped.read_string((ROOT / "luigi.cfg").read_text(encoding="utf-8"))
+
+    assert shipped.getfloat("scheduler", "remove_delay") == Place().remember_hours * 3600
 
 
 def test_what_a_load_needs_is_what_its_works_take_of_a_day() -> None:
