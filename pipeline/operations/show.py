@@ -125,7 +125,7 @@ def behind(fixity: Mapping[str, Any] | None, replicas: Mapping[str, Any]) -> Ite
     for name, one in replicas.items():
         if one["behind"]:
             copies = human_count(one["behind"], "second copy", "second copies")
-            yield f"{copies} in {name} not looked at for longer than they may be", ("--replica",)
+            yield f"{copies} in {name} not looked at in time", ("--replica",)
 
 
 def _some(names: Sequence[str]) -> str:

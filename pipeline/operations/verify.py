@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline import record, sync
-from pipeline.foundation.errors import ArchiveMissing, DatabaseUnavailable, InvalidRid, PipelineError, UsageError
+from pipeline.foundation.errors import (
+    ArchiveMissing,
+    DatabaseUnavailable,
+    InvalidRid,
+    PipelineError,
+    Stopping,
+    UsageError,
+)
 from pipeline.foundation.work import Pulse, archive_dir, archive_shares, asked_rid, checked_rid, no_pulse
 from pipeline.record import CHECK, FORGOTTEN, Archived, BagRow, failure_facts, schedule, stories, views
 from pipeline.record.replicas import SecondCopy
@@ -212,16 +219,23 @@ def check_work(
 
 
 def _keeping(here: Site, work: Archived, pulse: Pulse) -> Pulse:
-    """The pulse, which also tells other hosts now and then that this one goes on."""
+    """The pulse, which also tells other hosts now and then that this one goes on, and at once that it does not."""
     told = time.monotonic()
+
+    def tell(seconds: int) -> None:
+        with suppress(DatabaseUnavailable):  # at worst another host reads the same, or waits for a lease
+            schedule.go_on(here.engine, work.work_rid, seconds=seconds)
 
     def keep(done: int, total: int) -> None:
         nonlocal told
         if time.monotonic() - told >= here.settings.heartbeat_seconds:
             told = time.monotonic()
-            with suppress(DatabaseUnavailable):  # at worst another host reads the same
-                schedule.go_on(here.engine, work.work_rid, seconds=here.settings.lease_seconds)
-        pulse(done, total)
+            tell(here.settings.lease_seconds)
+        try:
+            pulse(done, total)
+        except Stopping:
+            tell(0)
+            raise
 
     return keep
 

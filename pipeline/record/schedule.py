@@ -41,7 +41,7 @@ def claim(engine: Engine, work: Archived, *, seconds: int) -> bool:
 
 
 def go_on(engine: Engine, work_rid: str, *, seconds: int) -> None:
-    """It goes on, and stays ours for so long."""
+    """It goes on, and stays ours for so long; with 0 it is given up, and comes after all others."""
     with writing(engine) as connection:
         connection.execute(update(checks).where(checks.c.work_rid == work_rid).values(until=utc_in(seconds)))
 

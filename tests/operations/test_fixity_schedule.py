@@ -1,20 +1,19 @@
 """`verify --due`: each archived work at least once in so many days, in the time that there is, by any hosts."""
 
 import argparse
-from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from pipeline import settings as site_settings
 from pipeline.foundation.arguments import rate
+from pipeline.foundation.errors import Stopping
 from pipeline.foundation.work import archive_dir
 from pipeline.operations import needs_you, notify, show, verify
 from pipeline.operations.status import Standing
-from pipeline.record import Archived, notices, schedule, tables
+from pipeline.record import Archived, notices, replicas, schedule, tables
 from pipeline.tasks.context import Site
 from tests.world.bags import SMALL_WORK
 from tests.world.library import Library
@@ -68,12 +67,18 @@ def test_a_run_stops_in_time_and_what_it_read_half_counts_for_nothing_and_keeps_
     age(library, W1=30, W2=20)
 
     ended = library.report("--due", "7", "--max-rate", "100", "--max-hours", "0.0001")
-    later = library.report("--due", "7")
 
     assert (ended["asked"], ended["not_reached"], ended["works"]) == (2, 2, [])
-    assert library.checks("W1")[:-1] == []
-    assert [one["work_rid"] for one in later["works"]] == ["W2"]  # W1 is the other's for a lease yet
-    assert later["elsewhere"] == 1
+
+    def cut(_done: int, _total: int) -> None:
+        raise Stopping("the time is over")
+
+    first, second = sorted(verify.everything(library.here), key=lambda work: work.seen_on)
+    with pytest.raises(Stopping):
+        verify.check_work(library.here, first, pulse=cut, shared=True)
+    assert (first.work_rid, library.checks("W1")) == ("W1", [])
+    assert [work.work_rid for work in verify.everything(library.here)] == [second.work_rid, "W1"]
+    assert library.verdicts("--due", "7") == {"W2": "passed", "W1": "passed"}  # given up, it is nobody's
 
 
 def test_two_hosts_at_a_time_check_each_work_once(library: Library) -> None:
@@ -213,9 +218,28 @@ def test_a_rate_is_read_as_people_write_it(text: str, bytes_per_second: int) -> 
             rate(wrong)
 
 
-def test_copies_that_were_not_looked_at_in_time_are_told_by_replica() -> None:
-    told: dict[str, Any] = {"cold": {"works": 9, "failed": 0, "behind": 2}, "other": {"behind": 0}}
-    assert list(show.behind(None, told)) == [
-        ("2 second copies in cold not looked at for longer than they may be", ("--replica",))
+def test_copies_that_were_not_looked_at_in_time_are_told_by_replica(library: Library) -> None:
+    now, engine = datetime.now(UTC).replace(tzinfo=None), library.here.engine
+    names = ("bag_id", "content", "upload_id", "object_key", "version_id", "checksum", "verdict")
+    rows = [
+        {
+            "work_rid": rid,
+            "replica": "cold",
+            "bytes": 1,
+            **dict.fromkeys(names, ""),
+            "sent_on": sent,
+            "looked_on": looked,
+        }
+        for rid, sent, looked in (
+            ("W1", now - timedelta(days=40), now - timedelta(days=3)),
+            ("W2", now - timedelta(days=40), None),
+            ("W3", now - timedelta(days=3), None),
+        )
     ]
-    assert Counter(one for one, _ in show.behind(None, {})) == Counter()
+    with engine.begin() as connection:
+        connection.execute(tables.replicas.insert(), rows)
+    told = replicas.counts(engine, days=30)
+
+    assert told == {"cold": {"works": 3, "failed": 0, "behind": 1}}
+    assert replicas.counts(engine)["cold"]["behind"] == 0
+    assert list(show.behind(None, told)) == [("1 second copy in cold not looked at in time", ("--replica",))]

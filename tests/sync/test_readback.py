@@ -1,11 +1,12 @@
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from pipeline.foundation.errors import Stopping
-from pipeline.sync.readback import compare
+from pipeline.sync.readback import Brake, compare
 from tests.world.bags import SMALL_WORK
 from tests.world.works import AWKWARD_WORK, fixity_of, put
 
@@ -126,6 +127,16 @@ def test_a_copy_on_a_disk_is_read_from_the_disk_and_not_from_memory(tmp_path: Pa
     copy = put(tmp_path, SMALL_WORK)
     os.sync()
     assert compare(copy, fixity_of(SMALL_WORK)).cache_dropped
+
+
+def test_who_reads_slowly_leaves_nothing_in_memory(tmp_path: Path) -> None:
+    if file_system(tmp_path) not in ("ext2/ext3", "xfs", "btrfs") or shutil.which("fincore") is None:
+        pytest.skip(f"the test's folder is on {file_system(tmp_path)}, or fincore is not installed")
+    copy = put(tmp_path, {"a": b"x" * 500_000})
+    os.sync()
+    assert compare(copy, fixity_of({"a": b"x" * 500_000}), brake=Brake(1e12)).whole
+    told = subprocess.run(["fincore", "-nbo", "RES", copy / "a"], check=True, capture_output=True, text=True)
+    assert int(told.stdout) == 0
 
 
 def test_where_the_pages_cannot_be_dropped_the_comparison_says_so() -> None:

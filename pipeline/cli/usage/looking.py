@@ -151,7 +151,7 @@ VERBS = (
                 nargs="?",
                 const=0,
                 metavar="DAYS",
-                help="so that each was looked at in so many days, oldest first; default: [fixity] due_days",
+                help="what has to be looked at today, so that each is once in so many days; default: [fixity] due_days",
             ),
             option("--replica", action="store_true", help="look at second copies instead"),
             option(

@@ -193,7 +193,7 @@ class _Check:
         size = sum(one.result.bytes for one in self._checked)
         told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in FixityVerdict if counts[verdict])
         left = f"; not reached: {self._left}" if self._left else ""
-        left += f"; checked by others: {self._elsewhere}" if self._elsewhere else ""
+        left += f"; left to another verify: {self._elsewhere}" if self._elsewhere else ""
         seconds = time.monotonic() - self._started
         works = human_count(len(self._checked), "work")
         out.print(f"{works}: {told or 'nothing to check'}; {human_bytes(size)} in {seconds:.0f} s{left}")
