@@ -174,9 +174,9 @@ def test_a_work_that_another_host_has_in_hand_is_left_to_it(site: Site, bucket: 
 def test_a_killed_upload_goes_on_with_what_s3_has(site: Site, bucket: str, tmp_path: Path, instant: str) -> None:
     files = {f"images/{number}.bin": os.urandom(9 << 20) for number in range(4)}
     site.announce(make_bag_zip(tmp_path, "W1", files=files))
-    site.settings |= {"PIPELINE_QUEUE_LEASE_SECONDS": "4", "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "1"}
+    lease = {"PIPELINE_QUEUE_LEASE_SECONDS": "4", "PIPELINE_QUEUE_HEARTBEAT_SECONDS": "1"}
 
-    killed = site.call_anew("run", "--lanes", "1", PIPELINE_TEST_KILL_AT=instant)
+    killed = site.call_anew("run", "--lanes", "1", PIPELINE_TEST_KILL_AT=instant, **lease)
     assert killed.returncode != 0
     wait_until(lambda: site.rows("leases")[0]["until"] < f"{datetime.now(UTC):%F %T}")
     ended = site.call("run")
