@@ -250,7 +250,7 @@ def wait_until(what: Any, *, seconds: float = 60, every: float = 0.05) -> None:
             return
         took = time.monotonic() - asked
         assert asked < over, f"did not happen within {seconds} s"
-        time.sleep(max(every, 4 * took))  # who waits leaves the CPU to what is waited for
+        time.sleep(max(every, min(4 * took, 1)))  # who waits leaves the CPU to what is waited for
 
 
 def history(engine: Engine, work_rid: str) -> tuple[dict[str, Any], ...]:
