@@ -12,7 +12,7 @@ from pipeline.sync import FixityVerdict
 from pipeline.tasks.context import Site
 
 
-class Ending(StrEnum):
+class RebuildVerdict(StrEnum):
     """What became of a work."""
 
     REBUILT = "rebuilt"
@@ -26,7 +26,7 @@ class Rebuilt:
     """A work of the archive, what became of its rows, and why."""
 
     work_rid: str
-    ending: Ending
+    ending: RebuildVerdict
     why: str = ""
 
 
@@ -58,20 +58,20 @@ def rebuild(here: Site, work: Archived, *, read: bool, pulse: Pulse) -> Rebuilt:
     try:
         seen = sync.at_sight(folder, rid)
     except OSError as error:
-        return Rebuilt(rid, Ending.WRONG, f"{error.filename or folder}: {error.strerror}")
+        return Rebuilt(rid, RebuildVerdict.WRONG, f"{error.filename or folder}: {error.strerror}")
     if seen.wrong:
         first, more = seen.wrong[0], len(seen.wrong) - 1
         return Rebuilt(
-            rid, Ending.WRONG, f"{first}" + (f", and {human_count(more, 'more difference')}" if more else "")
+            rid, RebuildVerdict.WRONG, f"{first}" + (f", and {human_count(more, 'more difference')}" if more else "")
         )
     if seen.proof is None:
-        return Rebuilt(rid, Ending.NO_PROOF, "no proof of the pipeline's own is kept with it")
+        return Rebuilt(rid, RebuildVerdict.NO_PROOF, "no proof of the pipeline's own is kept with it")
     if read:
         checked = verify.check_work(here, work, pulse=pulse, shared=True)
         if checked is None or checked.verdict is FixityVerdict.BUSY:
-            return Rebuilt(rid, Ending.BUSY, "a lane works on it, or another host reads it")
+            return Rebuilt(rid, RebuildVerdict.BUSY, "a lane works on it, or another host reads it")
         if checked.verdict is not FixityVerdict.PASSED:
-            return Rebuilt(rid, Ending.WRONG, ", ".join(map(str, checked.result.wrong[:3])))
+            return Rebuilt(rid, RebuildVerdict.WRONG, ", ".join(map(str, checked.result.wrong[:3])))
     with here.leased(rid, rebuilt.stand_in(rid).bag_id) as ours:
         if ours:
             told = {"archive_path": str(folder.absolute()), "files": seen.files, "bytes": seen.bytes}
@@ -79,4 +79,4 @@ def rebuild(here: Site, work: Archived, *, read: bool, pulse: Pulse) -> Rebuilt:
             rebuilt.put(
                 here.engine, here.leases, rid, {**told, "facts": facts}, at=datetime.fromtimestamp(seen.kept_at, UTC)
             )
-    return Rebuilt(rid, Ending.REBUILT) if ours else Rebuilt(rid, Ending.BUSY, "a lane works on it")
+    return Rebuilt(rid, RebuildVerdict.REBUILT) if ours else Rebuilt(rid, RebuildVerdict.BUSY, "a lane works on it")

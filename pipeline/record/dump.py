@@ -50,7 +50,7 @@ class Contents:
         held: works that lanes held.
         alive: lanes that were alive.
         rows: how many, by table.
-        digests: of the rows of each table, in whatever order; see `Digest`.
+        digests: of the rows of each table, in whatever order; see `RowsDigest`.
         columns: of each table.
     """
 
@@ -69,13 +69,13 @@ class Contents:
         """Whether nobody was at work, and nobody would begin: then it may be moved to another database."""
         return self.paused and not self.held and not self.alive
 
-    def of(self, digests: Mapping[str, "Digest"]) -> "Contents":
+    def of(self, digests: Mapping[str, "RowsDigest"]) -> "Contents":
         """The same with what was counted of each table."""
         rows = {name: digest.rows for name, digest in digests.items()}
         return replace(self, rows=rows, digests={name: str(digest) for name, digest in digests.items()})
 
 
-class Digest:
+class RowsDigest:
     """A digest of rows in whatever order: databases sort text each in its own way. The sum of the SHA-512 of each."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ def _write(connection: Connection, contents: Contents, packed: gzip.GzipFile, pu
         there = {one["name"] for one in inspect(connection).get_columns(table.name)}
         kinds = {one.name: _KINDS[one.type.python_type] for one in table.c if one.name in there}
         write({"table": table.name, "columns": kinds})
-        digest = digests[table.name] = Digest()
+        digest = digests[table.name] = RowsDigest()
         for rows in rows_in(connection, table.name, kinds):
             for row in rows:
                 digest.add(row)

@@ -16,7 +16,18 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from pipeline.foundation.errors import PipelineError, UsageError
 from pipeline.foundation.work import Pulse
-from pipeline.record.dump import FORMAT, HEADER, VERSION, Contents, Digest, Kinds, as_told, count, rows_in, tables_in
+from pipeline.record.dump import (
+    FORMAT,
+    HEADER,
+    VERSION,
+    Contents,
+    Kinds,
+    RowsDigest,
+    as_told,
+    count,
+    rows_in,
+    tables_in,
+)
 from pipeline.record.engine import lift_limits, reading, writing
 from pipeline.record.schema import bring_to, upgrade
 from pipeline.record.states import naive
@@ -36,7 +47,7 @@ def look(file: Path) -> Contents:
     Raises:
         UsageError: it is not.
     """
-    digests, columns, digest = {}, {}, Digest()
+    digests, columns, digest = {}, {}, RowsDigest()
     lines = _lines(file)
     header = next(lines)
     try:
@@ -46,7 +57,7 @@ def look(file: Path) -> Contents:
             if isinstance(line, list):
                 digest.add(line)
             elif "table" in line:
-                digest = digests[line["table"]] = Digest()
+                digest = digests[line["table"]] = RowsDigest()
                 columns[line["table"]] = line["columns"]
             else:
                 told = line["end"]
@@ -179,7 +190,7 @@ def _match(connection: Connection, contents: Contents, pulse: Pulse) -> None:
     """Every row is read back, and is as the file has it."""
     done = sum(contents.rows.values())
     for name, kinds in contents.columns.items():
-        digest = Digest()
+        digest = RowsDigest()
         for rows in rows_in(connection, name, kinds):
             for row in rows:
                 digest.add(row)

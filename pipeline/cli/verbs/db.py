@@ -18,7 +18,7 @@ from pipeline.foundation.errors import Stopping, UsageError
 from pipeline.foundation.signals import stopping_on_signals
 from pipeline.foundation.work import human_bytes, human_count, stamp
 from pipeline.operations import rebuild, show
-from pipeline.operations.rebuild import Ending, Rebuilt
+from pipeline.operations.rebuild import RebuildVerdict, Rebuilt
 from pipeline.record import Archived, dump, refill
 from pipeline.record.dump import Contents
 from pipeline.settings import Settings
@@ -141,20 +141,20 @@ def _rebuild(chosen: Settings, options: Namespace) -> int:
 
     def tell(out: Console) -> None:
         for one in found:
-            if one.ending is not Ending.REBUILT:
-                way = way_on(command("verify", one.work_rid)) if one.ending is Ending.WRONG else ""
+            if one.ending is not RebuildVerdict.REBUILT:
+                way = way_on(command("verify", one.work_rid)) if one.ending is RebuildVerdict.WRONG else ""
                 out.print(show.safe("; ".join(filter(None, (f"{one.work_rid}: {one.ending}: {one.why}", way)))))
         ended = ", ".join(f"{count} {ending}" for ending, count in sorted(counts.items()))
         not_reached = f"; not reached: {left}" if left else ""
         out.print(f"{human_count(len(works), 'work')} without a row: {ended or 'nothing to do'}{not_reached}")
-        if counts[Ending.REBUILT]:
+        if counts[RebuildVerdict.REBUILT]:
             out.print(
                 "what only the record knew stays lost: zips, events, failures, dates of steps; see docs/backups.md"
             )
             if chosen.replicas:
                 out.print("second copies that are there are found again by: run_pipeline.py replicate --owed")
 
-    wrong = counts[Ending.WRONG] or counts[Ending.BUSY] or left
+    wrong = counts[RebuildVerdict.WRONG] or counts[RebuildVerdict.BUSY] or left
     return show.result(options, told, tell, status=1 if wrong else 0)
 
 
