@@ -133,7 +133,7 @@ class Upload:
                 told = self._s3.upload_part(
                     **self._place, UploadId=self._upload_id, PartNumber=number, Body=body, ChecksumSHA256=checksum
                 )
-            failpoints.point("part sent")
+            failpoints.point(f"part {number} sent")
             if told.get("ChecksumSHA256", checksum) == checksum:
                 self._sent += 1
                 return _Part(told["ETag"], sha256, len(part)), part

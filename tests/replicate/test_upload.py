@@ -1,7 +1,13 @@
 """Sending: parts, what S3 tells of them, and what is believed."""
 
+import io
+import os
+import signal
+import subprocess
+import sys
 import threading
 import uuid
+import zipfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from pipeline import replicate
 from pipeline.embedded import stack
+from pipeline.foundation import fixity
 from pipeline.foundation.errors import (
     AccessDenied,
     CredentialsExpired,
@@ -25,6 +32,17 @@ from tests.replicate.test_bag_stream import FILES, KEPT, archived
 from tests.world.works import fixity_of, put
 
 KEY = staging_key("W1")
+
+# Another process that sends W1; it tells the id of the upload that it begins.
+PROGRAM = """
+import sys; from pathlib import Path; from pipeline import replicate
+from pipeline.embedded import stack; from pipeline.foundation import fixity
+url, bucket, work, digests = sys.argv[1:]
+sent = replicate.content(Path(work), fixity.load(Path(digests)))
+replica = replicate.Replica("deep", region="us-east-1", bucket=bucket, storage_class="STANDARD")
+began = lambda upload_id: print(upload_id, flush=True)
+replicate.replicate(stack.clients(url)[0], replica, sent, began=began)
+"""
 
 
 @pytest.fixture
@@ -113,6 +131,31 @@ def test_a_stopped_upload_goes_on_with_its_id_and_one_of_other_content_is_let_go
     stale = upload.begin(s3, place)
     upload.begin(s3, place)
     assert not upload.is_open(s3, place, stale)
+
+
+@pytest.mark.parametrize("part", [1, 2, 3, 4])
+def test_killed_at_whatever_part_it_goes_on_and_s3_has_the_object_whole(
+    s3: Any, replica: Replica, tmp_path: Path, part: int
+) -> None:
+    files = {f"images/{number}.tif": os.urandom(6 << 20) for number in range(4)}
+    known = fixity_of(files)
+    work = put(tmp_path / "W1", files)
+    (tmp_path / "digests").write_bytes(fixity.dumps(known))
+    killed = subprocess.run(
+        [sys.executable, "-c", PROGRAM, s3.meta.endpoint_url, replica.bucket, work, tmp_path / "digests"],
+        env={**os.environ, "PYTHONPATH": os.getcwd(), "PIPELINE_TEST_KILL_AT": f"part {part} sent"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+
+    made = replicate.replicate(s3, replica, replicate.content(work, known), upload_id=killed.stdout.strip())
+
+    assert made.parts == 4
+    assert made.parts_sent < 4
+    with zipfile.ZipFile(io.BytesIO(s3.get_object(Bucket=replica.bucket, Key=KEY)["Body"].read())) as zip_file:
+        assert {name: zip_file.read(f"W1.bag/data/{name}") for name in files} == files
 
 
 def test_a_look_retrieves_nothing_and_tells_what_is_wrong(s3: Any, replica: Replica, tmp_path: Path) -> None:
