@@ -127,6 +127,8 @@ def client(
             # botocore would check single answers only, and by a wrapper that copies every byte: the download step
             # checks the whole object instead.
             response_checksum_validation="when_required",
+            # A part of a second copy has a SHA-256 of its own in a header that is signed: it is not made twice.
+            s3={"payload_signing_enabled": False},
         )
         return session.client(service, endpoint_url=endpoint_url or None, config=config)
 
