@@ -26,7 +26,7 @@ class Run:
         status: exit status of the process.
         wall_seconds: from its start to its end.
         cpu_seconds: user and system time of it and of all that it waited for.
-        peak_bytes: of the largest process, as the kernel counts.
+        peak_bytes: of the largest process, as the kernel counts; at least what we take ourselves, which it forked from.
         peak_sum_bytes: of all processes at one moment; sampled, and pages that are shared count for each.
         error: the last line of what it wrote to stderr.
         busy_before: how busy others kept the machine when it began, from 0 to 1.
@@ -63,9 +63,7 @@ def run(command: Sequence[str], *, environment: dict[str, str], log: Path) -> Ru
             sampler.join()
     lines = log.read_text(errors="replace").strip().splitlines() or [""]
     peak = usage.ru_maxrss * 1024
-    return Run(
-        process.returncode, wall, usage.ru_utime + usage.ru_stime, peak, max(peak, sampler.peak_bytes), lines[-1]
-    )
+    return Run(process.returncode, wall, usage.ru_utime + usage.ru_stime, peak, sampler.peak_bytes, lines[-1])
 
 
 def median(runs: Sequence[Run], field: str) -> float:
