@@ -99,11 +99,14 @@ def sweep(here: Site) -> None:
 
 
 def _is_left_over(here: Site, row: BagRow) -> bool:
-    """Whether nothing in a bag's staging is of use: it is home; or it waits for S3, and a newer bag of the work is.
+    """Whether nothing in a bag's staging is of use.
 
+    It is home; or another host refused it, and its zip is kept; or it waits for S3 while a newer bag is home.
     Otherwise half a download of a bag that waits for its next restore is of use: it has been paid for.
     """
     if row.state == BagState.DONE:
         return True
+    if row.state == BagState.REFUSED:
+        return staging.kept_zip(here.place(row.bag), row.bag).is_file()
     newer = takewhile(lambda other: other.bag.bag_id != row.bag.bag_id, here.record.bags_of(row.bag.work_rid))
     return row.state == BagState.NOT_RESTORED and any(other.state == BagState.DONE for other in newer)

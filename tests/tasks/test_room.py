@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.foundation.errors import NoRoom, NotRestored
+from pipeline.foundation.errors import InvalidBag, NoRoom, NotRestored
 from pipeline.foundation.work import Bag
 from pipeline.record import Leases
 from pipeline.tasks import context as site_module
@@ -74,6 +74,23 @@ def test_half_a_download_waits_for_the_next_restore_unless_a_newer_bag_is_home(
     sweep(here)
 
     assert part.exists() is not newer_is_home
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_another_host_refused_goes_here_once_its_zip_is_kept(here: site_module.Site, *, kept: bool) -> None:
+    with here.leased("W1", BAG.bag_id):
+        here.record.see(BAG)
+        here.record.failed(BAG, "debag", InvalidBag("the bag is refused", faults=[]))
+        part = half_a_download(here, BAG)
+    if kept:
+        place = here.place(BAG)
+        place.quarantine.mkdir(parents=True)
+        place.quarantined_zip.write_bytes(b"the zip")
+
+    sweep(here)
+
+    assert part.exists() is not kept
+    assert here.place(BAG).quarantined_zip.exists() is kept
 
 
 def test_who_learns_its_size_later_lines_up_behind_who_has_begun(here: site_module.Site) -> None:
