@@ -93,25 +93,30 @@ _PATIENT = {"retries": {"mode": "standard", "max_attempts": 8}, "connect_timeout
 _HASTY = {"retries": {"mode": "standard", "max_attempts": 1}, "connect_timeout": 2, "read_timeout": 2}
 
 
-def s3_client(*, region: str, profile: str = "", endpoint_url: str = "") -> "S3Client":
+def s3_client(*, region: str, profile: str = "", endpoint_url: str = "", signs_bodies: bool = True) -> "S3Client":
     """A client of S3; empty values leave the choice to boto3's own search.
+
+    Args:
+        region: of the bucket.
+        profile: whose credentials.
+        endpoint_url: of another service than AWS.
+        signs_bodies: False for what is sent with a SHA-256 in a header, which is signed: it is not made twice.
 
     Raises:
         PipelineError: there is no such profile, or no region.
     """
-    return client("s3", region=region, profile=profile, endpoint_url=endpoint_url)  # type: ignore[no-any-return]  # one maker for both services
+    options = _PATIENT if signs_bodies else {**_PATIENT, "s3": {"payload_signing_enabled": False}}
+    return client("s3", region=region, profile=profile, endpoint_url=endpoint_url, options=options)  # type: ignore[no-any-return]  # one maker for both services
 
 
 def sqs_client(*, region: str, profile: str = "", endpoint_url: str = "", hasty: bool = False) -> "SQSClient":
     """A client of SQS, as `s3_client`; a hasty one soon gives up, for who has other things to do."""
-    patience = _HASTY if hasty else _PATIENT
-    return client("sqs", region=region, profile=profile, endpoint_url=endpoint_url, patience=patience)  # type: ignore[no-any-return]  # one maker for both services
+    options = _HASTY if hasty else _PATIENT
+    return client("sqs", region=region, profile=profile, endpoint_url=endpoint_url, options=options)  # type: ignore[no-any-return]  # one maker for both services
 
 
-def client(
-    service: str, *, region: str, profile: str, endpoint_url: str, patience: Mapping[str, Any] = _PATIENT
-) -> Any:
-    """A client of any service, as `s3_client`."""
+def client(service: str, *, region: str, profile: str, endpoint_url: str, options: Mapping[str, Any] = _PATIENT) -> Any:
+    """A client of any service, as `s3_client`; `options` are of botocore's `Config`."""
     # A tenth of a second, which only who makes a client is to pay.
     import boto3  # noqa: PLC0415  # as above
     from botocore.config import Config  # noqa: PLC0415  # as above
@@ -122,13 +127,11 @@ def client(
         core.register_component("data_loader", _loader())
         session = boto3.Session(botocore_session=core, region_name=region or None)
         config = Config(
-            **patience,
+            **options,
             max_pool_connections=64,  # as many as `[download] connections` may be
             # botocore would check single answers only, and by a wrapper that copies every byte: the download step
             # checks the whole object instead.
             response_checksum_validation="when_required",
-            # A part of a second copy has a SHA-256 of its own in a header that is signed: it is not made twice.
-            s3={"payload_signing_enabled": False},
         )
         return session.client(service, endpoint_url=endpoint_url or None, config=config)
 

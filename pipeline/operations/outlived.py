@@ -55,8 +55,11 @@ def not_proved(here: Site, work_rids: Sequence[str]) -> str:
         if record.broken(here.engine, work_rid=rid):
             return f"{rid} failed its last fixity check"
         folder = archive_dir(here.settings.archive_root, rid)
-        if lacks := sync.missing_at_sight(folder, rid, Proof(*known.proof)):
-            return f"{folder} {lacks}"
+        try:
+            if wrong := sync.at_sight(folder, rid, Proof(*known.proof)).wrong:
+                return f"{folder} is not as its proof says: {wrong[0]}"
+        except OSError as error:
+            return f"{folder} cannot be read: {error.strerror}"
     return ""
 
 

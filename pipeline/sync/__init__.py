@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline.sync.audit import AUDIT_TOOL
     from pipeline.sync.beside_works import leftovers
     from pipeline.sync.call import unmarked, unmounted
-    from pipeline.sync.fixity_check import FixityVerdict, Verified, at_sight, kept, missing_at_sight, verify
+    from pipeline.sync.fixity_check import FixityVerdict, Verified, at_sight, kept, verify
     from pipeline.sync.job import audit_logs_of, log_days, logs_of
     from pipeline.sync.one_copy import is_ours, make_place, unpacking_place, why_not
     from pipeline.sync.readback import Brake
@@ -23,7 +23,7 @@ else:
         audit="AUDIT_TOOL",
         beside_works="leftovers",
         call="unmarked unmounted",
-        fixity_check="FixityVerdict Verified at_sight kept missing_at_sight verify",
+        fixity_check="FixityVerdict Verified at_sight kept verify",
         job="audit_logs_of log_days logs_of",
         one_copy="is_ours make_place unpacking_place why_not",
         readback="Brake",

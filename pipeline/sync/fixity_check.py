@@ -85,9 +85,6 @@ def verify(
     """
     started = time.monotonic()
     try:
-        if folder.is_symlink() or not folder.is_dir():
-            wrong = Difference(str(folder), "is not in the archive")
-            return Verified(FixityVerdict.FAILED, wrong=(wrong,))
         against, known, wrong_proof = kept(folder, work_rid, recorded)
         if known is None:
             verdict = FixityVerdict.FAILED if wrong_proof else FixityVerdict.NO_PROOF
@@ -99,27 +96,6 @@ def verify(
     every = (*wrong_proof, *found.wrong)
     verdict = FixityVerdict.FAILED if every else FixityVerdict.PASSED
     return Verified(verdict, against, every, found, known.size_bytes, time.monotonic() - started)
-
-
-def missing_at_sight(folder: Path, work_rid: str, recorded: Proof) -> str:
-    """What an archived work lacks by the names and sizes in its kept digests, for a person; empty: nothing.
-
-    Args:
-        folder: the work in the archive.
-        work_rid: the work.
-        recorded: what the record says of the kept digests.
-    """
-    try:
-        if folder.is_symlink() or not folder.is_dir():
-            return "is not in the archive"
-        _, known, wrong = kept(folder, work_rid, recorded)
-        if wrong or known is None:
-            return "; ".join(map(str, wrong))
-        files = scan(folder).files
-        lacking = [name for name, file in known.files.items() if files.get(name) != file.size_bytes]
-        return f"lacks {shown(min(lacking))}, or has another size of it" if lacking else ""
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
 
 
 @dataclass(frozen=True)
@@ -143,13 +119,18 @@ class AtSight:
     wrong: tuple[Difference, ...] = ()
 
 
-def at_sight(folder: Path, work_rid: str) -> AtSight:
+def at_sight(folder: Path, work_rid: str, recorded: Proof | None = None) -> AtSight:
     """What the kept proof, and the names and sizes in the archive, tell of a work.
+
+    Args:
+        folder: the work in the archive.
+        work_rid: the work.
+        recorded: as for `verify`.
 
     Raises:
         OSError: the folder cannot be read.
     """
-    name, known, problems = kept(folder, work_rid, None)
+    name, known, problems = kept(folder, work_rid, recorded)
     last = fixity.digests_name(work_rid)
     if known is None or not name.endswith(f"/{last}"):
         return AtSight(None, wrong=problems)
@@ -162,7 +143,7 @@ def at_sight(folder: Path, work_rid: str) -> AtSight:
         bytes=sum(payload),
         algorithms=tuple(known.algorithms),
         kept_at=min((folder / name).stat().st_mtime, time.time()),
-        wrong=(*problems, *(Difference(path, what) for path, what in sorted(wrong.items()))),
+        wrong=(*problems, *(Difference(shown(path), what) for path, what in sorted(wrong.items()))),
     )
 
 
@@ -177,6 +158,8 @@ def kept(folder: Path, work_rid: str, recorded: Proof | None) -> tuple[str, Fixi
     Raises:
         OSError: the folder cannot be read.
     """
+    if folder.is_symlink() or not folder.is_dir():
+        return "", None, (Difference(str(folder), "is not in the archive"),)
     tree = scan(folder)
     wrong: list[Difference] = []
     latest_first = list(takewhile(tree.folders.__contains__, folders(work_rid)))[::-1]

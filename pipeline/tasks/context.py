@@ -82,7 +82,7 @@ class Site:
         self.stopping = StopFlag()
         self.in_hand: InHand | None = None
         self.replace = False  # an operator's word, for this process alone: nothing that is kept or sent can say it
-        self._s3: dict[tuple[str, str, str], S3Client] = {}
+        self._s3: dict[tuple[str, str, str, bool], S3Client] = {}
         self._sqs: dict[tuple[str, str, str, bool], SQSClient] = {}
 
     @cached_property
@@ -158,9 +158,9 @@ class Site:
 
     def s3_at(self, there: Source | Replica, *, profile: str = "") -> "S3Client":
         """The client for a bucket, with its own profile unless another is named."""
-        key = (there.region, profile or there.profile, there.endpoint_url)
+        key = (there.region, profile or there.profile, there.endpoint_url, isinstance(there, Source))
         if key not in self._s3:
-            self._s3[key] = aws.s3_client(region=key[0], profile=key[1], endpoint_url=key[2])
+            self._s3[key] = aws.s3_client(region=key[0], profile=key[1], endpoint_url=key[2], signs_bodies=key[3])
         return self._s3[key]
 
     def sqs(self, source: Source, *, hasty: bool = False) -> "SQSClient":

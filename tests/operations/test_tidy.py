@@ -284,7 +284,7 @@ NEEDED: list[tuple[str, Makes, Spoils, str]] = [
             ("leftovers_days", a_copy_cut_short),
         )
         for spoilt in (
-            (lose_a_file, f"lacks {IMAGE}"),
+            (lose_a_file, f"is not as its proof says: {IMAGE} (is missing)"),
             (find_it_rotten, "failed its last fixity check"),
             (work_on_it, "a lane works on it"),
         )
@@ -465,7 +465,7 @@ def test_an_upload_of_ours_that_never_ended_goes_and_nothing_else_in_the_bucket(
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda uploads: lose_a_file(uploads.house, Path()), f"lacks {IMAGE}"),
+        (lambda uploads: lose_a_file(uploads.house, Path()), f"is not as its proof says: {IMAGE} (is missing)"),
         (lambda uploads: uploads.remember(upload_id="another"), "it was gone on with"),
     ],
 )
