@@ -1,13 +1,15 @@
 """What every comparison shares: contenders by turns, what their runs come to, and what is kept and drawn of it."""
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,9 @@ def parser(compared: Comparison, *, about: str | None) -> argparse.ArgumentParse
     found.add_argument("--runs", type=int, default=0, help=f"runs of each contender; default {_RUNS}")
     found.add_argument("--patience", type=float, default=5, help="seconds to wait, before a run, for others to rest")
     found.add_argument("--only", nargs="+", default=list(compared.inputs), choices=list(compared.inputs))
+    found.add_argument(
+        "--contenders", nargs="+", metavar="NAME", default=[], help="of those in the table; default: all"
+    )
     found.add_argument("--folder", type=Path, help="where to work: on the disk that shall be measured")
     found.add_argument("--draw-python", default=sys.executable, help="an interpreter with matplotlib")
     found.add_argument("--save", action=argparse.BooleanOptionalAction, help="write results and picture")
@@ -66,9 +71,7 @@ def options(found: argparse.ArgumentParser) -> argparse.Namespace:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen = found.parse_args()
     chosen.runs = chosen.runs or (_QUICK_RUNS if chosen.quick else _RUNS)
-    chosen.save = not chosen.quick if chosen.save is None else chosen.save
-    if not chosen.quick:
-        measure.touch_memory()
+    chosen.save = not (chosen.quick or chosen.contenders) if chosen.save is None else chosen.save
     return chosen
 
 
@@ -78,11 +81,13 @@ class Contest:
 
     Attributes:
         title: of what they do, for people.
+        only: of the contenders that are named, these; empty: all.
         runs: so far, by contender.
         verdicts: of those that failed or are missing, and do not run again.
     """
 
     title: str
+    only: Sequence[str] = ()
     runs: dict[str, list[measure.Run]] = field(default_factory=dict)
     verdicts: dict[str, str] = field(default_factory=dict)
 
@@ -94,6 +99,7 @@ class Contest:
             one: runs one of them; told its name, and which turn it is.
             turns: how many.
         """
+        names = [name for name in names if name in (self.only or names)]
         self.runs = {name: [] for name in names}
         for turn in range(turns):
             first = turn * 3 % len(names)  # nobody always runs behind the same other one
@@ -133,6 +139,7 @@ class Contest:
 def measured(command: Sequence[str], *, patience: float, log: Path, environment: Mapping[str, str]) -> measure.Run:
     """One run of a command, once others let the machine be, or do not for too long."""
     busy = measure.wait_for_quiet(patience)
+    measure.touch_memory()
     run = measure.run(command, environment={**os.environ, **environment}, log=log)
     return replace(run, busy_before=busy)
 
@@ -167,7 +174,7 @@ def seconds(of: Figures) -> str:
 
 
 def give_back(folder: Path) -> None:
-    """Give the disk back, but keep the files: ext4 makes new ones up to 3 times slower after many were removed."""
+    """Give the disk back, but keep the files: ext4 makes new ones up to 3 times slower once many went."""
     for path in folder.rglob("*"):
         if path.is_file():
             os.truncate(path, 0)
@@ -181,6 +188,11 @@ def warm(*paths: Path) -> None:
                 pass
 
 
-def removed(folder: Path) -> None:
-    """Take a folder away that may be gone in part."""
-    shutil.rmtree(folder, ignore_errors=True)
+@contextlib.contextmanager
+def folder(prefix: str, *, at: Path | None) -> Iterator[Path]:
+    """A temporary folder for all that is measured, which goes in the end, however that comes: see `give_back`."""
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=at))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)

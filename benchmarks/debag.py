@@ -7,7 +7,6 @@ ends, however it ends.
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,15 +23,14 @@ def main() -> int:
     options = _options()
     wanted = inputs.QUICK if options.quick else inputs.FULL
     tables = {}
-    for name in options.only:
-        folder = Path(tempfile.mkdtemp(prefix="debag-bench-", dir=options.folder))
-        try:
-            tables[name] = _measured(wanted[name], folder, options)
-        finally:
-            contest.removed(folder)
-        print(f"\n{wanted[name].title}\n{table(tables[name])}", flush=True)
-        if options.save:  # at once: whoever is interrupted keeps what was measured
-            contest.save(COMPARED, tables, options)
+    with contest.folder("debag-bench-", at=options.folder) as temporary:
+        for name in options.only:
+            (temporary / name).mkdir()
+            tables[name] = _measured(wanted[name], temporary / name, options)
+            contest.give_back(temporary / name)
+            print(f"\n{wanted[name].title}\n{table(tables[name])}", flush=True)
+            if options.save:  # at once: whoever is interrupted keeps what was measured
+                contest.save(COMPARED, tables, options)
     return 0
 
 
@@ -49,7 +47,7 @@ def _measured(wanted: inputs.Input, folder: Path, options: argparse.Namespace) -
     bag_zip = inputs.make(wanted, folder / "W1.bag.zip")
     peers.prepare_limit(bag_zip)
     names = list(peers.CONTENDERS)
-    held = contest.Contest(wanted.title)
+    held = contest.Contest(wanted.title, only=options.contenders)
 
     def one(name: str, turn: int) -> contest.Run:
         return _one(name, wanted, bag_zip, folder / f"{turn}-{names.index(name)}", options)
@@ -87,7 +85,7 @@ def table(figures: Mapping[str, Figures]) -> str:
         "| | wall s | x ours | CPU s | peak MB | sum MB | MB/s |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    base = figures[OURS].get("wall_seconds")
+    base = figures.get(OURS, {}).get("wall_seconds")
     for name, of in figures.items():
         if of["verdict"] != "ok":
             lines.append(f"| {name} | {of['verdict']} | | | | | |")

@@ -255,6 +255,7 @@ def _one_large(folder: Path, wanted: inputs.Input) -> tuple[tree.Run, float, flo
         here.send([site.place(s3, bag_zip)])
         os.sync()  # what was just made is not this work's burden
         busy = measure.wait_for_quiet(_QUIET_SECONDS)
+        measure.touch_memory()
         command, started = here.command("run", "--lanes", "1"), time.time()
         run = tree.run(command, environment=here.environment, log=here.home / "run.log", home=here.home)
         if here.rows() != 1:

@@ -7,7 +7,7 @@ exit status is 0 if the bag was found valid, 3 if the contender is not installed
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 MISSING = 3
@@ -113,13 +113,11 @@ def limit_digests(bag_zip: Path, _into: Path) -> None:
 
 def prepare_limit(bag_zip: Path) -> None:
     """Compile `limit.c` beside a zip, and write down what it has to do: nothing of that is measured."""
-    import shutil
-    import subprocess
     import zipfile
 
     with zipfile.ZipFile(bag_zip) as zip_file, bag_zip.open("rb") as raw:
         members = [member for member in zip_file.infolist() if not member.is_dir()]
-        if shutil.which("cc") is None or any(member.compress_type for member in members):
+        if any(member.compress_type for member in members):
             return
         lines = []
         for member in members:
@@ -127,21 +125,29 @@ def prepare_limit(bag_zip: Path) -> None:
             head = raw.read(4)
             offset = member.header_offset + 30 + int.from_bytes(head[:2], "little") + int.from_bytes(head[2:], "little")
             lines.append(f"{offset} {member.file_size} {member.filename}\n")
-    bag_zip.with_suffix(".parts").write_text("".join(lines))
-    source = ROOT / "benchmarks" / "limit.c"
-    program = bag_zip.with_suffix(".limit")
-    subprocess.run(["cc", "-O2", "-funroll-loops", "-pthread", source, "-o", program], check=True)
+    compile_limit(bag_zip, lines)
 
 
-def limit_c(bag_zip: Path, into: Path) -> None:
+def compile_limit(source: Path, lines: Iterable[str]) -> None:
+    """Compile `limit.c` beside what it is to read, with what it is told of it; without a compiler, nothing."""
+    import shutil
+    import subprocess
+
+    source.with_suffix(".parts").write_text("".join(lines))
+    if shutil.which("cc") is not None:
+        command = ["cc", "-O2", "-funroll-loops", "-pthread", str(ROOT / "benchmarks" / "limit.c")]
+        subprocess.run([*command, "-o", str(source.with_suffix(".limit"))], check=True)
+
+
+def limit_c(source: Path, into: Path, *, threads: int = CPUS) -> None:
     """The same reading, hashing and writing, durable, by a program in C that judges nothing: see `limit.c`."""
-    program, parts = bag_zip.with_suffix(".limit"), bag_zip.with_suffix(".parts")
+    program, parts = source.with_suffix(".limit"), source.with_suffix(".parts")
     if not program.exists():
         raise SystemExit(MISSING)
     for folder in sorted({os.path.dirname(line.split(" ", 2)[2]) for line in parts.read_text().splitlines()}):
         os.makedirs(into / folder, exist_ok=True)
     os.dup2(os.open(parts, os.O_RDONLY), 0)
-    os.execv(program, [str(program), str(bag_zip), str(into), str(CPUS), "1"])
+    os.execv(program, [str(program), str(source), str(into), str(threads), "1"])
 
 
 def limit_write(bag_zip: Path, into: Path) -> None:

@@ -74,12 +74,11 @@ def main() -> int:
         CONTENDERS[name](Path(work), url)
         return 0
     wanted = WANTED if not options.quick else sync.Table(WANTED.title, WANTED.files // 10, WANTED.size_bytes)
-    folder = Path(tempfile.mkdtemp(prefix="second-copies-bench-", dir=options.folder))
-    try:
-        with seaweed.server(folder / "server") as s3:
-            figures = _measured(wanted, folder, s3, options)
-    finally:
-        contest.removed(folder)
+    with (
+        contest.folder("second-copies-bench-", at=options.folder) as folder,
+        seaweed.server(folder / "server") as s3,
+    ):
+        figures = _measured(wanted, folder, s3, options)
     print(f"\n{wanted.title}\n{table(figures)}", flush=True)
     if options.save:
         contest.save(COMPARED, {"images": figures}, options)
@@ -89,7 +88,7 @@ def main() -> int:
 def _measured(wanted: sync.Table, folder: Path, s3: "S3Client", options: argparse.Namespace) -> dict[str, Figures]:
     work = sync.staged(wanted, folder / "archive")
     s3.create_bucket(Bucket=BUCKET)
-    held = contest.Contest(wanted.title)
+    held = contest.Contest(wanted.title, only=options.contenders)
 
     def one(name: str, turn: int) -> contest.Run:
         contest.warm(*work.rglob("*.jpg"))

@@ -9,9 +9,7 @@ keep their figures. What is made lies under temporary folders, and goes when the
 import argparse
 import hashlib
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,32 +55,31 @@ COMPARED = contest.Comparison("sync", list(FULL))
 def main() -> int:
     options = _options()
     tables = {}
-    for name in options.only:
-        table = FULL[name]
-        wanted = replace(table, files=table.files // 10) if options.quick else table
-        folder = Path(tempfile.mkdtemp(prefix="sync-bench-", dir=MEMORY if wanted.in_memory else options.folder))
-        try:
+    with (
+        contest.folder("sync-bench-", at=options.folder) as on_disk,
+        contest.folder("sync-bench-", at=MEMORY) as in_memory,
+    ):
+        for name in options.only:
+            table = FULL[name]
+            wanted = replace(table, files=table.files // 10) if options.quick else table
+            folder = (in_memory if wanted.in_memory else on_disk) / name
             tables[name] = _measured(wanted, folder, options)
-        finally:
-            contest.removed(folder)
-        print(f"\n{wanted.title}\n{table_text(tables[name])}", flush=True)
-        if options.save:  # at once: whoever is interrupted keeps what was measured
-            contest.save(COMPARED, tables, options)
+            contest.give_back(folder)
+            print(f"\n{wanted.title}\n{table_text(tables[name])}", flush=True)
+            if options.save:  # at once: whoever is interrupted keeps what was measured
+                contest.save(COMPARED, tables, options)
     return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = contest.parser(COMPARED, about=__doc__)
-    parser.add_argument("--contenders", nargs="+", choices=list(sync_peers.CONTENDERS), help="default: all")
-    return contest.options(parser)
+    return contest.options(contest.parser(COMPARED, about=__doc__))
 
 
 def _measured(wanted: Table, folder: Path, options: argparse.Namespace) -> dict[str, Figures]:
     """All contenders on one work, by turns."""
     work = staged(wanted, folder / "staging")
     names = list(sync_peers.IN_MEMORY if wanted.in_memory else sync_peers.CONTENDERS)
-    names = [name for name in names if name in (options.contenders or names)]
-    held = contest.Contest(wanted.title)
+    held = contest.Contest(wanted.title, only=options.contenders)
 
     def one(name: str, turn: int) -> contest.Run:
         return _one(name, wanted, work, folder / f"{turn}-{names.index(name)}", options)
@@ -105,6 +102,7 @@ def staged(wanted: Table, folder: Path) -> Path:
     (folder / fixity.digests_name("W1")).write_bytes(fixity.dumps(Fixity("W1", "manifest", files)))
     lines = [f"{file.digests['sha512']}  {name}\n" for name, file in files.items()]
     (folder / "manifest-sha512.txt").write_text("".join(lines))
+    peers.compile_limit(work, (f"0 {file.size_bytes} {name}\n" for name, file in files.items()))
     return work
 
 
@@ -121,17 +119,14 @@ def _one(name: str, wanted: Table, work: Path, into: Path, options: argparse.Nam
     verdict = contest.spoilt(run, missing=sync_peers.MISSING)
     if not verdict and not name.startswith("limit") and sum(1 for _ in into.rglob("*.jpg")) != wanted.files:
         verdict = "wrong: the copy is not all there"
-    if wanted.in_memory:
-        shutil.rmtree(into)
-    else:
-        contest.give_back(into)
+    contest.give_back(into)
     return run, verdict
 
 
 def table_text(figures: Mapping[str, Figures]) -> str:
     """The figures of one work as Markdown, and how ours compares with the faster of the two pairs."""
     lines = ["| | wall s | ours / it | CPU s | MB/s |", "|---|--:|--:|--:|--:|"]
-    base = figures[OURS].get("wall_seconds")
+    base = figures.get(OURS, {}).get("wall_seconds")
     for name, of in figures.items():
         if of["verdict"] != "ok":
             lines.append(f"| {name} | {of['verdict']} | | | |")

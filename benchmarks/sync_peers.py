@@ -85,6 +85,13 @@ def limit_digests(work: Path, _into: Path) -> None:
         thread.join()
 
 
+def limit_c(work: Path, into: Path) -> None:
+    """Copied, flushed, read back from the disk and hashed by a program in C, in as many threads as ours has."""
+    sys.path.insert(0, str(ROOT))
+    peers = importlib.import_module("benchmarks.peers")
+    peers.limit_c(work, into, threads=CPUS + 2)
+
+
 def _run(*command: str, folder: Path | None = None) -> bytes:
     if not shutil.which(command[0]):
         print(f"{command[0]} is not installed", file=sys.stderr)
@@ -111,10 +118,11 @@ CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
     "cp -a, sync, sha512sum -c": cp_settled,
     "cp -a, sync, xargs -P sha512sum -c": cp_settled_two,
     "limit: digests alone": limit_digests,
+    "limit: all of it in C": limit_c,
 }
 """By the name in the table. With `sync`: on the disk and out of the cache before it is verified, as ours always is."""
 
-IN_MEMORY = ("ours", "rsync -a, rsync -c", "cp -a, sha512sum -c", "limit: digests alone")
+IN_MEMORY = ("ours", "rsync -a, rsync -c", "cp -a, sha512sum -c", "limit: digests alone", "limit: all of it in C")
 """Those that differ where there is no disk: a sync does nothing there."""
 
 

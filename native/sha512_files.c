@@ -12,6 +12,8 @@
 #include "sha512.h"
 
 enum { BUFFER_BYTES = 64 << 10, PADDED_BYTES = BUFFER_BYTES + 2 * BLOCK, ALLOCATE_BYTES = 64 << 10, PAGES = 4096 };
+enum { CACHESTAT = 451 };  /* the same number everywhere; C libraries do not know it yet */
+enum { WRITE_BACK_BYTES = 16 << 20, COPY_BYTES = 256 << 10 };
 enum { NOT_DONE, DONE, NOT_OPENED, NOT_READ, NOT_WRITTEN };
 
 /* A file to hash. Addresses are numbers of 64 bits, so that the layout is the same everywhere. */
@@ -71,6 +73,7 @@ struct lane {
     size_t left;
     int ended;            /* the file's last bytes are in the buffer, and padded */
     int in, out;
+    int64_t begun;        /* how many bytes the disk was told to begin with */
 };
 
 static int is_supported(const struct kind *kind)
@@ -123,12 +126,15 @@ static int drop_cache(int descriptor, int64_t size)
 {
     unsigned char pages[PAGES];
     long page_bytes = sysconf(_SC_PAGESIZE);
+    uint64_t whole[2] = {0, 0}, found[5];  /* cachestat(2), since Linux 6.5: a third of what mincore(2) takes */
     int none = 1;
 
     if (posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) != 0)
         return 0;
     if (size == 0)
         return 1;
+    if (syscall(CACHESTAT, descriptor, whole, found, 0) == 0)
+        return found[0] == 0;
     uint8_t *mapped = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, descriptor, 0);
     if (mapped == MAP_FAILED)
         return 0;
@@ -143,9 +149,8 @@ static int drop_cache(int descriptor, int64_t size)
 }
 
 /* Open a file by its name, never through a link; a pipe is not waited for, and refused. */
-static void open_named(struct pass *pass, struct file *file)
+static void open_named(struct pass *pass, struct file *file, struct stat *status)
 {
-    struct stat status;
     const char *name = (const char *)(uintptr_t)file->name;
 
     do
@@ -155,13 +160,13 @@ static void open_named(struct pass *pass, struct file *file)
         failed(file, NOT_OPENED);
         return;
     }
-    if (fstat(file->descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
+    if (fstat(file->descriptor, status) != 0 || !S_ISREG(status->st_mode)) {
         errno = EINVAL;
         failed(file, NOT_OPENED);
         return;
     }
     if (pass->drop_cache) {
-        pass->dropped &= drop_cache(file->descriptor, status.st_size);
+        pass->dropped &= drop_cache(file->descriptor, status->st_size);
         posix_fadvise(file->descriptor, 0, 0, POSIX_FADV_WILLNEED);
     }
 }
@@ -172,26 +177,32 @@ static int is_refusal(int error)
 }
 
 /* Make the file that is written. */
-static int make(const struct pass *pass, struct lane *lane)
+static int make(const struct pass *pass, struct lane *lane, mode_t mode)
 {
     struct file *file = lane->file;
     const char *name = (const char *)(uintptr_t)file->name;
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 
     do
-        lane->out = openat(pass->into, name, flags, 0666);
+        lane->out = openat(pass->into, name, flags, mode);
     while (lane->out < 0 && errno == EINTR);
     if (lane->out < 0) {
         failed(file, NOT_OPENED);
         return -1;
     }
-    if (file->size < ALLOCATE_BYTES)
+    return 0;
+}
+
+/* Take the blocks: a full disk is found now, and they lie together. */
+static int allocate(struct lane *lane)
+{
+    if (lane->file->size < ALLOCATE_BYTES)
         return 0;
-    do  /* a full disk is found now, and the blocks lie together */
-        errno = posix_fallocate(lane->out, 0, file->size);
+    do
+        errno = posix_fallocate(lane->out, 0, lane->file->size);
     while (errno == EINTR);
     if (errno != 0 && !is_refusal(errno)) {
-        failed(file, NOT_WRITTEN);
+        failed(lane->file, NOT_WRITTEN);
         return -1;
     }
     return 0;
@@ -235,6 +246,17 @@ static int write_all(int out, const uint8_t *bytes, size_t count)
     return 0;
 }
 
+/* Let the disk begin with what was written, if there is enough of it. */
+static void write_back(const struct pass *pass, struct lane *lane, int64_t enough)
+{
+    int64_t count = lane->file->read - lane->begun;
+
+    if (!pass->write_back || lane->out < 0 || count < enough)
+        return;
+    sync_file_range(lane->out, lane->begun, count, SYNC_FILE_RANGE_WRITE);
+    lane->begun += count;
+}
+
 /* One bit, zeros, and the number of bits, to the end of a block (FIPS 180-4, 5.1.2). */
 static size_t padded(uint8_t *end, size_t left, int64_t bytes)
 {
@@ -270,6 +292,7 @@ static int fill(const struct pass *pass, struct lane *lane)
     }
     file->read += count;
     lane->left += (size_t)count;
+    write_back(pass, lane, WRITE_BACK_BYTES);
     __atomic_fetch_add((int64_t *)(uintptr_t)pass->done, count, __ATOMIC_RELAXED);
     if (file->memory || pass->source >= 0)
         lane->ended = file->read == file->size;
@@ -280,17 +303,22 @@ static int fill(const struct pass *pass, struct lane *lane)
     return 0;
 }
 
-/* Times, as far as the file system takes them; never a reason to lose content. */
+/* Whether a call went well; times and modes are kept as far as the file system takes them, and are never a reason to
+ * lose content. */
+static int is_taken(int result)
+{
+    return result == 0 || is_refusal(errno) || errno == EPERM || errno == EACCES;
+}
+
 static int finish_written(const struct pass *pass, struct lane *lane)
 {
     const struct file *file = lane->file;
     struct timespec time = {.tv_sec = (time_t)file->seconds, .tv_nsec = (long)file->nanoseconds};
 
-    if (futimens(lane->out, (struct timespec[2]){time, time}) != 0 && !is_refusal(errno) && errno != EPERM
-        && errno != EACCES)
+    if (!is_taken(futimens(lane->out, (struct timespec[2]){time, time})))
         return -1;
-    if (pass->write_back && file->size >= ALLOCATE_BYTES)
-        sync_file_range(lane->out, 0, file->size, SYNC_FILE_RANGE_WRITE);
+    if (file->size >= ALLOCATE_BYTES)
+        write_back(pass, lane, 1);
     return 0;
 }
 
@@ -319,9 +347,10 @@ static int begin(const struct pass *pass, struct lane *lane, struct file *file)
     lane->at = lane->buffer;
     lane->left = 0;
     lane->ended = 0;
+    lane->begun = 0;
     lane->in = pass->source >= 0 ? pass->source : file->descriptor;
     memcpy(lane->state, START, sizeof START);
-    return file->outcome == NOT_DONE && (pass->into < 0 || make(pass, lane) == 0);
+    return file->outcome == NOT_DONE && (pass->into < 0 || (make(pass, lane, 0666) == 0 && allocate(lane) == 0));
 }
 
 /* Compress as much as all lanes that have a file can take together. */
@@ -394,6 +423,7 @@ void sha512_files(struct pass *pass, struct file *files, int64_t count)
 {
     const struct kind *kind = &kinds[pass->kind];
     struct file *next = files, *end = files + count;
+    struct stat status;
     struct lane lanes[MOST_LANES];
 
     for (int i = 0; i < kind->lanes; i++)
@@ -404,7 +434,7 @@ void sha512_files(struct pass *pass, struct file *files, int64_t count)
         file->read = 0;
         file->outcome = NOT_DONE;
         if (pass->source < 0 && !file->memory)
-            open_named(pass, file);
+            open_named(pass, file, &status);
     }
     while (supply(pass, kind, lanes, &next, end))
         compress(kind, lanes);
@@ -414,4 +444,61 @@ void sha512_files(struct pass *pass, struct file *files, int64_t count)
     for (struct file *file = files; file < end; file++)
         if (file->descriptor >= 0)
             close(file->descriptor);
+}
+
+/* The bytes, mode and times of an open file. */
+static void copy_one(const struct pass *pass, struct lane *lane, const struct stat *status)
+{
+    struct file *file = lane->file;
+    uint8_t *buffer = (uint8_t *)(uintptr_t)pass->buffer;
+    const int32_t *stop = (const int32_t *)(uintptr_t)pass->stop;
+    ssize_t count;
+
+    if (make(pass, lane, (status->st_mode & 0777) | 0600) != 0)
+        return;
+    while (!__atomic_load_n(stop, __ATOMIC_RELAXED)) {
+        do
+            count = read(file->descriptor, buffer, COPY_BYTES);
+        while (count < 0 && errno == EINTR);
+        if (count < 0) {
+            failed(file, NOT_READ);
+            return;
+        }
+        if (write_all(lane->out, buffer, (size_t)count) != 0) {
+            failed(file, NOT_WRITTEN);
+            return;
+        }
+        file->read += count;
+        write_back(pass, lane, WRITE_BACK_BYTES);
+        if (count == 0 || (count < COPY_BYTES && file->read >= status->st_size)) {  /* one call less for a small file */
+            if (is_taken(fchmod(lane->out, status->st_mode & 07777))
+                && is_taken(futimens(lane->out, (struct timespec[2]){status->st_atim, status->st_mtim})))
+                file->outcome = DONE;
+            else
+                failed(file, NOT_WRITTEN);
+            if (file->read >= ALLOCATE_BYTES)
+                write_back(pass, lane, 1);
+            return;
+        }
+    }
+}
+
+/* Copy files below one folder to the same names below another, and hash nothing; the first that fails ends it. */
+void copy_files(struct pass *pass, struct file *files, int64_t count)
+{
+    int32_t *stop = (int32_t *)(uintptr_t)pass->stop;
+    struct stat status;
+
+    for (struct file *file = files; file < files + count && !__atomic_load_n(stop, __ATOMIC_RELAXED); file++) {
+        struct lane lane = {.file = file, .out = -1};
+        open_named(pass, file, &status);
+        if (file->outcome == NOT_DONE)
+            copy_one(pass, &lane, &status);
+        if (lane.out >= 0 && close(lane.out) != 0 && file->outcome == DONE && errno != EINTR)
+            failed(file, NOT_WRITTEN);
+        if (file->descriptor >= 0)
+            close(file->descriptor);
+        if (file->outcome > DONE)
+            return;
+    }
 }

@@ -29,6 +29,7 @@ _BATCH_BYTES, _BATCH_FILES = 4 << 20, 64
 _VECTOR_BATCH_BYTES, _VECTOR_BATCH_FILES = 32 << 20, 512
 _WORTH_SKIPPING = 4096
 _ALLOCATE_BYTES = 64 << 10
+_WRITE_BACK_BYTES = 16 << 20  # of a large file: the disk works while the CPUs hash
 _PULSE_SECONDS = 0.1
 _VECTOR_ALGORITHMS = ("sha512",)
 
@@ -93,7 +94,7 @@ class CopyPass:
         source: descriptor of the zip.
         root: descriptor of the staging folder, whose sub-folders are all made; None to verify only.
         say: takes what is wrong with a file; as soon as anything is, writing stops and verifying goes on.
-        written: called with (descriptor, offset, bytes) after something large was written; to start write-back.
+        written: called with (descriptor, offset, bytes) of what was streamed into a file; to start write-back.
     """
 
     source: int
@@ -220,7 +221,8 @@ class CopyPass:
             allocate(out, size)
         in_line = size >= _LARGE_BYTES and len(self._done) > 1 and self._waiting < size // 2 and len(makers) > 0
         hashes = HashesInLine(makers) if in_line else HashesHere(makers, buffer)
-        crc = 0
+        written = self.written if out >= 0 and size >= _ALLOCATE_BYTES else None
+        crc = at = begun = 0
         try:
             for piece, occupied in content(self.source, job.member, buffer, hashes):
                 if self._halt.is_set():
@@ -230,11 +232,13 @@ class CopyPass:
                     crc = zlib.crc32(piece, crc)
                 if out >= 0:
                     write_all(out, piece)
+                at += len(piece)
                 self._done[number].value += len(piece)
+                if written and (at == size or at - begun >= _WRITE_BACK_BYTES):
+                    written(out, begun, at - begun)
+                    begun = at
         finally:
             job.digests = hashes.finish()
-        if self.written is not None and out >= 0 and size >= _ALLOCATE_BYTES:
-            self.written(out, 0, size)
         if job.check_crc and crc != job.member.crc:
             detail = f"CRC-32 should be {job.member.crc:08x}, it is {crc:08x}"
             raise BadMember(FaultKind.CRC_DIFFERS, detail)

@@ -7,18 +7,20 @@ to the work folder, with `/`, as they are on disk; the tag files kept in `{RID}.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
 from pipeline.foundation import guarded
 from pipeline.foundation.errors import StagingDamaged
-from pipeline.foundation.work import json_bytes
+from pipeline.foundation.work import inert_json
 
 ALGORITHMS = frozenset(name for name in hashlib.algorithms_available if not name.startswith("shake"))
 """What this machine can compute and that has a digest of one length."""
+_ENTRIES_A_PIECE = 1000
 
 
 @cache
@@ -76,16 +78,33 @@ def digests_name(work_rid: str) -> str:
 
 def dumps(fixity: Fixity) -> bytes:
     """The file's content, the same for the same work whenever and wherever it is made."""
-    facts = {
-        "work_rid": fixity.work_rid,
-        "verified": fixity.verified,
-        "algorithms": fixity.algorithms,
-        "files": {
-            path: {"bytes": file.size_bytes, **dict(sorted(file.digests.items()))}
-            for path, file in sorted(fixity.files.items())
-        },
-    }
-    return json_bytes(facts, indent=0)
+    files = ((path, file.size_bytes, sorted(file.digests.items())) for path, file in sorted(fixity.files.items()))
+    return b"".join(pieces(fixity.work_rid, fixity.verified, fixity.algorithms, files))
+
+
+def pieces(
+    work_rid: str, verified: str, algorithms: Sequence[str], files: Iterable[tuple[str, int, Iterable[tuple[str, str]]]]
+) -> Iterator[bytes]:
+    """What `dumps` gives, piece by piece: JSON as `json.dumps(…, indent=0)` has it, which takes ten times as long.
+
+    Args:
+        work_rid: the work.
+        verified: as of `Fixity`.
+        algorithms: sorted.
+        files: path, bytes, and digests by algorithm of each; both sorted.
+    """
+    told = json.dumps(
+        {"work_rid": work_rid, "verified": verified, "algorithms": algorithms}, ensure_ascii=False, indent=0
+    )
+    yield inert_json(f'{told[:-2]},\n"files": {{').encode()
+    entries: list[str] = []
+    for number, (path, size, digests) in enumerate(files):
+        each = "".join([f",\n{encode_basestring(name)}: {encode_basestring(digest)}" for name, digest in digests])
+        entries.append(f'{"," if number else ""}\n{encode_basestring(path)}: {{\n"bytes": {size}{each}\n}}')
+        if len(entries) == _ENTRIES_A_PIECE:
+            yield inert_json("".join(entries)).encode()
+            entries.clear()
+    yield inert_json(f"{''.join(entries)}\n}}\n}}\n").encode()
 
 
 def load(path: Path) -> Fixity:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -88,14 +88,16 @@ class Lanes:
         width: how many files at once.
         fewest: as long as a thread has fewer, one after the other is faster.
         kind: the library's number of them.
-        call: its function.
+        hash_files: its function that hashes.
+        copy_files: its function that only copies.
     """
 
     def __init__(self, library: ctypes.CDLL, kind: int, name: str) -> None:
         self.name = name
         self.width: int = library.sha512_lanes(kind)
         self.fewest: int = library.sha512_fewest(kind)
-        self.call = library.sha512_files
+        self.hash_files = library.sha512_files
+        self.copy_files = library.copy_files
         self.kind = kind
 
     def seat(self, halt: Halt, done: ctypes.c_int64) -> "Seat":
@@ -141,12 +143,31 @@ class Seat:
         self._pass.drop_cache = drop_cache
         return self._run(files), bool(self._pass.dropped)
 
+    def copy_below(self, folder: int, files: Sequence[ToHash], *, into: int) -> OSError | None:
+        """Copy files to the same names below another folder, with modes and times, and hash nothing.
+
+        Args:
+            folder: descriptor of the folder that they are opened below: links and what is no regular file are refused.
+            files: by name; those behind the first that fails are left.
+            into: descriptor of the folder that they are made below, never over one that is there.
+
+        Returns:
+            why one of them, which it names, could not be copied.
+        """
+        self._pass.source, self._pass.into, self._pass.folder, self._pass.write_back = -1, into, folder, 1
+        self._pass.drop_cache = 0
+        for file, copied in zip(files, self._run(files, self.lanes.copy_files), strict=True):
+            if copied.error is not None:
+                copied.error.filename = file.name
+                return copied.error
+        return None
+
     def hash(self, contents: Sequence[bytes]) -> list[str]:
         """The digests of what is in memory."""
         self._pass.source = self._pass.into = -1
         return [found.digest for found in self._run([ToHash(size=len(one), content=one) for one in contents])]
 
-    def _run(self, files: Sequence[ToHash]) -> list[Hashed]:
+    def _run(self, files: Sequence[ToHash], call: Callable[..., None] | None = None) -> list[Hashed]:
         names = ctypes.create_string_buffer(b"\0".join([os.fsencode(file.name) for file in files]))
         at = ctypes.addressof(names)
         table = bytearray(_FILE.size * len(files))
@@ -159,7 +180,7 @@ class Seat:
             _FILE.pack_into(table, number * _FILE.size, *numbers, b"", 0, 0)
             at += len(os.fsencode(file.name)) + 1
         entries = (ctypes.c_char * len(table)).from_buffer(table)
-        self.lanes.call(ctypes.byref(self._pass), entries, ctypes.c_int64(len(files)))
+        (call or self.lanes.hash_files)(ctypes.byref(self._pass), entries, ctypes.c_int64(len(files)))
         found = []
         for file, (*_, size, outcome, error, digest, _, _) in zip(files, _FILE.iter_unpack(table), strict=True):
             named = (file.name,) if outcome == _NOT_OPENED else ()
@@ -180,11 +201,11 @@ def found_in(file: Path, *, kind: int | None = None) -> Lanes | str:
         library.sha512_kind.restype = ctypes.c_char_p
         best = library.sha512_best() if kind is None else kind
         name = library.sha512_kind(best)
-    except (OSError, AttributeError) as error:
+        lanes = Lanes(library, best, name.decode()) if name else None
+    except (OSError, AttributeError) as error:  # also one that an earlier release has built
         return f"not to be loaded: {error}"
-    if not name:
+    if lanes is None:
         return "missing: this machine has none that would be faster"
-    lanes = Lanes(library, best, name.decode())
     return lanes if _agrees(lanes) else "not used: here they do not agree with hashlib"
 
 

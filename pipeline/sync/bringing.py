@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.foundation import abilities, durable, failpoints, guarded
+from pipeline.foundation import abilities, durable, failpoints, guarded, vectors
 from pipeline.foundation.fixity import FileFixity, Fixity
 from pipeline.foundation.machine import available_cpus, drop_cache
 from pipeline.foundation.work import Pulse
@@ -22,7 +22,7 @@ from pipeline.sync.trees import shown
 
 _UNIT_BYTES, _UNIT_FILES = 32 << 20, 1000  # what is flushed at once; small enough for every thread to get several
 _OPEN_FILES = 32  # fetched ahead by each thread: together far below the 1024 that a process may have open
-# For those that wait for a disk; with small files they would only wait for the interpreter's lock.
+# For those that wait for a disk; with small files and no vector lanes they would wait for the interpreter's lock.
 _SPARE_THREADS, _SMALL_BYTES = 2, 64 << 10
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -93,7 +93,7 @@ def _all(
     """All jobs, by so many threads; returns what did them, with what was found."""
     waiting = deque(_units(jobs))
     total = files.size_bytes
-    spare = _SPARE_THREADS if total > len(jobs) * _SMALL_BYTES else 0
+    spare = _SPARE_THREADS if vectors.lanes() or total > len(jobs) * _SMALL_BYTES else 0
     stop = threading.Event()
     workers = [kind(stop, folders, waiting) for _ in range(min(threads or available_cpus() + spare, len(waiting)))]
     run_all(workers, stop=stop, pulse=lambda done: pulse(done, total))
@@ -147,13 +147,24 @@ class _Worker(Reader):
                 return
             self._prove([job for job in unit if job.there])
             absent = [job for job in unit if not job.there]
-            for job in absent:
-                if self.stop.is_set():
-                    return
-                self._write(job)
+            if self._seat is not None and self._folders.at_once:
+                self._write_many(self._seat, absent)
+            else:
+                for job in absent:
+                    if self.stop.is_set():
+                        return
+                    self._write(job)
             if absent and self._folders.at_once:
                 durable.sync_file_system(self._folders.copy)  # dirty pages cannot be dropped from the cache
             self._prove(absent)
+
+    def _write_many(self, seat: vectors.Seat, jobs: Sequence[ToBring]) -> None:
+        """As `_write`, for many files, in one call."""
+        folders = self._folders
+        files = [vectors.ToHash(job.name, job.expected.size_bytes) for job in jobs]
+        if error := seat.copy_below(folders.source, files, into=folders.target):
+            error.filename = str(folders.copy / error.filename)
+            raise error
 
     def _write(self, job: ToBring) -> None:
         """The file's bytes, mode and times."""

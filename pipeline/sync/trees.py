@@ -112,8 +112,9 @@ def not_kept(source: Path, copy: Path, names: Collection[str]) -> tuple[str, ...
         OSError: a file cannot be looked at.
     """
     times = modes = 0
+    wanted_at, has_at = f"{source}/", f"{copy}/"
     for name in names:
-        wanted, has = os.lstat(os.path.join(source, name)), os.lstat(os.path.join(copy, name))
+        wanted, has = os.lstat(wanted_at + name), os.lstat(has_at + name)
         times += abs(wanted.st_mtime_ns - has.st_mtime_ns) > _SAME_TIME_NS
         modes += stat.S_IMODE(wanted.st_mode) != stat.S_IMODE(has.st_mode)
     files = human_count(len(names), "file")

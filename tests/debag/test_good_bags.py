@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from pipeline.debag.result import staging_path
 from pipeline.foundation import fixity
 from pipeline.foundation.errors import InvalidBag, NoRoom, StagingDamaged, WorkBusy
 from pipeline.foundation.machine import available_cpus
+from pipeline.foundation.work import json_bytes
 from tests.world.bags import SMALL_WORK, bag_members, make_bag_zip, write_zip
 from tests.world.disks import mounted
 
@@ -96,7 +98,9 @@ def test_the_digests_file_is_what_fixity_writes_byte_for_byte(tmp_path: Path) ->
     }
     members = {name.replace("\\", ""): content.replace(b"\\", b"") for name, content in members.items()}
     work = debag.unpack(write_zip(tmp_path / "W1.bag.zip", members), into=tmp_path / "out").works[0]
-    assert fixity.dumps(fixity.load(work.digests)) == work.digests.read_bytes()
+    told = work.digests.read_bytes()
+    assert fixity.dumps(fixity.load(work.digests)) == told
+    assert json_bytes(json.loads(told), indent=0) == told
     assert len(fixity.load(work.digests).files) == len(files) + 5
 
 

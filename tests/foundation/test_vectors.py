@@ -41,6 +41,7 @@ for kind in range(test_vectors.KINDS):
     if lanes is not None:
         test_vectors.see_all_lengths(lanes)
         test_vectors.see_copies(lanes, Path(sys.argv[2], str(kind)))
+        test_vectors.see_copies_of_files(lanes, Path(sys.argv[2], f"{kind}-files"))
 print("seen")
 """
 
@@ -136,6 +137,30 @@ def see_copies(lanes: vectors.Lanes, folder: Path) -> None:
     os.close(into)
 
 
+def see_copies_of_files(lanes: vectors.Lanes, folder: Path) -> None:
+    """Files of all sizes come to another folder with their modes and times, whatever size they were said to have."""
+    order = random.Random(lanes.name)
+    sizes = [0, 1, 65_535, 65_536, 262_143, 262_144, 262_145, 17 << 20, *(order.randrange(600_000) for _ in range(20))]
+    for name in ("from/f", "into/f"):
+        (folder / name).mkdir(parents=True)
+    for number, size in enumerate(sizes):
+        file = folder / "from" / "f" / str(number)
+        file.write_bytes(order.randbytes(size))
+        os.utime(file, ns=(order.randrange(10**18), order.randrange(10**18)))
+        file.chmod(order.choice([0o400, 0o640, 0o777]))
+    source, into = os.open(folder / "from", os.O_RDONLY), os.open(folder / "into", os.O_RDONLY)
+
+    failed = seat_of(lanes).copy_below(source, [vectors.ToHash(f"f/{n}", 7) for n in range(len(sizes))], into=into)
+
+    assert failed is None
+    for number in range(len(sizes)):
+        first, second = (folder / name / "f" / str(number) for name in ("from", "into"))
+        assert second.read_bytes() == first.read_bytes()
+        assert (second.stat().st_mode, second.stat().st_mtime_ns) == (first.stat().st_mode, first.stat().st_mtime_ns)
+    os.close(source)
+    os.close(into)
+
+
 def test_what_nist_says_is_what_the_lanes_say(lanes: vectors.Lanes) -> None:
     assert seat_of(lanes).hash(list(NIST) * 3) == list(NIST.values()) * 3
 
@@ -146,6 +171,34 @@ def test_every_length_round_the_edges_of_blocks_is_hashed_as_hashlib_does(lanes:
 
 def test_parts_of_a_file_are_copied_and_read_back_as_they_are(lanes: vectors.Lanes, tmp_path: Path) -> None:
     see_copies(lanes, tmp_path)
+
+
+def test_files_are_copied_with_modes_and_times(lanes: vectors.Lanes, tmp_path: Path) -> None:
+    see_copies_of_files(lanes, tmp_path)
+
+
+@pytest.mark.parametrize("bad", ["link", "gone", "pipe", "there"])
+def test_a_file_that_cannot_be_copied_is_named_and_those_behind_it_are_left(
+    lanes: vectors.Lanes, tmp_path: Path, bad: str
+) -> None:
+    for name in ("from", "into"):
+        (tmp_path / name).mkdir()
+    for name in ("first", "last", "there"):
+        (tmp_path / "from" / name).write_bytes(b"abc")
+    (tmp_path / "from" / "link").symlink_to("first")
+    os.mkfifo(tmp_path / "from" / "pipe")
+    (tmp_path / "into" / "there").write_bytes(b"mine")
+    source, into = os.open(tmp_path / "from", os.O_RDONLY), os.open(tmp_path / "into", os.O_RDONLY)
+
+    failed = seat_of(lanes).copy_below(source, [vectors.ToHash(name, 3) for name in ("first", bad, "last")], into=into)
+
+    os.close(source)
+    os.close(into)
+    assert isinstance(failed, OSError)
+    assert failed.filename == bad
+    assert {file.name: file.read_bytes() for file in (tmp_path / "into").iterdir()} == {
+        "first": b"abc", "there": b"mine"
+    }  # fmt: skip
 
 
 def test_no_address_is_touched_that_is_not_the_library_s(tmp_path: Path) -> None:
@@ -205,7 +258,10 @@ def test_a_call_that_is_halted_hashes_nothing_more(lanes: vectors.Lanes) -> None
     halt = vectors.Halt()
     halt.set()
 
-    assert lanes.seat(halt, ctypes.c_int64()).hash([b"abc"] * 9) == [""] * 9
+    seat = lanes.seat(halt, ctypes.c_int64())
+
+    assert seat.hash([b"abc"] * 9) == [""] * 9
+    assert seat.copy_below(-1, [vectors.ToHash("nothing", 3)], into=-1) is None
 
 
 def test_a_library_that_does_not_agree_with_hashlib_is_not_used(tmp_path: Path) -> None:
@@ -214,14 +270,15 @@ def test_a_library_that_does_not_agree_with_hashlib_is_not_used(tmp_path: Path) 
     wrong.write_text(
         'int sha512_best(void) { return 0; }\nconst char *sha512_kind(int k) { return k ? 0 : "fast"; }\n'
         "int sha512_lanes(int k) { return 8 + k; }\nint sha512_fewest(int k) { return 2 + k; }\n"
-        "void sha512_files(void) {}\n"
+        "void sha512_files(void) {}\n#ifndef OLD\nvoid copy_files(void) {}\n#endif\n"
     )
-    subprocess.run(["cc", "-shared", "-fPIC", wrong, "-o", tmp_path / "wrong.so"], check=True)
+    for name, *flags in (("wrong.so",), ("old.so", "-DOLD")):
+        subprocess.run(["cc", "-shared", "-fPIC", *flags, wrong, "-o", tmp_path / name], check=True)
     (tmp_path / "none.so").write_text("no library\n")
 
     assert vectors.found_in(tmp_path / "wrong.so") == "not used: here they do not agree with hashlib"
-    assert str(vectors.found_in(tmp_path / "none.so")).startswith("not to be loaded: ")
-    assert str(vectors.found_in(tmp_path / "gone.so")).startswith("not to be loaded: ")
+    for unfit in ("none.so", "old.so", "gone.so"):
+        assert str(vectors.found_in(tmp_path / unfit)).startswith("not to be loaded: ")
 
 
 DEBAG = """
