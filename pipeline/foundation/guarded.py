@@ -10,7 +10,7 @@ import os
 import secrets
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from pipeline.foundation import owners
@@ -215,7 +215,7 @@ def _opened(name: str | Path, above: int | None, path: Path) -> int:
         raise NotOurs("is a link, which is not followed" if link else "is no folder", path) from error
 
 
-def below(folder: Path | str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def below(folder: Path | str) -> Generator[tuple[str, os.DirEntry[str]], None, None]:
     """Everything below a folder, each with its path relative to it, with `/`; links are not followed.
 
     Raises:

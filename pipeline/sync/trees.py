@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,14 +44,15 @@ def scan(folder: Path, *, sizes: bool = True) -> Tree:
         OSError: it, or a folder in it, cannot be read.
     """
     tree = Tree()
-    for name, entry in guarded.below(folder):
-        if entry.is_dir(follow_symlinks=False):
-            tree.folders.add(name)
-        elif entry.is_file(follow_symlinks=False):
-            tree.files[name] = entry.stat(follow_symlinks=False).st_size if sizes else 0
-        else:
-            mode = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
-            tree.others[name] = _KINDS.get(mode, "no regular file")
+    with closing(guarded.below(folder)) as entries:
+        for name, entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                tree.folders.add(name)
+            elif entry.is_file(follow_symlinks=False):
+                tree.files[name] = entry.stat(follow_symlinks=False).st_size if sizes else 0
+            else:
+                mode = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+                tree.others[name] = _KINDS.get(mode, "no regular file")
     return tree
 
 
