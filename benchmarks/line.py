@@ -50,7 +50,7 @@ class Plan:
     large_runs: int
 
 
-FULL = Plan(5, (10, 50), (1, 2, 4), 3, inputs.Input("500 files of 2 MB", 500, 2_000_000), 3)
+FULL = Plan(5, (10, 50), (1, 2, 4), 3, inputs.Input("500 files of 2 MB", 500, 2_000_000), 7)
 QUICK = Plan(2, (10,), (2,), 1, inputs.Input("50 files of 2 MB", 50, 2_000_000), 1)
 
 
@@ -93,7 +93,7 @@ def main() -> int:
             with site.site(folder / "queued") as here:
                 figures |= queued_works(here, bags, plan)
         if "large" in options.only:
-            figures |= large_work(folder, plan)
+            figures |= large_works(folder, plan)
     machine = _machine() | {"load_before": load[0], "load_after": os.getloadavg()[0]}
     print(table(figures))
     print(f"\n{_NOTE}\n{', '.join(f'{name}: {value}' for name, value in machine.items())}")
@@ -211,11 +211,26 @@ def queued_works(here: site.Site, bags: Iterator[Path], plan: Plan) -> Figures:
     return figures
 
 
-def large_work(folder: Path, plan: Plan) -> Figures:
-    """One large work by `run --lanes 1`, on a site of its own each time; S3 is SeaweedFS, SQS moto."""
+def large_works(folder: Path, plan: Plan) -> Figures:
+    """One large work by `run --lanes 1`, by each copier in turn, on a site of its own each time.
+
+    S3 is SeaweedFS, SQS moto.
+    """
+    figures = {"": _large_figures(plan), ", built-in copier": _large_figures(plan)}
+    for number in range(plan.large_runs):
+        for named, copier in zip(figures, ("script", "builtin"), strict=True):
+            _add_large(figures[named], *_one_large(folder / f"large-{number}-{copier}", plan.large, copier), plan)
+    return {
+        f"one work of {plan.large.title}{named}: {name}": figure
+        for named, found in figures.items()
+        for name, figure in found.items()
+    }
+
+
+def _large_figures(plan: Plan) -> Figures:
     size = plan.large.bytes
     theirs = (7.3,) if size == 1_000_000_000 else ()  # theirs was measured with 1 GB only
-    figures = {
+    return {
         "start of `run` to sync row": Figure("s", airflow=theirs),
         "start to end of `run`, 1 s of looking for more included": Figure("s"),
         "CPU": Figure("CPU-s", airflow=theirs),
@@ -226,26 +241,20 @@ def large_work(folder: Path, plan: Plan) -> Figures:
         "most disk under the home, archive included": Figure("x the work"),
         "peak memory: parent, lane, script (PSS, sampled)": Figure("MB"),
     }
-    for number in range(plan.large_runs):
-        run, to_row, busy = _one_large(folder / f"large-{number}", plan.large)
-        moved = run.moved
-        shares = [moved.rchar, moved.wchar, moved.read_bytes, moved.write_bytes, run.peak_disk_bytes]
-        values = [
-            to_row,
-            run.wall_seconds,
-            run.cpu_seconds,
-            *(part / size for part in shares),
-            run.peak_pss_bytes / _MB,
-        ]
-        for figure, value in zip(figures.values(), values, strict=True):
-            figure.runs.append(value)
-            figure.busy_before.append(busy)
-        _say(f"{plan.large.title}: {to_row:.2f} s, {run.cpu_seconds:.2f} CPU-s")
-    return {f"one work of {plan.large.title}: {name}": figure for name, figure in figures.items()}
 
 
-def _one_large(folder: Path, wanted: inputs.Input) -> tuple[tree.Run, float, float]:
-    """One run, the seconds to the row, and how busy others were."""
+def _add_large(figures: Figures, run: tree.Run, to_row: float, busy: float, plan: Plan) -> None:
+    moved, size = run.moved, plan.large.bytes
+    shares = [moved.rchar, moved.wchar, moved.read_bytes, moved.write_bytes, run.peak_disk_bytes]
+    values = [to_row, run.wall_seconds, run.cpu_seconds, *(part / size for part in shares), run.peak_pss_bytes / _MB]
+    for figure, value in zip(figures.values(), values, strict=True):
+        figure.runs.append(value)
+        figure.busy_before.append(busy)
+    _say(f"{plan.large.title}: {to_row:.2f} s, {run.cpu_seconds:.2f} CPU-s")
+
+
+def _one_large(folder: Path, wanted: inputs.Input, copier: str) -> tuple[tree.Run, float, float]:
+    """One run by a copier, the seconds to the row, and how busy others were."""
     folder.mkdir()
     bag_zip = inputs.make(wanted, folder / "W1.bag.zip")
     with (
@@ -257,7 +266,8 @@ def _one_large(folder: Path, wanted: inputs.Input) -> tuple[tree.Run, float, flo
         busy = measure.wait_for_quiet(_QUIET_SECONDS)
         measure.touch_memory()
         command, started = here.command("run", "--lanes", "1"), time.time()
-        run = tree.run(command, environment=here.environment, log=here.home / "run.log", home=here.home)
+        environment = {**here.environment, "PIPELINE_SYNC_COPIER": copier}
+        run = tree.run(command, environment=environment, log=here.home / "run.log", home=here.home)
         if here.rows() != 1:
             raise tree.CommandFailed((here.home / "run.log").read_text()[-2000:])
         to_row = here.last_row() - started

@@ -15,7 +15,7 @@ from pathlib import Path
 
 _SAMPLE_SECONDS = 0.05
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_TOUCHED_BYTES = 5_000_000_000  # more than any run makes anew
+_TOUCHED_BYTES = 2_500_000_000  # about what a run makes anew
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def wait_for_quiet(seconds: float, *, quiet: float = 0.1) -> float:
     return busy
 
 
-def touch_memory(size: int = _TOUCHED_BYTES) -> None:
-    """Write to so much free memory once: a virtual machine's fresh pages cost up to ten times as much as used ones.
+def touch_memory() -> None:
+    """Write to free memory once: a virtual machine's fresh pages cost up to ten times as much as used ones.
 
     The host takes back what was given back for a while: it is done before each run.
     """
@@ -98,8 +98,7 @@ def touch_memory(size: int = _TOUCHED_BYTES) -> None:
     if child := os.fork():  # a process counts as its peak what the one had that it was forked from
         os.waitpid(child, 0)
         return
-    memory = mmap.mmap(-1, min(max(free, _PAGE), size))
-    memory.madvise(mmap.MADV_HUGEPAGE)
+    memory = mmap.mmap(-1, min(max(free, _PAGE), _TOUCHED_BYTES), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     for at in range(0, len(memory), _PAGE):
         memory[at] = 1
     os._exit(0)

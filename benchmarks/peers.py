@@ -55,21 +55,6 @@ def zipfile_and_bagit(bag_zip: Path, into: Path) -> None:
         bagit.Bag(str(folder)).validate(processes=CPUS)
 
 
-def unzip_and_sha512sum(bag_zip: Path, into: Path, *, at_once: int = 1) -> None:
-    import shutil
-    import subprocess
-
-    if not (shutil.which("unzip") and shutil.which("sha512sum")):
-        raise SystemExit(MISSING)
-    subprocess.run(["unzip", "-q", bag_zip, "-d", into], check=True)
-    for folder in into.glob("*.bag"):
-        sha512sums(folder / "manifest-sha512.txt", folder=folder, at_once=at_once)
-
-
-def unzip_and_two_sha512sums(bag_zip: Path, into: Path) -> None:
-    unzip_and_sha512sum(bag_zip, into, at_once=CPUS)
-
-
 def sha512sums(manifest: Path, *, folder: Path, at_once: int) -> None:
     """`sha512sum -c` of a manifest, cut by `split` into as many parts as `xargs -P` may work on at once."""
     import subprocess
@@ -150,19 +135,6 @@ def limit_c(source: Path, into: Path, *, threads: int = CPUS) -> None:
     os.execv(program, [str(program), str(source), str(into), str(threads), "1"])
 
 
-def limit_write(bag_zip: Path, into: Path) -> None:
-    """As many bytes as the payload has, written to one file on the same disk, and fdatasync."""
-    import zipfile
-
-    with zipfile.ZipFile(bag_zip) as zip_file:
-        left = sum(member.file_size for member in zip_file.infolist())
-    block = os.urandom(_BLOCK)
-    with (into / "one-file").open("wb", buffering=0) as file:
-        for _ in range(left // _BLOCK):
-            file.write(block)
-        os.fdatasync(file.fileno())
-
-
 def _be_silent() -> None:
     import logging
 
@@ -187,11 +159,8 @@ CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
     "bdrc-bag, 6 processes": bdrc_bag_six_processes,
     "bdrc-bag, then sync": bdrc_bag_then_sync,
     "zipfile + bagit": zipfile_and_bagit,
-    "unzip + sha512sum": unzip_and_sha512sum,
-    "unzip + xargs -P sha512sum": unzip_and_two_sha512sums,
     "bdbag": bdbag,
     "limit: digests alone": limit_digests,
-    "limit: writing alone": limit_write,
     "limit: all of it in C, durable": limit_c,
 }
 """By the name in the table. Ours keep the zip and show nothing of a bad bag; bdrc-bag removes the zip."""

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks import inputs, sync
 
 _OURS, _PALE, _THEIRS, _DARK, _LIGHT = "#b5451b", "#dd8a5f", "#8796a5", "#6f7f8f", "#a9b4be"
-_LIMIT = "limit: digests alone"
+_LIMITS = ("limit: all of it in C, durable", "limit: all of it in C", "limit: digests alone")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ PICTURES = {
             "bdrc-bag": ("bdrc-bag 0.0.7", _DARK),
             "bdrc-bag, then sync": ("bdrc-bag, then sync", _LIGHT),
             "zipfile + bagit": ("zipfile + bagit", _THEIRS),
-            "unzip + sha512sum": ("unzip + sha512sum", _THEIRS),
             "bdbag": ("bdbag", _THEIRS),
         },
     ),
@@ -52,13 +51,14 @@ PICTURES = {
             "cp -a, sha512sum -c": ("cp -a, sha512sum -c", _LIGHT),
             "rsync -a, sync, rsync -c": ("rsync, on disk, read back", _DARK),
             "cp -a, sync, sha512sum -c": ("cp, on disk, read back", _DARK),
+            "cp -a, sync, xargs -P sha512sum -c": ("cp, on disk, read back by all cores", _DARK),
         },
     ),
 }
 
 
 def draw(name: str, report: dict[str, Any], target: Path) -> None:
-    """A panel an input, a bar a contender, and a line where the digests alone would end."""
+    """A panel an input, a bar a contender, and a line where a program that judges nothing ends."""
     picture, measured = PICTURES[name], report["inputs"]
     titles = {key: wanted.title for key, wanted in (inputs.FULL if name == "debag" else sync.FULL).items()}
     matplotlib = importlib.import_module("matplotlib")
@@ -73,7 +73,8 @@ def draw(name: str, report: dict[str, Any], target: Path) -> None:
         _panel(axis, titles[key], figures, picture)
     figure.suptitle(picture.title, fontsize=13, fontweight="bold", color="#222")
     note = f"{report['machine']['cpus']} cores, {picture.note}, medians of {report['runs']} alternating runs. "
-    figure.text(0.5, 0.012, f"{note}Dashed: SHA-512 of the bytes alone, on all cores.", ha="center", color="#444")
+    note += "Dashed: reading, hashing and writing alone, in C; where nothing stands for it, hashing alone."
+    figure.text(0.5, 0.012, note, ha="center", color="#444")
     figure.tight_layout(rect=(0, 0.03, 1, 0.97))
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, format="svg", facecolor="white", metadata={"Date": None})
@@ -89,8 +90,9 @@ def _panel(axis: Any, title: str, figures: dict[str, Any], picture: Picture) -> 
     for row, (name, wall) in enumerate(zip(shown, walls, strict=True)):
         ratio = f"  ({wall / base:.1f}x)" if base and not name.startswith("ours") else ""
         axis.text(wall, row, f" {wall:.2f}{ratio}" if wall else " missing", va="center", color="#222", fontsize=8)
-    if "wall_seconds" in figures.get(_LIMIT, {}):
-        axis.axvline(figures[_LIMIT]["wall_seconds"], color="#222", linestyle="--", linewidth=1)
+    limits = [figures[name]["wall_seconds"] for name in _LIMITS if "wall_seconds" in figures.get(name, {})]
+    if limits:
+        axis.axvline(limits[0], color="#222", linestyle="--", linewidth=1)
     axis.set_xlim(0, max([*walls, 0.01]) * 1.45)
     axis.set_title(title, loc="left", fontsize=10, color="#222")
     axis.spines[["top", "right"]].set_visible(False)

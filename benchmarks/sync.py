@@ -78,7 +78,7 @@ def _options() -> argparse.Namespace:
 def _measured(wanted: Table, folder: Path, options: argparse.Namespace) -> dict[str, Figures]:
     """All contenders on one work, by turns."""
     work = staged(wanted, folder / "staging")
-    names = list(sync_peers.IN_MEMORY if wanted.in_memory else sync_peers.CONTENDERS)
+    names = list(sync_peers.IN_MEMORY if wanted.in_memory else sync_peers.ON_DISK)
     held = contest.Contest(wanted.title, only=options.contenders)
 
     def one(name: str, turn: int) -> contest.Run:

@@ -124,6 +124,8 @@ CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
 
 IN_MEMORY = ("ours", "rsync -a, rsync -c", "cp -a, sha512sum -c", "limit: digests alone", "limit: all of it in C")
 """Those that differ where there is no disk: a sync does nothing there."""
+ON_DISK = tuple(name for name in CONTENDERS if name not in {"rsync -a, rsync -c", "cp -a, sha512sum -c"})
+"""Those that read back what they wrote, and not what is still in memory."""
 
 
 def main() -> None:
