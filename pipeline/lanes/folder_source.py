@@ -185,14 +185,25 @@ class ZipParcel(Parcel):
         try_later: told when it failed for a reason that may pass, and the record knows nothing of it.
     """
 
-    again = "it was put into the folder again"
-
     def __init__(self, here: Site, folder: Folder, dropped: Dropped, *, try_later: Callable[[Dropped], None]) -> None:
         self.name = dropped.shown
         self._here = here
         self._folder = folder
         self._dropped = dropped
         self._try_later = try_later
+
+    @property
+    def again(self) -> str:
+        """Why a refused bag is tried once more: its zip lies in the folder.
+
+        A lane that was frozen since it read the zip may have it in hand though others have refused it and moved it.
+
+        Raises:
+            FolderUnreachable: the folder is not there, or cannot be read.
+        """
+        now = intake.look_again(self._dropped)
+        there = now is not None and now.stamp == self._dropped.stamp
+        return "it was put into the folder again" if there else ""
 
     def open(self) -> Sequence[Bag]:
         """The bag in the zip. It is read once, for its digest, and known by its stamp from then on.
