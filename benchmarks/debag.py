@@ -47,7 +47,7 @@ def _measured(wanted: inputs.Input, folder: Path, options: argparse.Namespace) -
     bag_zip = inputs.make(wanted, folder / "W1.bag.zip")
     peers.prepare_limit(bag_zip)
     names = list(peers.CONTENDERS)
-    held = contest.Contest(wanted.title, only=options.contenders)
+    held = contest.Contest(wanted.title)
 
     def one(name: str, turn: int) -> contest.Run:
         return _one(name, wanted, bag_zip, folder / f"{turn}-{names.index(name)}", options)
@@ -85,7 +85,7 @@ def table(figures: Mapping[str, Figures]) -> str:
         "| | wall s | x ours | CPU s | peak MB | sum MB | MB/s |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    base = figures.get(OURS, {}).get("wall_seconds")
+    base = figures[OURS].get("wall_seconds")
     for name, of in figures.items():
         if of["verdict"] != "ok":
             lines.append(f"| {name} | {of['verdict']} | | | | | |")

@@ -104,7 +104,7 @@ def _over_a_line(options: argparse.Namespace) -> None:
 def _measured(what: str, wanted: Wanted, folder: Path, options: argparse.Namespace) -> dict[str, Figures]:
     """All contenders by turns."""
     address = slow_network.SERVER if options.there else "127.0.0.1"
-    held = contest.Contest(wanted.title, only=options.contenders)
+    held = contest.Contest(wanted.title)
     with seaweed.server(folder / "server", address=address) as s3:
         originals = _put(s3, what, wanted, folder / "originals")
 

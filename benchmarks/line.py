@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 
-from benchmarks import inputs, measure, seaweed, site, tree
+from benchmarks import contest, inputs, measure, seaweed, site, tree
 
 RESULTS = Path(__file__).resolve().parent / "results" / "line.json"
 _QUIET_SECONDS = 5
@@ -271,9 +271,7 @@ def _one_large(folder: Path, wanted: inputs.Input, copier: str) -> tuple[tree.Ru
         if here.rows() != 1:
             raise tree.CommandFailed((here.home / "run.log").read_text()[-2000:])
         to_row = here.last_row() - started
-    for path in folder.rglob("*"):
-        if path.is_file():
-            os.truncate(path, 0)  # give the disk back, but keep the files: ext4 is slower after many were removed
+    contest.give_back(folder)
     return run, to_row, busy
 
 

@@ -88,7 +88,7 @@ def main() -> int:
 def _measured(wanted: sync.Table, folder: Path, s3: "S3Client", options: argparse.Namespace) -> dict[str, Figures]:
     work = sync.staged(wanted, folder / "archive")
     s3.create_bucket(Bucket=BUCKET)
-    held = contest.Contest(wanted.title, only=options.contenders)
+    held = contest.Contest(wanted.title)
 
     def one(name: str, turn: int) -> contest.Run:
         contest.warm(*work.rglob("*.jpg"))

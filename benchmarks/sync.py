@@ -1,9 +1,9 @@
 """The built-in copier side by side with rsync and cp, in one run on the same works, on a disk and in memory.
 
 `python -m benchmarks.sync [--quick] [--only TABLE…]`. Every contender runs in a fresh process, all by turns, staging in
-the page cache; medians. In memory (tmpfs) there is no disk: what is left is what each of them does. On the disk, ours
-flushes and reads back from it; the peers do so only where their name has `sync` in it. Tables not measured again
-keep their figures. What is made lies under temporary folders, and goes when the run ends, however it ends.
+the page cache; medians. In memory (tmpfs) there is no disk: what is left is what each of them does. On the disk, all
+flush and read back from it. Tables not measured again keep their figures. What is made lies under temporary folders,
+and goes when the run ends, however it ends.
 """
 
 import argparse
@@ -72,14 +72,17 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    return contest.options(contest.parser(COMPARED, about=__doc__))
+    parser = contest.parser(COMPARED, about=__doc__)
+    parser.add_argument("--contenders", nargs="+", choices=list(sync_peers.CONTENDERS), help="default: all")
+    return contest.options(parser)
 
 
 def _measured(wanted: Table, folder: Path, options: argparse.Namespace) -> dict[str, Figures]:
     """All contenders on one work, by turns."""
     work = staged(wanted, folder / "staging")
     names = list(sync_peers.IN_MEMORY if wanted.in_memory else sync_peers.ON_DISK)
-    held = contest.Contest(wanted.title, only=options.contenders)
+    names = [name for name in names if name in (options.contenders or names)]
+    held = contest.Contest(wanted.title)
 
     def one(name: str, turn: int) -> contest.Run:
         return _one(name, wanted, work, folder / f"{turn}-{names.index(name)}", options)
@@ -126,7 +129,7 @@ def _one(name: str, wanted: Table, work: Path, into: Path, options: argparse.Nam
 def table_text(figures: Mapping[str, Figures]) -> str:
     """The figures of one work as Markdown, and how ours compares with the faster of the two pairs."""
     lines = ["| | wall s | ours / it | CPU s | MB/s |", "|---|--:|--:|--:|--:|"]
-    base = figures.get(OURS, {}).get("wall_seconds")
+    base = figures[OURS].get("wall_seconds")
     for name, of in figures.items():
         if of["verdict"] != "ok":
             lines.append(f"| {name} | {of['verdict']} | | | |")

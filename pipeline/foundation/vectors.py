@@ -143,12 +143,12 @@ class Seat:
         self._pass.drop_cache = drop_cache
         return self._run(files), bool(self._pass.dropped)
 
-    def copy_below(self, folder: int, files: Sequence[ToHash], *, into: int) -> OSError | None:
+    def copy_below(self, folder: int, names: Sequence[str], *, into: int) -> OSError | None:
         """Copy files to the same names below another folder, with modes and times, and hash nothing.
 
         Args:
             folder: descriptor of the folder that they are opened below: links and what is no regular file are refused.
-            files: by name; those behind the first that fails are left.
+            names: of the files; those behind the first that fails are left.
             into: descriptor of the folder that they are made below, never over one that is there.
 
         Returns:
@@ -156,10 +156,11 @@ class Seat:
         """
         self._pass.source, self._pass.into, self._pass.folder, self._pass.write_back = -1, into, folder, 1
         self._pass.drop_cache = 0
-        for file, copied in zip(files, self._run(files, self.lanes.copy_files), strict=True):
-            if copied.error is not None:
-                copied.error.filename = file.name
-                return copied.error
+        copied = self._run([ToHash(name) for name in names], self.lanes.copy_files)
+        for name, one in zip(names, copied, strict=True):
+            if one.error is not None:
+                one.error.filename = name
+                return one.error
         return None
 
     def hash(self, contents: Sequence[bytes]) -> list[str]:

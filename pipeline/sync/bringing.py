@@ -161,8 +161,7 @@ class _Worker(Reader):
     def _write_many(self, seat: vectors.Seat, jobs: Sequence[ToBring]) -> None:
         """As `_write`, for many files, in one call."""
         folders = self._folders
-        files = [vectors.ToHash(job.name, job.expected.size_bytes) for job in jobs]
-        if error := seat.copy_below(folders.source, files, into=folders.target):
+        if error := seat.copy_below(folders.source, [job.name for job in jobs], into=folders.target):
             error.filename = str(folders.copy / error.filename)
             raise error
 

@@ -138,7 +138,7 @@ def see_copies(lanes: vectors.Lanes, folder: Path) -> None:
 
 
 def see_copies_of_files(lanes: vectors.Lanes, folder: Path) -> None:
-    """Files of all sizes come to another folder with their modes and times, whatever size they were said to have."""
+    """Files of all sizes come to another folder with their modes and times."""
     order = random.Random(lanes.name)
     sizes = [0, 1, 65_535, 65_536, 262_143, 262_144, 262_145, 17 << 20, *(order.randrange(600_000) for _ in range(20))]
     for name in ("from/f", "into/f"):
@@ -150,7 +150,7 @@ def see_copies_of_files(lanes: vectors.Lanes, folder: Path) -> None:
         file.chmod(order.choice([0o400, 0o640, 0o777]))
     source, into = os.open(folder / "from", os.O_RDONLY), os.open(folder / "into", os.O_RDONLY)
 
-    failed = seat_of(lanes).copy_below(source, [vectors.ToHash(f"f/{n}", 7) for n in range(len(sizes))], into=into)
+    failed = seat_of(lanes).copy_below(source, [f"f/{n}" for n in range(len(sizes))], into=into)
 
     assert failed is None
     for number in range(len(sizes)):
@@ -190,7 +190,7 @@ def test_a_file_that_cannot_be_copied_is_named_and_those_behind_it_are_left(
     (tmp_path / "into" / "there").write_bytes(b"mine")
     source, into = os.open(tmp_path / "from", os.O_RDONLY), os.open(tmp_path / "into", os.O_RDONLY)
 
-    failed = seat_of(lanes).copy_below(source, [vectors.ToHash(name, 3) for name in ("first", bad, "last")], into=into)
+    failed = seat_of(lanes).copy_below(source, ["first", bad, "last"], into=into)
 
     os.close(source)
     os.close(into)
@@ -261,7 +261,7 @@ def test_a_call_that_is_halted_hashes_nothing_more(lanes: vectors.Lanes) -> None
     seat = lanes.seat(halt, ctypes.c_int64())
 
     assert seat.hash([b"abc"] * 9) == [""] * 9
-    assert seat.copy_below(-1, [vectors.ToHash("nothing", 3)], into=-1) is None
+    assert seat.copy_below(-1, ["nothing"], into=-1) is None
 
 
 def test_a_library_that_does_not_agree_with_hashlib_is_not_used(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from pipeline.foundation.errors import LeaseLost
-from tests.lanes.test_folder_killed import MOVING, REFUSING
+from tests.lanes.test_folder_killed import FOLDER_POINTS, MOVING, REFUSING
 from tests.line.test_killed import (
     BAD_IMAGE,
     BUILTIN,
@@ -200,7 +200,11 @@ def test_lanes_frozen_while_they_refuse_a_bag_spoil_nothing_of_its_refusal(serve
 
 
 @ON_POSTGRESQL
-@pytest.mark.parametrize(("at", "corrupt", "ends"), [(MOVING, "", "done"), (REFUSING, BAD_IMAGE, "refused")])
+@pytest.mark.parametrize(
+    ("at", "corrupt", "ends"),
+    [(MOVING, "", "done"), ([*FOLDER_POINTS[:2], *REFUSING], BAD_IMAGE, "refused")],
+    ids=["done", "refused"],
+)
 def test_lanes_frozen_while_they_take_or_settle_a_dropped_zip_spoil_nothing_of_it(
     served: Site, tmp_path: Path, at: Sequence[str], corrupt: str, ends: str
 ) -> None:
