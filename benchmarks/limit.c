@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MOST_FILES = 1 << 20, SOME_BYTES = 16 << 20, COPIED_BYTES = 32 << 20, OPEN_FILES = 32 };
+enum { MOST_FILES = 1 << 20, SOME_BYTES = 16 << 20, COPIED_BYTES = 32 << 20, OPEN_FILES = 32, LARGE_BYTES = 64 << 20 };
 
 static struct file *files;
 static int64_t count, next_file, most, done;
@@ -51,6 +51,7 @@ static void *work(void *unused)
         pthread_mutex_unlock(&one);
         if (some == 0)
             return unused;
+        pass.ahead = bytes > LARGE_BYTES;
         (copies ? copy_and_read : sha512_files)(&pass, files + first, some);
     }
 }

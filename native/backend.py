@@ -12,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PACKAGE, VERSION = "bag_pipeline_native", "1"
-FLAGS = ("-std=gnu11", "-O2", "-funroll-loops", "-Wall", "-Wextra", "-fPIC", "-shared")
+FLAGS = ("-std=gnu11", "-O2", "-funroll-loops", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread")
 
 
 def compile_library(target: Path, *flags: str) -> None:

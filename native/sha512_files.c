@@ -5,6 +5,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +17,7 @@
 enum { BUFFER_BYTES = 64 << 10, PADDED_BYTES = BUFFER_BYTES + 2 * BLOCK, ALLOCATE_BYTES = 64 << 10, PAGES = 4096 };
 enum { CACHESTAT = 451 };  /* the same number everywhere; C libraries do not know it yet */
 enum { WRITE_BACK_BYTES = 16 << 20, COPY_BYTES = 256 << 10 };
+enum { MOST_AHEAD = 4, AHEAD_BYTES = 256 << 10, AHEAD_ROOM = BLOCK + AHEAD_BYTES + 2 * BLOCK };
 enum { NOT_DONE, DONE, NOT_OPENED, NOT_READ, NOT_WRITTEN };
 
 /* A file to hash. Addresses are numbers of 64 bits, so that the layout is the same everywhere. */
@@ -44,7 +48,7 @@ struct pass {
     int32_t write_back;   /* whether the disk shall begin with what was written */
     int32_t drop_cache;   /* whether files opened by name are taken out of the page cache before they are read */
     int32_t dropped;      /* out: whether all of them certainly were */
-    int32_t private;
+    int32_t ahead;        /* whether another thread reads and writes ahead of the lanes: for MOST_AHEAD large files at most */
 };
 
 typedef void compress_many(uint64_t *const states[], const uint8_t *const messages[], size_t count);
@@ -74,7 +78,23 @@ struct lane {
     int ended;            /* the file's last bytes are in the buffer, and padded */
     int in, out;
     int64_t begun;        /* how many bytes the disk was told to begin with */
+    int64_t taken;        /* how many bytes came into the buffer */
+    struct ahead *ahead;  /* who reads and writes for it; NULL: nobody else */
+    uint8_t *next;        /* of it: the next piece, with room for a block before it */
+    ssize_t ready;        /* how many bytes that has; NOTHING_YET, or -1 where the file failed */
 };
+
+/* A thread that reads and writes some files while another one hashes them. */
+struct ahead {
+    const struct pass *pass;
+    struct lane *lanes;
+    int count, ends, open[MOST_AHEAD];
+    uint8_t *room;
+    pthread_t thread;
+    pthread_mutex_t lock; /* of `ready`, `open` and `ends` */
+    pthread_cond_t turned;
+};
+enum { NOTHING_YET = -2 };
 
 static int is_supported(const struct kind *kind)
 {
@@ -272,34 +292,149 @@ static size_t padded(uint8_t *end, size_t left, int64_t bytes)
     return room + 17;
 }
 
+/* Read the next piece of a lane's file, and write it; returns its bytes, or -1. */
+static ssize_t pass_on(const struct pass *pass, struct lane *lane, uint8_t *to, size_t room)
+{
+    ssize_t count = read_some(pass, lane, to, room);
+
+    if (count < 0) {
+        failed(lane->file, NOT_READ);
+        return -1;
+    }
+    if (lane->out >= 0 && write_all(lane->out, to, (size_t)count) != 0) {
+        failed(lane->file, NOT_WRITTEN);
+        return -1;
+    }
+    lane->file->read += count;
+    write_back(pass, lane, WRITE_BACK_BYTES);
+    __atomic_fetch_add((int64_t *)(uintptr_t)pass->done, count, __ATOMIC_RELAXED);
+    return count;
+}
+
+/* A lane whose last piece was taken and whose file goes on, once there is one; NULL if there is nothing more to do. */
+static struct lane *wait_for_room(struct ahead *ahead)
+{
+    for (;;) {
+        int open = 0;
+        for (int i = 0; i < ahead->count && !ahead->ends; i++) {
+            open |= ahead->open[i];
+            if (ahead->open[i] && ahead->lanes[i].ready == NOTHING_YET)
+                return &ahead->lanes[i];
+        }
+        if (!open)
+            return NULL;
+        pthread_cond_wait(&ahead->turned, &ahead->lock);
+    }
+}
+
+/* What the thread ahead does. */
+static void *go_ahead(void *given)
+{
+    struct ahead *ahead = given;
+    const int32_t *stop = (const int32_t *)(uintptr_t)ahead->pass->stop;
+    struct lane *lane;
+
+    pthread_mutex_lock(&ahead->lock);
+    while ((lane = wait_for_room(ahead))) {
+        pthread_mutex_unlock(&ahead->lock);
+        ssize_t count = -1;
+        if (!__atomic_load_n(stop, __ATOMIC_RELAXED))
+            count = pass_on(ahead->pass, lane, lane->next + BLOCK, AHEAD_BYTES);
+        pthread_mutex_lock(&ahead->lock);
+        ahead->open[lane - ahead->lanes] = count >= 0 && lane->file->read < lane->file->size;
+        lane->ready = count;
+        pthread_cond_broadcast(&ahead->turned);
+    }
+    pthread_mutex_unlock(&ahead->lock);
+    return NULL;
+}
+
+/* Have some lanes' files read and written ahead; where that cannot be, the lanes do it themselves, as ever. */
+static void begin_ahead(struct ahead *ahead)
+{
+    sigset_t all, before;
+
+    ahead->room = malloc(2 * AHEAD_ROOM * (size_t)ahead->count);
+    if (!ahead->room)
+        return;
+    pthread_mutex_init(&ahead->lock, NULL);
+    pthread_cond_init(&ahead->turned, NULL);
+    for (int i = 0; i < ahead->count; i++) {
+        ahead->lanes[i].next = ahead->room + 2 * i * AHEAD_ROOM;
+        ahead->lanes[i].ready = NOTHING_YET;
+        ahead->open[i] = ahead->lanes[i].file && ahead->lanes[i].file->size > 0;
+    }
+    sigfillset(&all);  /* signals are for the threads of the program */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&ahead->thread, NULL, go_ahead, ahead);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    for (int i = 0; error == 0 && i < ahead->count; i++)
+        ahead->lanes[i].ahead = ahead;
+    if (error != 0) {
+        free(ahead->room);
+        ahead->room = NULL;
+    }
+}
+
+static void end_ahead(struct ahead *ahead)
+{
+    if (!ahead->room)
+        return;
+    pthread_mutex_lock(&ahead->lock);
+    ahead->ends = 1;
+    pthread_cond_broadcast(&ahead->turned);
+    pthread_mutex_unlock(&ahead->lock);
+    pthread_join(ahead->thread, NULL);
+    pthread_cond_destroy(&ahead->turned);
+    pthread_mutex_destroy(&ahead->lock);
+    free(ahead->room);
+}
+
+/* Take the piece that lies ready, behind what is left of the last one, and give back the room of that. */
+static ssize_t take_ready(struct lane *lane)
+{
+    uint8_t *piece = lane->next + BLOCK - lane->left;
+    int is_second = (lane->next - lane->ahead->room) / AHEAD_ROOM % 2;
+
+    pthread_mutex_lock(&lane->ahead->lock);
+    while (lane->ready == NOTHING_YET)
+        pthread_cond_wait(&lane->ahead->turned, &lane->ahead->lock);
+    ssize_t count = lane->ready;
+    if (count >= 0) {
+        memcpy(piece, lane->at, lane->left);
+        lane->at = piece;
+        lane->next += is_second ? -AHEAD_ROOM : AHEAD_ROOM;
+        lane->ready = NOTHING_YET;
+        pthread_cond_broadcast(&lane->ahead->turned);
+    }
+    pthread_mutex_unlock(&lane->ahead->lock);
+    return count;
+}
+
 /* The next piece of a lane's file, behind what is left of the last one. */
 static int fill(const struct pass *pass, struct lane *lane)
 {
     struct file *file = lane->file;
     size_t room = BUFFER_BYTES - lane->left;
-    uint8_t *end = lane->buffer + lane->left;
+    ssize_t count;
 
-    memmove(lane->buffer, lane->at, lane->left);
-    lane->at = lane->buffer;
-    ssize_t count = read_some(pass, lane, end, room);
-    if (count < 0) {
-        failed(file, NOT_READ);
-        return -1;
+    if (lane->ahead && lane->taken < file->size)
+        count = take_ready(lane);
+    else {
+        memmove(lane->buffer, lane->at, lane->left);
+        lane->at = lane->buffer;
+        count = pass_on(pass, lane, lane->buffer + lane->left, room);
     }
-    if (lane->out >= 0 && write_all(lane->out, end, (size_t)count) != 0) {
-        failed(file, NOT_WRITTEN);
+    if (count < 0)
         return -1;
-    }
-    file->read += count;
     lane->left += (size_t)count;
-    write_back(pass, lane, WRITE_BACK_BYTES);
-    __atomic_fetch_add((int64_t *)(uintptr_t)pass->done, count, __ATOMIC_RELAXED);
+    lane->taken += count;
     if (file->memory || pass->source >= 0)
-        lane->ended = file->read == file->size;
+        lane->ended = lane->taken == file->size;
     else  /* one call less for each small file */
-        lane->ended = count == 0 || ((size_t)count < room && file->read >= file->size);
+        lane->ended = count == 0 || ((size_t)count < room && lane->taken >= file->size);
     if (lane->ended)
-        lane->left += padded(lane->buffer + lane->left, lane->left, file->read);
+        lane->left += padded((uint8_t *)lane->at + lane->left, lane->left, lane->taken);
     return 0;
 }
 
@@ -348,6 +483,7 @@ static int begin(const struct pass *pass, struct lane *lane, struct file *file)
     lane->left = 0;
     lane->ended = 0;
     lane->begun = 0;
+    lane->taken = 0;
     lane->in = pass->source >= 0 ? pass->source : file->descriptor;
     memcpy(lane->state, START, sizeof START);
     return file->outcome == NOT_DONE && (pass->into < 0 || (make(pass, lane, 0666) == 0 && allocate(lane) == 0));
@@ -386,11 +522,21 @@ static void compress(const struct kind *kind, struct lane lanes[])
     }
 }
 
+/* Let go of a lane's file. Files are read on, whatever one of them is; what cannot be copied ends the pass. */
+static void let_go(const struct pass *pass, struct lane *lane)
+{
+    const struct file *file = lane->file;
+
+    leave(pass, lane);
+    if (pass->source >= 0 && file->outcome != DONE && file->error != EEXIST)
+        *(int32_t *)(uintptr_t)pass->stop = 1;
+}
+
 /* See that each lane has a block to compress, as long as there are files; returns how many lanes have one. */
 static int supply(const struct pass *pass, const struct kind *kind, struct lane lanes[], struct file **next,
     const struct file *end)
 {
-    int32_t *stop = (int32_t *)(uintptr_t)pass->stop;
+    const int32_t *stop = (const int32_t *)(uintptr_t)pass->stop;
     int busy = 0;
 
     for (int i = 0; i < kind->lanes; i++) {
@@ -403,13 +549,8 @@ static int supply(const struct pass *pass, const struct kind *kind, struct lane 
                 well = begin(pass, lane, (*next)++);
             else if (!lane->ended)
                 well = fill(pass, lane) == 0;
-            if (!well || (lane->ended && lane->left == 0)) {
-                struct file *file = lane->file;
-                leave(pass, lane);
-                /* Files are read on, whatever one of them is; what cannot be copied ends the pass. */
-                if (pass->source >= 0 && file->outcome != DONE && file->error != EEXIST)
-                    *stop = 1;
-            }
+            if (!well || (lane->ended && lane->left == 0))
+                let_go(pass, lane);
             if (__atomic_load_n(stop, __ATOMIC_RELAXED))
                 return 0;
         }
@@ -425,6 +566,7 @@ void sha512_files(struct pass *pass, struct file *files, int64_t count)
     struct file *next = files, *end = files + count;
     struct stat status;
     struct lane lanes[MOST_LANES];
+    struct ahead ahead = {.pass = pass, .lanes = lanes, .count = (int)count};
 
     for (int i = 0; i < kind->lanes; i++)
         lanes[i] = (struct lane){.buffer = (uint8_t *)(uintptr_t)pass->buffer + i * PADDED_BYTES, .in = -1, .out = -1};
@@ -436,8 +578,15 @@ void sha512_files(struct pass *pass, struct file *files, int64_t count)
         if (pass->source < 0 && !file->memory)
             open_named(pass, file, &status);
     }
+    if (pass->ahead && pass->source >= 0 && count > 0 && count <= MOST_AHEAD) {
+        for (int i = 0; i < count; i++)
+            if (!begin(pass, &lanes[i], next++))
+                let_go(pass, &lanes[i]);
+        begin_ahead(&ahead);
+    }
     while (supply(pass, kind, lanes, &next, end))
         compress(kind, lanes);
+    end_ahead(&ahead);
     for (int i = 0; i < kind->lanes; i++)
         if (lanes[i].file)
             leave(pass, &lanes[i]);

@@ -54,11 +54,16 @@ def batches(jobs: Sequence[FilePlan], threads: int, lanes: vectors.Lanes | None)
 
 
 def _groups(large: Sequence[FilePlan], threads: int, lanes: vectors.Lanes) -> list[list[FilePlan]]:
-    """Large files of about one size together, as long as every thread has enough of them to be faster so."""
+    """Large files of about one size together, as long as every thread has enough of them to be faster so.
+
+    With fewer, a pair of threads takes some together, one of which reads and writes for the one that hashes.
+    """
     made = []
     waiting = deque(large)
     while waiting:
         many = min(lanes.width, -(-len(waiting) // threads))
+        if many < lanes.fewest and threads > 1:
+            many = min(lanes.width, -(-len(waiting) * 2 // threads))
         size = waiting[0].member.size
         alike = [job for job in islice(waiting, many) if job.member.size * 2 > size and _fits(job)]
         if len(alike) < max(lanes.fewest, many):
@@ -160,7 +165,8 @@ class CopyPass:
             for job in fitting
         ]
         into = -1 if self.root is None or self.say.count else self.root
-        found = seat.copy(self.source, files, into=into, write_back=self.written is not None)
+        ahead = self._is_left_alone(sum(file.size for file in files))
+        found = seat.copy(self.source, files, into=into, write_back=self.written is not None, ahead=ahead)
         for job, hashed in zip(fitting, found, strict=True):
             if hashed.digest:
                 job.digests = (hashed.digest,)
@@ -219,7 +225,7 @@ class CopyPass:
         makers = hash_makers(job.algorithms)
         if out >= 0 and size >= _ALLOCATE_BYTES:
             allocate(out, size)
-        in_line = size >= _LARGE_BYTES and len(self._done) > 1 and self._waiting < size // 2 and len(makers) > 0
+        in_line = self._is_left_alone(size) and len(makers) > 0
         hashes = HashesInLine(makers) if in_line else HashesHere(makers, buffer)
         written = self.written if out >= 0 and size >= _ALLOCATE_BYTES else None
         crc = at = begun = 0
@@ -242,6 +248,10 @@ class CopyPass:
         if job.check_crc and crc != job.member.crc:
             detail = f"CRC-32 should be {job.member.crc:08x}, it is {crc:08x}"
             raise BadMember(FaultKind.CRC_DIFFERS, detail)
+
+    def _is_left_alone(self, size: int) -> bool:
+        """Whether so little is left beside so many bytes that another CPU will be idle."""
+        return size >= _LARGE_BYTES and len(self._done) > 1 and self._waiting < size // 2
 
     def _collides(self, job: FilePlan) -> None:
         detail = "the disk cannot tell it from another file of the bag"

@@ -42,7 +42,7 @@ class _Pass(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_uint64) for name in ("buffer", "done", "stop")),
         *((name, ctypes.c_int32) for name in ("kind", "source", "folder", "into", "write_back", "drop_cache")),
-        *((name, ctypes.c_int32) for name in ("dropped", "private")),
+        *((name, ctypes.c_int32) for name in ("dropped", "ahead")),
     )
 
 
@@ -117,7 +117,9 @@ class Seat:
         self._kept = (room := ctypes.create_string_buffer(_ROOM_BYTES)), halt, done
         self._pass = _Pass(ctypes.addressof(room), ctypes.addressof(done), ctypes.addressof(halt.word), lanes.kind)
 
-    def copy(self, source: int, files: Sequence[ToHash], *, into: int, write_back: bool) -> list[Hashed]:
+    def copy(
+        self, source: int, files: Sequence[ToHash], *, into: int, write_back: bool, ahead: bool = False
+    ) -> list[Hashed]:
         """Hash parts of an open file while they are written to files of their own, never over one that is there.
 
         Args:
@@ -125,12 +127,13 @@ class Seat:
             files: its parts, and what becomes of them.
             into: descriptor of the folder that they are made in; -1 to hash only.
             write_back: whether the disk is to begin with what was written.
+            ahead: whether another thread reads and writes meanwhile: for a few large files, where a CPU is idle.
 
         Returns:
             what each was; where one could not be read or written for another reason than that its name is taken, all
             that was not done then is left.
         """
-        self._pass.source, self._pass.into, self._pass.write_back = source, into, write_back
+        self._pass.source, self._pass.into, self._pass.write_back, self._pass.ahead = source, into, write_back, ahead
         return self._run(files)
 
     def read(self, folder: int, files: Sequence[ToHash], *, drop_cache: bool) -> tuple[list[Hashed], bool]:

@@ -113,15 +113,19 @@ def test_times_of_files_and_folders_are_the_zips_local_times(tmp_path: Path) -> 
     assert {place.stat().st_mtime for place in places} == {expected}
 
 
-def test_a_file_of_many_buffers_is_hashed_in_line_and_right(tmp_path: Path) -> None:
-    content = os.urandom(MEBIBYTE) * 70
-    members = bag_members(files={"images/huge.tif": content}, algorithms=("sha512", "md5"))
+@pytest.mark.parametrize(("many", "algorithms"), [(1, ("sha512", "md5")), (4, ("sha512",))], ids=["one", "four"])
+def test_files_of_many_buffers_are_hashed_beside_the_writing_and_right(
+    tmp_path: Path, many: int, algorithms: tuple[str, ...]
+) -> None:
+    content = os.urandom(MEBIBYTE) * (72 // many)
+    files = {f"images/huge{number}.tif": content[number:] for number in range(many)}
+    members = bag_members(files=files, algorithms=algorithms)
     result = debag.unpack(write_zip(tmp_path / "W1.bag.zip", members), into=tmp_path / "out", threads=2, durable=False)
-    assert (result.works[0].path / "images/huge.tif").read_bytes() == content
-    members["W1.bag/data/images/huge.tif"] = content[:-1] + bytes([content[-1] ^ 1])
+    assert {name: (result.works[0].path / name).read_bytes() for name in files} == files
+    members["W1.bag/data/images/huge0.tif"] = content[:-1] + bytes([content[-1] ^ 1])
     with pytest.raises(InvalidBag) as refusal:
         debag.unpack(write_zip(tmp_path / "W1.bag.zip", members), into=tmp_path / "bad", threads=2, durable=False)
-    assert [fault.kind for fault in refusal.value.faults] == ["digest-differs"]
+    assert [(fault.kind, fault.path) for fault in refusal.value.faults] == [("digest-differs", "data/images/huge0.tif")]
 
 
 def test_everything_is_on_disk_before_the_one_rename_that_publishes(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ for kind in range(test_vectors.KINDS):
     if lanes is not None:
         test_vectors.see_all_lengths(lanes)
         test_vectors.see_copies(lanes, Path(sys.argv[2], str(kind)))
+        test_vectors.see_copies_made_ahead(lanes, Path(sys.argv[2], f"{kind}-ahead"))
         test_vectors.see_copies_of_files(lanes, Path(sys.argv[2], f"{kind}-files"))
 print("seen")
 """
@@ -137,6 +139,41 @@ def see_copies(lanes: vectors.Lanes, folder: Path) -> None:
     os.close(into)
 
 
+def see_copies_made_ahead(lanes: vectors.Lanes, folder: Path) -> None:
+    """Few files, read and written by another thread than hashes them, come out as with one thread."""
+    order = random.Random(lanes.name)
+    content = order.randbytes(3_000_000)
+    folder.mkdir()
+    (folder / "whole").write_bytes(content)
+    (folder / "there").write_bytes(b"mine")
+    source, into = os.open(folder / "whole", os.O_RDONLY), os.open(folder, os.O_RDONLY)
+    piece = 256 * 1024
+    lengths = [0, 1, 111, 128, piece - 1, piece, piece + 1, 2 * piece, 3 * piece - 17, 2_000_000]
+
+    for number in range(60):
+        sizes = order.sample(lengths, order.randrange(1, 5))
+        files = [vectors.ToHash(f"{number}-{size}", size, order.randrange(900_000), number) for size in sizes]
+        files[0] = replace(files[0], name="there") if number % 4 == 1 else files[0]
+        copied = seat_of(lanes).copy(source, files, into=into, write_back=number % 2 == 0, ahead=True)
+        for file, one in zip(files, copied, strict=True):
+            if file.name == "there":
+                assert (type(one.error), one.digest) == (FileExistsError, "")
+                continue
+            part = content[file.offset : file.offset + file.size]
+            assert one == vectors.Hashed(file.size, sha512(part), None)
+            assert (folder / file.name).read_bytes() == part
+            assert (folder / file.name).stat().st_mtime_ns == number
+    past = [vectors.ToHash(f"past-{size}", size, 2_000_000) for size in (999_000, 1_500_000, 900_000)]
+    copied = seat_of(lanes).copy(source, past, into=into, write_back=True, ahead=True)
+    assert (copied[1].digest, str(copied[1].error)) == ("", "[Errno 5] Input/output error")
+    (halted := vectors.Halt()).set()
+    seat = lanes.seat(halted, ctypes.c_int64())
+    assert [one.digest for one in seat.copy(source, files, into=-1, write_back=True, ahead=True)] == [""] * len(files)
+    assert (folder / "there").read_bytes() == b"mine"
+    os.close(source)
+    os.close(into)
+
+
 def see_copies_of_files(lanes: vectors.Lanes, folder: Path) -> None:
     """Files of all sizes come to another folder with their modes and times."""
     order = random.Random(lanes.name)
@@ -171,6 +208,10 @@ def test_every_length_round_the_edges_of_blocks_is_hashed_as_hashlib_does(lanes:
 
 def test_parts_of_a_file_are_copied_and_read_back_as_they_are(lanes: vectors.Lanes, tmp_path: Path) -> None:
     see_copies(lanes, tmp_path)
+
+
+def test_a_few_files_are_read_and_written_ahead_of_the_lanes(lanes: vectors.Lanes, tmp_path: Path) -> None:
+    see_copies_made_ahead(lanes, tmp_path / "ahead")
 
 
 def test_files_are_copied_with_modes_and_times(lanes: vectors.Lanes, tmp_path: Path) -> None:
