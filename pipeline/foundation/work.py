@@ -109,6 +109,8 @@ def json_bytes(value: object, *, indent: int | None = None) -> bytes:
 
 def inert_json(text: str) -> str:
     """JSON text in which what a terminal would obey is written by its number."""
+    if text.replace("\n", "").isprintable():  # nearly always, and found out twenty times as fast
+        return text
     return _NOT_ASCII.sub(
         lambda found: "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in found[0]), text
     )

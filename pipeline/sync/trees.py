@@ -94,6 +94,8 @@ def _wrong_files(work_dir: Path, known: Fixity) -> list[str]:
         tree = scan(work_dir)
     except OSError as error:
         return [f"{error.filename}: {error.strerror}"]
+    if not tree.others and tree.files == {name: file.size_bytes for name, file in known.files.items()}:
+        return []
     problems = [f"{name} is missing" for name in known.files if name not in tree.files]
     problems += [
         f"{name} has {wrong}"
