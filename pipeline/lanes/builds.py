@@ -161,28 +161,6 @@ class OwnWorkOnly(luigi.rpc.RemoteScheduler):  # type: ignore[misc]  # as above
             raise luigi.rpc.RPCError("not understood", error) from error
 
 
-class Factory:
-    """Makes the scheduler and the worker for `luigi.build`."""
-
-    def create_local_scheduler(self) -> luigi.scheduler.Scheduler:
-        """A scheduler in this process, which nobody else reaches."""
-        return luigi.scheduler.Scheduler(prune_on_get_work=True, record_task_history=False)
-
-    def create_remote_scheduler(self, url: str) -> OwnWorkOnly:
-        """luigid, as far as it is believed."""
-        return OwnWorkOnly(url)
-
-    def create_worker(
-        self,
-        scheduler: object,
-        worker_processes: int,
-        assistant: bool = False,  # noqa: FBT001, FBT002  # Luigi's own signature
-    ) -> luigi.worker.Worker:
-        """Luigi's own worker, in this process; never one that runs what others have scheduled."""
-        del worker_processes, assistant
-        return luigi.worker.Worker(scheduler=scheduler, worker_processes=1, assistant=False)
-
-
 def scheduler_paused(url: str) -> bool:
     """Whether somebody pressed the scheduler's pause button.
 
@@ -272,17 +250,17 @@ def _built(here: Site, hand: InHand, bags: Sequence[Bag]) -> list[Bag]:
 
 
 def _build_once(here: Site, bags: Sequence[Bag]) -> None:
+    """As `luigi.build` does it, without its reading of settings and its summary for a terminal."""
     message = graph.ProcessMessage(bags=[(bag.work_rid, bag.bag_id) for bag in bags])
+    if here.local_scheduler:
+        scheduler = luigi.scheduler.Scheduler(prune_on_get_work=True, record_task_history=False)
+    else:
+        scheduler = OwnWorkOnly(here.settings.scheduler.url)
     try:
-        # One worker and no time limit: then the tasks run in this process, and nothing is forked.
-        luigi.build(
-            [message],
-            local_scheduler=here.local_scheduler,
-            scheduler_url=here.settings.scheduler.url,
-            workers=1,
-            log_level="WARNING",
-            worker_scheduler_factory=Factory(),
-        )
+        # One process and no time limit: then the tasks run in this process, and nothing is forked.
+        with luigi.worker.Worker(scheduler=scheduler, worker_processes=1) as worker:
+            worker.add(message)
+            worker.run()
     except luigi.rpc.RPCError as error:
         raise SchedulerUnreachable(
             f"luigid at {here.settings.scheduler.shown} stopped answering: "
