@@ -86,7 +86,7 @@ struct lane {
 
 /* A thread that reads and writes some files while another one hashes them. */
 struct ahead {
-    const struct pass *pass;
+    const struct pass *work;
     struct lane *lanes;
     int count, ends, open[MOST_AHEAD];
     uint8_t *room;
@@ -331,7 +331,7 @@ static struct lane *wait_for_room(struct ahead *ahead)
 static void *go_ahead(void *given)
 {
     struct ahead *ahead = given;
-    const int32_t *stop = (const int32_t *)(uintptr_t)ahead->pass->stop;
+    const int32_t *stop = (const int32_t *)(uintptr_t)ahead->work->stop;
     struct lane *lane;
 
     pthread_mutex_lock(&ahead->lock);
@@ -339,7 +339,7 @@ static void *go_ahead(void *given)
         pthread_mutex_unlock(&ahead->lock);
         ssize_t count = -1;
         if (!__atomic_load_n(stop, __ATOMIC_RELAXED))
-            count = pass_on(ahead->pass, lane, lane->next + BLOCK, AHEAD_BYTES);
+            count = pass_on(ahead->work, lane, lane->next + BLOCK, AHEAD_BYTES);
         pthread_mutex_lock(&ahead->lock);
         ahead->open[lane - ahead->lanes] = count >= 0 && lane->file->read < lane->file->size;
         lane->ready = count;
@@ -566,7 +566,7 @@ void sha512_files(struct pass *pass, struct file *files, int64_t count)
     struct file *next = files, *end = files + count;
     struct stat status;
     struct lane lanes[MOST_LANES];
-    struct ahead ahead = {.pass = pass, .lanes = lanes, .count = (int)count};
+    struct ahead ahead = {.work = pass, .lanes = lanes, .count = (int)count};
 
     for (int i = 0; i < kind->lanes; i++)
         lanes[i] = (struct lane){.buffer = (uint8_t *)(uintptr_t)pass->buffer + i * PADDED_BYTES, .in = -1, .out = -1};
