@@ -10,7 +10,6 @@ import contextlib
 import filecmp
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -129,8 +128,7 @@ def _put(s3: "S3Client", what: str, wanted: Wanted, folder: Path) -> Path:
 
 
 def _one(name: str, what: str, url: str, *, originals: Path, options: argparse.Namespace) -> contest.Run:
-    into = originals.with_name("into")
-    into.mkdir()
+    into = Path(tempfile.mkdtemp(prefix="into-", dir=originals.parent))
     peers.sync_file_system(into)  # what others left to be written is not this one's burden
     command = [*options.there, sys.executable, str(Path(fetchers.__file__)), name, what, url, str(into)]
     try:
@@ -141,7 +139,7 @@ def _one(name: str, what: str, url: str, *, originals: Path, options: argparse.N
         if verdict or not _same(originals, into):
             return run, verdict or "wrong: what came is not what was there"
     finally:
-        shutil.rmtree(into)
+        contest.give_back(into)
     inner = json.loads(run.error)  # without the start of Python and the making of a client
     seconds, cpu_seconds, peak = (inner[key] for key in ("seconds", "cpu_seconds", "peak_bytes"))
     return replace(run, wall_seconds=seconds, cpu_seconds=cpu_seconds, peak_bytes=peak), ""

@@ -43,8 +43,9 @@ def _panel(axis: Any, title: str, figures: dict[str, Any], key: str) -> None:
     axis.set_yticks(range(len(names)), names, color="#222")
     axis.invert_yaxis()
     for row, value in enumerate(values):
-        text = f" {value:.0f}" if key == "bytes_per_second" else f" {value:.2f}"
-        axis.text(value, row, text if value else " missing", va="center", color="#222")
+        text = f"{value:.0f}" if key == "bytes_per_second" else f"{value:.2f}"
+        style = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "color": "#222"}
+        axis.annotate(text if value else "missing", (value, row), **style)
     axis.set_xlim(0, max([*values, 0.01]) * 1.25)
     axis.set_title(title, loc="left", fontsize=9, color="#222")
     axis.spines[["top", "right"]].set_visible(False)

@@ -89,7 +89,9 @@ def _panel(axis: Any, title: str, figures: dict[str, Any], picture: Picture) -> 
     base = figures[next(iter(picture.shown))].get("wall_seconds")
     for row, (name, wall) in enumerate(zip(shown, walls, strict=True)):
         ratio = f"  ({wall / base:.1f}x)" if base and not name.startswith("ours") else ""
-        axis.text(wall, row, f" {wall:.2f}{ratio}" if wall else " missing", va="center", color="#222", fontsize=8)
+        told = f"{wall:.2f}{ratio}" if wall else "missing"
+        style = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "color": "#222", "fontsize": 8}
+        axis.annotate(told, (wall, row), **style)
     limits = [figures[name]["wall_seconds"] for name in _LIMITS if "wall_seconds" in figures.get(name, {})]
     if limits:
         axis.axvline(limits[0], color="#222", linestyle="--", linewidth=1)
