@@ -74,7 +74,9 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = contest.parser(COMPARED, about=__doc__)
     parser.add_argument("--contenders", nargs="+", choices=list(sync_peers.CONTENDERS), help="default: all")
-    return contest.options(parser)
+    chosen = contest.options(parser)
+    chosen.save = chosen.save and not chosen.contenders  # a part of a table must not stand for the whole
+    return chosen
 
 
 def _measured(wanted: Table, folder: Path, options: argparse.Namespace) -> dict[str, Figures]:
