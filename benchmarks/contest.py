@@ -133,7 +133,7 @@ class Contest:
 def measured(command: Sequence[str], *, patience: float, log: Path, environment: Mapping[str, str]) -> measure.Run:
     """One run of a command, once others let the machine be, or do not for too long."""
     busy = measure.wait_for_quiet(patience)
-    measure.touch_memory()
+    measure.touch_memory(log.parent)
     run = measure.run(command, environment={**os.environ, **environment}, log=log)
     return replace(run, busy_before=busy)
 

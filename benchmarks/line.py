@@ -264,7 +264,7 @@ def _one_large(folder: Path, wanted: inputs.Input, copier: str) -> tuple[tree.Ru
         here.send([site.place(s3, bag_zip)])
         os.sync()  # what was just made is not this work's burden
         busy = measure.wait_for_quiet(_QUIET_SECONDS)
-        measure.touch_memory()
+        measure.touch_memory(here.home)
         command, started = here.command("run", "--lanes", "1"), time.time()
         environment = {**here.environment, "PIPELINE_SYNC_COPIER": copier}
         run = tree.run(command, environment=environment, log=here.home / "run.log", home=here.home)
