@@ -73,7 +73,8 @@ def _brought(call: Call, known: Fixity, before: Comparison) -> Comparison:
     if one_copy.fits(call) and (published := one_copy.published(call, known)) is not None:
         return published
     files = replace(known, files={name: known.files[name] for name in before.missing})
-    brought, damaged = _copy(call, files)
+    folders = sorted(scan(call.work_dir, sizes=False).folders)
+    brought, damaged = _copy(call, files, folders)
     if damaged:
         raise call.staging_changed(damaged)
     proof = replace(
@@ -91,7 +92,7 @@ def _brought(call: Call, known: Fixity, before: Comparison) -> Comparison:
         )
     call.check_place()
     call.journal.wrote(before.missing)
-    _publish(call.work_dir, call.folder)
+    _publish(call.work_dir, call.folder, folders)
     return proof
 
 
@@ -100,7 +101,7 @@ def _hidden(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.part")
 
 
-def _copy(call: Call, files: Fixity) -> tuple[Comparison, list[Difference]]:
+def _copy(call: Call, files: Fixity, folders: Sequence[str]) -> tuple[Comparison, list[Difference]]:
     """Write files of a work into the hidden folder beside its place, and prove them there; `_publish` is the next.
 
     What is complete stays in the hidden folder, whatever happens. Returns what `bringing.bring` does.
@@ -114,14 +115,13 @@ def _copy(call: Call, files: Fixity) -> tuple[Comparison, list[Difference]]:
     abilities.set_mode(part, _OWN)
     with guarded.ours(part):  # whoever could write in it could change what is proved there
         pass
-    wanted = scan(call.work_dir, sizes=False).folders
-    there = _tidied(part, files, wanted)
-    for name in sorted(wanted):
+    there = _tidied(part, files, folders)
+    for name in folders:
         _make(call.work_dir / name, part / name)
     return bring(call.work_dir, part, files, there=there, threads=call.threads, pulse=call.pulse)
 
 
-def _publish(work_dir: Path, folder: Path) -> None:
+def _publish(work_dir: Path, folder: Path, folders: Sequence[str]) -> None:
     """Give what `_copy` has brought its names in the archive, durably; of the hidden folder folders are left at most.
 
     Raises:
@@ -129,7 +129,7 @@ def _publish(work_dir: Path, folder: Path) -> None:
         OSError: it could not be renamed, or not be made durable.
     """
     part = _hidden(folder)
-    names = ["", *sorted(scan(work_dir, sizes=False).folders)]
+    names = ["", *folders]
     for name in names:
         _date(work_dir / name, part / name)
     _make_names_durable(part, names)

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline import debag
 from pipeline.foundation import abilities, durable
+from pipeline.sync import trees
 from tests.world.bags import SMALL_WORK, make_bag_zip
 from tests.world.refusing import MODES, TIMES, refusing
 from tests.world.stack import Site, lines
@@ -64,6 +65,18 @@ def test_what_is_added_to_a_work_comes_home_on_a_share_that_refuses(home: Home) 
     synced = refusing(TIMES | MODES | NO_SYNC | NO_NEW_NAMES, home.archive)
     assert contents(synced.path) == SMALL_WORK
     assert synced.not_kept[0] == "times of 2 of 2 files"
+
+
+def test_of_many_files_all_are_counted_where_one_that_is_looked_at_lacks_something(tmp_path: Path) -> None:
+    names = [f"{number:04}.jpg" for number in range(2500)]
+    for folder in ("work", "copy"):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).touch()
+    assert trees.not_kept(tmp_path / "work", tmp_path / "copy", names) == ()
+    for name in names[100:2400]:
+        os.utime(tmp_path / "copy" / name, (1, 1))
+    assert trees.not_kept(tmp_path / "work", tmp_path / "copy", names) == ("times of 2,300 of 2,500 files",)
 
 
 def test_a_bag_is_unpacked_on_a_disk_that_refuses(tmp_path: Path) -> None:
