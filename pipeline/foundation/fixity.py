@@ -116,7 +116,7 @@ def load(path: Path) -> Fixity:
     try:
         facts = json.loads(guarded.read_file(path))
         files = {
-            name: FileFixity(size_bytes=int(entry.pop("bytes")), digests=dict(entry))
+            name: FileFixity(size_bytes=int(entry.pop("bytes")), digests=entry)
             for name, entry in facts["files"].items()
         }
         return Fixity(work_rid=facts["work_rid"], verified=facts["verified"], files=files)

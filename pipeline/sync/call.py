@@ -114,8 +114,10 @@ class Call:
             known = fixity.load(digests)
         except StagingDamaged as error:
             raise self.failure(StagingDamaged, error.what, "--from", "debag") from error
-        if not self.moved and (problems := staging_faults(self.work_dir, known, work_rid=self.work_rid)):
-            raise self.staging_changed(problems)
+        if not self.moved:
+            by_script = self.site.copier != BUILTIN  # which does not read back what it writes before it has its name
+            if problems := staging_faults(self.work_dir, known, work_rid=self.work_rid, sizes=by_script):
+                raise self.staging_changed(problems)
         return known
 
     def staging_changed(self, problems: Sequence[object]) -> StagingDamaged:

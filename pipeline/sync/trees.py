@@ -62,12 +62,13 @@ def shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def staging_faults(work_dir: Path, known: Fixity, *, work_rid: str) -> list[str]:
+def staging_faults(work_dir: Path, known: Fixity, *, work_rid: str, sizes: bool = True) -> list[str]:
     """In what the work's folder has not exactly the files that debag left, by name and size; bytes are proved later.
 
     A file that no digest vouches for is a fault as well: the script would carry it into the archive unverified.
+    Without sizes it is half as long; whoever reads all files back before one has its name finds those as well.
     """
-    return _wrong_from_the_start(work_dir, known, work_rid) or _wrong_files(work_dir, known)
+    return _wrong_from_the_start(work_dir, known, work_rid) or _wrong_files(work_dir, known, sizes=sizes)
 
 
 def _wrong_from_the_start(work_dir: Path, known: Fixity, work_rid: str) -> list[str]:
@@ -89,14 +90,16 @@ def _wrong_from_the_start(work_dir: Path, known: Fixity, work_rid: str) -> list[
     return [f"unknown algorithm {name}" for name in foreign] + [f"{name} has no digest" for name in bare]
 
 
-def _wrong_files(work_dir: Path, known: Fixity) -> list[str]:
+def _wrong_files(work_dir: Path, known: Fixity, *, sizes: bool) -> list[str]:
     """What is missing, has another size, or should not be there."""
     try:
+        tree = scan(work_dir, sizes=sizes)
+        expected = {name: file.size_bytes if sizes else 0 for name, file in known.files.items()}
+        if not tree.others and tree.files == expected:
+            return []
         tree = scan(work_dir)
     except OSError as error:
         return [f"{error.filename}: {error.strerror}"]
-    if not tree.others and tree.files == {name: file.size_bytes for name, file in known.files.items()}:
-        return []
     problems = [f"{name} is missing" for name in known.files if name not in tree.files]
     problems += [
         f"{name} has {wrong}"

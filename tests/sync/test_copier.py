@@ -103,10 +103,15 @@ def test_a_disk_that_returns_other_bytes_is_named_and_the_next_try_writes_them_a
     assert contents(synced.path) == MANY
 
 
-def test_a_staging_that_rots_while_it_waits_is_told_from_a_bad_archive(home: Home) -> None:
+@pytest.mark.parametrize(
+    ("rotten", "told"),
+    [(b"F" + SMALL_WORK[IMAGE][1:], r"\(other sha512\)"), (b"cut", r"\(3 bytes instead of 1,100\)")],
+    ids=["bytes", "size"],
+)
+def test_a_staging_that_rots_while_it_waits_is_told_from_a_bad_archive(home: Home, rotten: bytes, told: str) -> None:
     work = home.stage()
-    (work / IMAGE).write_bytes(b"F" + SMALL_WORK[IMAGE][1:])  # the same size: only the bytes tell
-    with pytest.raises(StagingDamaged, match=r"I10001\.jpg \(other sha512\)"):
+    (work / IMAGE).write_bytes(rotten)
+    with pytest.raises(StagingDamaged, match=rf"I10001\.jpg {told}"):
         home.archive()
     assert not (home.root / "Archive0/00/W1").exists()
 
