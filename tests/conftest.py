@@ -17,12 +17,15 @@ from tests.world import servers, ways_on
 from tests.world.attacker import place, victim
 from tests.world.library import library
 from tests.world.receivers import mailbox, webhook
-from tests.world.stack import Site
+from tests.world.stack import ROOT, Site
 from tests.world.warm import WARM
 
 __all__ = ["library", "mailbox", "place", "victim", "webhook"]  # fixtures
 # A .env beside run_pipeline.py may name a real archive, and a real database.
 os.environ["PYTHON_DOTENV_DISABLED"] = "1"
+# As run_pipeline.py sets it: Luigi's settings are one for a process, and read anew where a file is named. Those of a
+# test that named its site's own would be everybody's after it otherwise.
+os.environ["LUIGI_CONFIG_PATH"] = str(ROOT / "luigi.cfg")
 
 
 def pytest_xdist_auto_num_workers() -> int:
